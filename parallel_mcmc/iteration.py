@@ -1,0 +1,307 @@
+"""The one loop: parallel Newton and quasi-Newton iterations on a window of the recursion.
+
+With the current states x, all t of the window at once:
+
+    f_t, A_t = linearize(f, x_{t-1}, u_t)
+    r_t      = f_t - x_t                                    the residual
+    d_t      = A_t d_{t-1} + r_t                            one linear recurrence
+    x_t     <- f_t + A_t d_{t-1}
+
+Solving for the correction d rather than for x itself has two effects. Rounding
+in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
+is f_t to the last bit, so that the fixed point is the chain itself, not a
+neighbour of it.
+
+By causality the leading states become exact one after the other, whatever A_t
+is. The *frontier* is the number of leading steps within tolerance. A window
+that is shorter than the chain slides: what lies behind the frontier is
+committed, the rest of the window is the guess for the next one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.linear_maps import LinearMap
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.stepwise import rows
+from parallel_mcmc.tolerance import leading, rounding, scaled, spread, trusted_spread
+
+
+class Limits(NamedTuple):
+    """What bounds an iteration: see `parallel_mcmc.solve` for each."""
+
+    tol: Float[Array, ""]
+    max_iterations: Int[Array, ""]
+    max_norm: Float[Array, ""] | None
+    scale: Float[Array, " D"] | None
+
+
+class Block(NamedTuple):
+    """The steps that are iterated on until the first ``num_steps`` are solved.
+
+    Attributes:
+        x_start: the state before the first step.
+        inputs: of all L steps.
+        num_steps: how many of them have to be solved; the rest is what the window may slide into.
+        window: steps iterated on at a time, L for a window that stays where it is.
+        extend_guess: steps that no window has seen start from the last state that one
+            has, not from what is in ``states``.
+    """
+
+    x_start: Float[Array, " D"]
+    inputs: Any
+    num_steps: Int[Array, ""]
+    window: int
+    extend_guess: bool
+
+
+class Progress(NamedTuple):
+    """Where the iterations on a block stand.
+
+    Attributes:
+        states: ``(L, D)``.
+        frontier: leading steps that are committed; here the window begins, if it slides.
+        f_values, A: the last evaluation, in the window. They go through the loop's
+            carry for a second reason: the residual and the next iterate then see the same
+            bits, while XLA may round two uses within one iteration differently.
+        scale: spread per coordinate of states known to be right, ``(D,)``.
+        worst: largest residual per coordinate among the steps committed, ``(D,)``.
+        num_iterations: evaluations so far.
+        num_resets: states replaced because they were not finite.
+        num_limited: linear maps whose norm was limited.
+    """
+
+    states: Float[Array, "L D"]
+    frontier: Int[Array, ""]
+    f_values: Float[Array, "W D"]
+    A: LinearMap
+    scale: Float[Array, " D"]
+    worst: Float[Array, " D"]
+    num_iterations: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+
+
+class Outcome(NamedTuple):
+    """How far the last evaluation shows the window to be solved.
+
+    Attributes:
+        k: leading steps of the window within tolerance.
+        r: the residual, ``(W, D)``.
+        residual: its largest value among the steps of the block, in units of the scale.
+        worst: its largest value per coordinate among the first k steps.
+        scale: as in `Progress`.
+        done: nothing more to gain from iterating.
+    """
+
+    k: Int[Array, ""]
+    r: Float[Array, "W D"]
+    residual: Float[Array, ""]
+    worst: Float[Array, " D"]
+    scale: Float[Array, " D"]
+    done: Bool[Array, ""]
+
+
+def iterate(
+    f: Recursion,
+    solver: Solver,
+    block: Block,
+    states: Float[Array, "L D"],
+    frontier: Int[Array, ""],
+    scale: Float[Array, " D"],
+    limits: Limits,
+    rng_key: Any,
+    tell: Callable | None = None,
+) -> tuple[Progress, Outcome]:
+    """Iterate until the block is solved, the limit is reached or f itself is not finite.
+
+    Args:
+        f: the recursion.
+        solver: linearisation and linear solve.
+        block: the steps.
+        states: first iterate, and behind ``frontier`` what is solved already.
+        frontier: see `Progress`.
+        scale: see `Progress`; zero where nothing is known.
+        limits: tolerance and bounds.
+        rng_key: for random probes.
+        tell: called with the frontier after each evaluation.
+    """
+    slides = block.window < states.shape[0]
+    offset_of = (lambda progress: progress.frontier) if slides else (lambda progress: 0)
+
+    def evaluate(states, offset):
+        x_prev = preceding(states, block.x_start, offset, block.window)
+        u = rows(block.inputs, offset, block.window) if slides else block.inputs
+        assert solver.linearize is not None  # `sequential()` does not come here
+        return solver.linearize(f, x_prev, u, rng_key)
+
+    def assess(progress):
+        return outcome(progress, block, limits, offset_of(progress))
+
+    def body(progress: Progress) -> Progress:
+        offset = offset_of(progress)
+        seen = assess(progress)
+        x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
+        slide = seen.k if slides else jnp.zeros_like(seen.k)
+        committed = (jnp.arange(block.window) < slide)[:, None]
+        safe = state_before(progress.states, block.x_start, offset + seen.k)
+        x_new, predicted, num_resets = correct(
+            solver, progress.A, progress.f_values, jnp.where(committed, 0, seen.r), safe
+        )
+        x_new = jnp.where(committed, x, x_new)
+        states = jax.lax.dynamic_update_slice_in_dim(progress.states, x_new, offset, 0)
+        if slides and block.extend_guess:
+            unseen = (jnp.arange(states.shape[0]) >= offset + block.window)[:, None]
+            states = jnp.where(unseen, x_new[-1], states)
+
+        f_values, A = evaluate(states, offset + slide)
+        A, num_limited, num_bad = tame(A, limits.max_norm)
+        before, predicted = (
+            shift(a, slide) if slides else a for a in (progress.f_values, predicted)
+        )
+        A = scale_rows(A, secant(f_values - before, predicted))
+        if tell is not None:
+            tell(progress.frontier + seen.k)
+        return Progress(
+            states=states,
+            frontier=progress.frontier + slide,
+            f_values=f_values,
+            A=A,
+            scale=seen.scale,
+            worst=jnp.where(slides, jnp.maximum(progress.worst, seen.worst), progress.worst),
+            num_iterations=progress.num_iterations + 1,
+            num_resets=progress.num_resets + num_resets + num_bad,
+            num_limited=progress.num_limited + num_limited,
+        )
+
+    x = jax.lax.dynamic_slice_in_dim(states, frontier if slides else 0, block.window)
+    kind = jax.eval_shape(evaluate, states, frontier)[1]
+    zero = jnp.zeros((), jnp.int32)
+    progress = Progress(
+        states=states,
+        frontier=frontier,
+        # A first "evaluation" by which nothing moves; the first iteration then evaluates f.
+        f_values=x,
+        A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
+        scale=scale,
+        worst=jnp.zeros_like(scale),
+        num_iterations=zero,
+        num_resets=zero,
+        num_limited=zero,
+    )
+    progress = jax.lax.while_loop(lambda progress: ~assess(progress).done, body, progress)
+    return progress, assess(progress)
+
+
+def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Outcome:
+    """Hold the last evaluation against the states that it was made at."""
+    x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
+    x_start = state_before(progress.states, block.x_start, jnp.asarray(offset))
+    r = progress.f_values - x
+    if limits.scale is None:
+        known = trusted_spread(x, progress.f_values, x_start, progress.scale)
+        scale = jnp.minimum(known, spread(x))
+    else:
+        known = scale = limits.scale
+    evaluated = progress.num_iterations > 0
+    k = leading(jnp.abs(r) <= limits.tol * scale + rounding(x))
+    k = jnp.where(evaluated, k, 0)
+    row = jnp.arange(block.window)[:, None]
+    # At a state known to be right, a value that is not finite is the recursion's own.
+    at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
+    return Outcome(
+        k=k,
+        r=r,
+        residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
+        worst=jnp.max(jnp.where(row < k, jnp.abs(r), 0), axis=0),
+        scale=jnp.where(evaluated, known, progress.scale),
+        done=(
+            (offset + k >= block.num_steps)
+            | (progress.num_iterations >= limits.max_iterations)
+            | ~jnp.all(jnp.isfinite(at_frontier))
+        ),
+    )
+
+
+def correct(
+    solver: Solver,
+    A: LinearMap,
+    f_values: Float[Array, "T D"],
+    r: Float[Array, "T D"],
+    safe: Float[Array, " D"],
+) -> tuple[Float[Array, "T D"], Float[Array, "T D"], Int[Array, ""]]:
+    """x_t = f_t + A_t d_{t-1}; where that is not finite, ``safe``, the last state that is right.
+
+    Returns:
+        The new states, the change of f_t that the linearisation predicts, and the number of resets.
+    """
+    finite = finite_rows(f_values)[:, None]
+    d = solver.solve_linear(A, jnp.where(finite, r, 0))
+    predicted = A.apply(jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]]))
+    x_new = f_values + predicted
+    finite = finite_rows(x_new)[:, None]
+    num_resets = jnp.sum(~finite, dtype=jnp.int32)
+    return jnp.where(finite, x_new, safe), jnp.where(finite, predicted, 0), num_resets
+
+
+def tame(
+    A: LinearMap, max_norm: Float[Array, ""] | None
+) -> tuple[LinearMap, Int[Array, ""], Int[Array, ""]]:
+    """Zero what is not finite, limit the norm of the rest, and count both: limited, not finite."""
+    finite = jnp.ones((), bool)
+    for leaf in jax.tree.leaves(A):
+        finite = finite & finite_rows(leaf)
+    A = jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A)
+    num_bad = jnp.sum(~finite, dtype=jnp.int32)
+    if max_norm is None:
+        return A, jnp.zeros_like(num_bad), num_bad
+    A, limited = A.limit(max_norm)
+    return A, jnp.sum(limited, dtype=jnp.int32), num_bad
+
+
+def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float[Array, " T"]:
+    """The factor in [0, 1] by which the last prediction of each f_t comes closest to what f_t did.
+
+    Where the map bends within the last correction, or an accept decision tipped, its
+    derivative says little about the next one: there the factor goes to 0, which is
+    Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
+    evaluation of its own. Predictions at the level of rounding count as right.
+    """
+    dot = jnp.sum(change * predicted, axis=-1)
+    square = jnp.sum(predicted**2, axis=-1)
+    noise = (8 * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum((change + predicted) ** 2, axis=-1)
+    factor = jnp.clip(dot / jnp.where(square > noise, square, 1), 0, 1)
+    return jnp.where((square > noise) & jnp.isfinite(dot), factor, 1)
+
+
+def scale_rows(A: LinearMap, factor: Float[Array, " T"]) -> LinearMap:
+    return jax.tree.map(lambda leaf: expand(factor, leaf) * leaf, A)
+
+
+def preceding(
+    states: Float[Array, "L D"], x_start: Float[Array, " D"], offset: Any, window: int
+) -> Float[Array, "W D"]:
+    """x_{t-1} for the steps of the window."""
+    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([x_start[None], states]), offset, window)
+
+
+def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:
+    return jnp.where(t == 0, x_start, states[jnp.maximum(t - 1, 0)])
+
+
+def shift(a: Float[Array, "W D"], k: Int[Array, ""]) -> Float[Array, "W D"]:
+    """Rows from k on, with zeros behind them."""
+    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, jnp.zeros_like(a)]), k, a.shape[0])
+
+
+def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
+    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
+
+
+def expand(mask: Array, leaf: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

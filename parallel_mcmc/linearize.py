@@ -1,0 +1,118 @@
+"""Linearisations: evaluate the recursion and what stands in for its Jacobian, at all t at once.
+
+A linearisation is a function
+
+    linearize(f, x_prev, inputs, rng_key) -> (f_values, A)
+
+with ``f_values[t] = f(x_prev[t], inputs[t])`` and ``A[t]`` a linear map that
+approximates the derivative of f there. Value and derivative come from one
+forward pass. All derivatives are forward mode, so that f may contain loops of
+unknown length (NUTS, slice sampling), and they are those of the branch taken:
+an accept decision is held fixed (arXiv:2508.18413).
+
+| function              | products with the Jacobian, per step | memory, per step |
+|-----------------------|--------------------------------------|------------------|
+| `dense`               | D                                    | D^2              |
+| `exact_diagonal()`    | D                                    | D                |
+| `hutchinson(k)`       | k                                    | D                |
+| `identity`, `zero`    | none                                 | none             |
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc.linear_maps import Dense, Diagonal, Identity, LinearMap, Zero
+
+Recursion: TypeAlias = Callable[[Float[Array, " D"], Any], Float[Array, " D"]]
+Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
+
+
+def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """The full Jacobian: Newton's method (DEER, arXiv:2309.12252)."""
+
+    def at(x, u):
+        def product(v):
+            return jax.jvp(lambda x: f(x, u), (x,), (v,))
+
+        basis = jnp.eye(x.size, dtype=x.dtype)
+        return jax.vmap(product, out_axes=(None, -1))(basis)
+
+    f_values, jacobian = jax.vmap(at)(x_prev, inputs)
+    return f_values, Dense(jacobian)
+
+
+@functools.cache
+def exact_diagonal() -> Linearize:
+    """The diagonal of the Jacobian, one coordinate at a time (quasi-DEER, arXiv:2407.19115).
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_deer(pm.exact_diagonal())
+    """
+
+    def linearize(f, x_prev, inputs, rng_key=None):
+        def at(x, u):
+            def entry(i):
+                unit = jnp.zeros_like(x).at[i].set(1)
+                value, column = jax.jvp(lambda x: f(x, u), (x,), (unit,))
+                return value, column[i]
+
+            return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
+
+        f_values, diagonal = jax.vmap(at)(x_prev, inputs)
+        return f_values, Diagonal(diagonal)
+
+    return linearize
+
+
+@functools.cache
+def hutchinson(num_probes: int = 1) -> Linearize:
+    """The diagonal of the Jacobian J, estimated as the mean of z * (J z) with z = +-1.
+
+    Stochastic quasi-DEER (arXiv:2508.18413; the estimator is that
+    of Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact in one probe where J is
+    diagonal. The probes belong to the solve's ``rng_key`` and stay the same in
+    all of its iterations.
+
+    Args:
+        num_probes: products with the Jacobian per step, at least 1.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_deer(pm.hutchinson(num_probes=2))
+    """
+    if num_probes < 1:
+        raise ValueError(
+            f"hutchinson needs at least one probe, got num_probes={num_probes}; "
+            "use pm.jacobi() for a solve without derivatives."
+        )
+
+    def linearize(f, x_prev, inputs, rng_key):
+        T, D = x_prev.shape
+        probes = jax.random.rademacher(rng_key, (T, num_probes, D), x_prev.dtype)
+
+        def at(x, u, probes):
+            def product(z):
+                value, Jz = jax.jvp(lambda x: f(x, u), (x,), (z,))
+                return value, z * Jz
+
+            value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
+            return value, estimates.mean(axis=0)
+
+        f_values, diagonal = jax.vmap(at)(x_prev, inputs, probes)
+        return f_values, Diagonal(diagonal)
+
+    return linearize
+
+
+def identity(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """No derivative: A = 1 (Picard iterations)."""
+    return jax.vmap(f)(x_prev, inputs), Identity()
+
+
+def zero(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """No derivative: A = 0 (Jacobi iterations)."""
+    return jax.vmap(f)(x_prev, inputs), Zero()

@@ -1,0 +1,108 @@
+"""What a solve returns, and what it says when it did not converge."""
+
+import enum
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+class Status(enum.IntEnum):
+    """How a solve ended."""
+
+    CONVERGED = 0
+    """Every step is within tolerance (or was run step by step as asked)."""
+    FINISHED_SEQUENTIALLY = 1
+    """Iterations did not reach the end; the other steps were run one by one. The chain is right."""
+    NON_FINITE = 2
+    """The recursion itself returns a non-finite value; the trajectory is what f gives."""
+
+
+class SolveInfo(NamedTuple):
+    """What a solve did, as data: it lives inside `jit` and has a leading axis under `vmap`.
+
+    Attributes:
+        status: a `Status`.
+        num_iterations: parallel iterations, summed over windows.
+        residual: largest |x_t - f(x_{t-1}, u_t)| when iterating stopped, in units
+            of the scale of its coordinate.
+        frontier: leading steps that were solved in parallel without a gap.
+        num_sequential_steps: steps that were run one by one.
+        num_resets: states that were not finite on the way and were replaced.
+        num_limited: linear maps whose norm was limited on the way.
+    """
+
+    status: Int[Array, ""]
+    num_iterations: Int[Array, ""]
+    residual: Float[Array, ""]
+    frontier: Int[Array, ""]
+    num_sequential_steps: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+
+
+class Solution(NamedTuple):
+    """The trajectory x_1..x_T (leading axis: time) and how it was found."""
+
+    trajectory: Any
+    info: SolveInfo
+
+
+class ConvergenceWarning(UserWarning):
+    """A solve did not converge; the chain was finished step by step."""
+
+
+class ConvergenceError(RuntimeError):
+    """A solve did not converge and ``on_failure="raise"`` was given.
+
+    Nothing computed is lost: `result` is what would have been returned.
+    """
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
+
+
+def report(info: SolveInfo, on_failure: str, result: Any) -> None:
+    """Warn or raise outside `jit`, with a next step; ``result`` goes with the error."""
+    if on_failure not in ("finish", "raise"):
+        raise ValueError(f'on_failure must be "finish" or "raise", got {on_failure!r}.')
+    if isinstance(info.status, jax.core.Tracer):
+        return
+    message = describe_failure(info)
+    if message and on_failure == "raise":
+        raise ConvergenceError(message, result)
+    if message:
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def describe_failure(info: SolveInfo) -> str | None:
+    """What went wrong and what to try, or None; for one chain or for several."""
+    status, iterations, residual, frontier, steps = (
+        np.atleast_1d(x)
+        for x in (
+            info.status,
+            info.num_iterations,
+            info.residual,
+            info.frontier,
+            info.num_sequential_steps,
+        )
+    )
+    failed = np.flatnonzero(status != Status.CONVERGED)
+    if not failed.size:
+        return None
+    worst = failed[np.argmax(steps[failed])]
+    chain = f"chain {worst} of {status.size}: " if status.size > 1 else ""
+    if status[worst] == Status.NON_FINITE:
+        return (
+            f"{chain}the recursion itself returned a non-finite state after step "
+            f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the log density) there."
+        )
+    return (
+        f"{chain}the solve stopped after {iterations[worst]} iterations with residual "
+        f"{residual[worst]:.1e} at step {frontier[worst]}; {steps[worst]} steps were run one by "
+        "one, so the chain is right but slow. Try `window=512`, a smaller `step_size`, whitened "
+        "coordinates, or `pm.deer()`."
+    )

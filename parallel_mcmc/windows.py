@@ -1,0 +1,197 @@
+"""The whole chain from windows: each block iterated on, finished where it must be, and judged."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.iteration import Block, Limits, finite_rows, iterate
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.stepwise import finish, scan_steps
+from parallel_mcmc.tolerance import rounding, spread
+
+
+class Summary(NamedTuple):
+    """What the iterations on one block came to; the fields are those of `iteration.Progress`."""
+
+    frontier: Int[Array, ""]
+    residual: Float[Array, ""]
+    worst: Float[Array, " D"]
+    num_iterations: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+
+
+def solve_vectors(
+    f: Recursion,
+    x0: Float[Array, " D"],
+    inputs: Any,
+    solver: Solver,
+    window: int,
+    limits: Limits,
+    guess: Float[Array, "T D"] | None,
+    rng_key: Any,
+    progress: Callable | None = None,
+) -> tuple[Float[Array, "T D"], SolveInfo]:
+    """`solve` for states that are vectors. ``progress`` is called with the steps solved so far."""
+    check_dtype(x0.dtype)
+    # Reduced-precision products (TF32) change accept decisions.
+    with jax.default_matmul_precision("highest"):
+        if solver.linearize is None:
+            trajectory = scan_steps(f, x0, inputs)
+            return trajectory, run_info(finite_rows(trajectory), x0.dtype)
+        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, progress)
+
+
+def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
+    """The report on T steps that were run one by one, as asked."""
+    zero = jnp.zeros((), jnp.int32)
+    return SolveInfo(
+        status=jnp.where(jnp.all(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
+        num_iterations=zero,
+        residual=jnp.zeros((), dtype),
+        frontier=zero,
+        num_sequential_steps=zero + finite.size,
+        num_resets=zero,
+        num_limited=zero,
+    )
+
+
+def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
+    """Blocks of W steps, one after the other; each is iterated on until it is done.
+
+    A window begins within its block and may reach into the next one, whose first
+    guess that is. So the loop carries two blocks, not the trajectory, which
+    `vmap` would copy at every iteration.
+    """
+    T, D = num_steps_of(inputs), x0.size
+    num_blocks = -(-T // W)
+    length = W if num_blocks == 1 else 2 * W
+    zero = jnp.zeros((), jnp.int32)
+    num_replaced = zero
+    extend_guess = guess is None
+    if guess is None:
+        guess = jnp.broadcast_to(x0, (T, D))
+    else:
+        finite = finite_rows(guess)
+        num_replaced = jnp.sum(~finite, dtype=jnp.int32)
+        guess = jnp.where(finite[:, None], guess, x0)
+
+    def upcoming(tree, begin, length):
+        index = jnp.minimum(begin + jnp.arange(length), T - 1)
+        return jax.tree.map(lambda leaf: leaf[index], tree)
+
+    def run_block(carry, begin):
+        states, frontier, x_start, scale = carry
+        u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
+        n = jnp.minimum(W, T - begin)
+        tell = None if progress is None else lambda frontier: progress(begin + frontier)
+        block = Block(x_start, u, n, W, extend_guess)
+        done, outcome = iterate(f, solver, block, states, frontier, scale, limits, rng_key, tell)
+        solved = done.frontier + outcome.k if length > W else outcome.k
+        states = finish(f, done.states, x_start, u, solved, n)
+        summary = Summary(
+            frontier=jnp.minimum(solved, n),
+            residual=outcome.residual,
+            worst=jnp.maximum(done.worst, outcome.worst),
+            num_iterations=done.num_iterations,
+            num_resets=done.num_resets,
+            num_limited=done.num_limited,
+        )
+        if num_blocks > 1:
+            ahead = jnp.broadcast_to(states[-1], (W, D))
+            if not extend_guess:
+                ahead = upcoming(guess, begin + 2 * W, W)
+            frontier = jnp.maximum(solved - W, 0)
+            carry = (
+                jnp.concatenate([states[W:], ahead]),
+                frontier,
+                states[W - 1],
+                spread(states[:W]),
+            )
+        return carry, (states[:W], summary)
+
+    states = guess if num_blocks == 1 else upcoming(guess, 0, length)
+    carry = states, zero, x0, jnp.zeros(D, x0.dtype)
+    if num_blocks == 1:
+        _, (trajectory, blocks) = run_block(carry, zero)
+        blocks = jax.tree.map(lambda leaf: leaf[None], blocks)
+    else:
+        _, (trajectory, blocks) = jax.lax.scan(
+            run_block, carry, W * jnp.arange(num_blocks, dtype=jnp.int32)
+        )
+        trajectory = trajectory.reshape(num_blocks * W, D)[:T]
+    trajectory, info = verdict(f, x0, inputs, trajectory, blocks, W, limits)
+    return trajectory, info._replace(num_resets=info.num_resets + num_replaced)
+
+
+def verdict(f, x0, inputs, trajectory, blocks, W, limits):
+    """Hold the residuals of all windows against the scale of the whole trajectory."""
+    T = trajectory.shape[0]
+    begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
+    size = jnp.minimum(W, T - begin)
+    frontier = blocks.frontier
+    if begin.size > 1 and limits.scale is None:
+        # A window judges by its own spread, which may be wider than that of the chain.
+        allowed = limits.tol * spread(trajectory) + rounding(jnp.max(jnp.abs(trajectory), axis=0))
+        poor = jnp.any(blocks.worst > allowed, axis=-1)
+        first_poor = jnp.where(jnp.any(poor), begin[jnp.argmax(poor)], T).astype(jnp.int32)
+        trajectory = finish(f, trajectory, x0, inputs, first_poor, T)
+        frontier = jnp.where(begin < first_poor, frontier, 0)
+
+    missing = size - frontier
+    gap = jnp.argmax(missing > 0)
+    num_sequential_steps = jnp.sum(missing)
+    solved = num_sequential_steps == 0
+    finite = jnp.all(jnp.isfinite(trajectory))
+    status = jnp.where(solved, Status.CONVERGED, Status.FINISHED_SEQUENTIALLY)
+    return trajectory, SolveInfo(
+        status=jnp.where(finite, status, Status.NON_FINITE).astype(jnp.int32),
+        num_iterations=jnp.sum(blocks.num_iterations, dtype=jnp.int32),
+        residual=jnp.max(blocks.residual),
+        frontier=jnp.where(solved, T, begin[gap] + frontier[gap]).astype(jnp.int32),
+        num_sequential_steps=num_sequential_steps.astype(jnp.int32),
+        num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
+        num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
+    )
+
+
+def default_tol(dtype: Any) -> float:
+    """As tight as rounding allows: at a tolerance of 1e-3 one accept decision in a thousand tips.
+
+    In float32 a few leapfrog steps alone round by some 1e-6 of the spread.
+    """
+    return 1e-5 if dtype == jnp.float32 else 1e-10
+
+
+def default_limits(dtype: Any, solver: Solver, tol: Any, max_iterations: Any) -> Limits:
+    return Limits(
+        tol=jnp.asarray(default_tol(dtype) if tol is None else tol, dtype),
+        max_iterations=jnp.asarray(max_iterations, jnp.int32),
+        max_norm=None if solver.max_norm is None else jnp.asarray(solver.max_norm, dtype),
+        scale=None,
+    )
+
+
+def num_steps_of(inputs: Any) -> int:
+    """T, the length of the leading axis that all inputs share."""
+    shapes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
+    if len(shapes) != 1 or shapes & {(), (0,)}:
+        found = ", ".join(sorted(str(shape[0]) if shape else "none" for shape in shapes)) or "none"
+        raise ValueError(
+            "All inputs need the same leading axis, time, of at least one step; "
+            f"got leading sizes: {found}."
+        )
+    return shapes.pop()[0]
+
+
+def check_dtype(dtype):
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"States must be float32 or float64, got {dtype}; convert the initial one first."
+        )
+    return dtype
