@@ -1,0 +1,78 @@
+"""Markov chains evaluated in parallel over their length.
+
+The same seed gives the same draws as the sequential sampler, whichever solver
+computes them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
+from parallel_mcmc.kernels.hmc import hmc
+from parallel_mcmc.kernels.mala import mala
+from parallel_mcmc.kernels.random_walk import random_walk
+from parallel_mcmc.linearize import exact_diagonal, hutchinson
+from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
+from parallel_mcmc.sampling import Trace, sample
+from parallel_mcmc.solve import solve
+from parallel_mcmc.solvers import Solver, deer, jacobi, picard, quasi_deer, sequential
+from parallel_mcmc.transition import Transition, run_parallel, run_sequential
+
+if TYPE_CHECKING:
+    from parallel_mcmc.interop.arviz import to_inference_data
+    from parallel_mcmc.interop.blackjax import (
+        BlockInfo,
+        from_blackjax,
+        parallelize,
+        run_inference_algorithm,
+    )
+
+__version__ = "0.1.0"
+
+_INTEROP = {
+    "to_inference_data": "arviz",
+    "BlockInfo": "blackjax",
+    "from_blackjax": "blackjax",
+    "parallelize": "blackjax",
+    "run_inference_algorithm": "blackjax",
+}
+"""Where to find what needs another library's module; imported when first asked for."""
+
+__all__ = [
+    "BlockInfo",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "GibbsBlock",
+    "Solution",
+    "SolveInfo",
+    "Solver",
+    "Status",
+    "Trace",
+    "Transition",
+    "deer",
+    "exact_diagonal",
+    "from_blackjax",
+    "gibbs",
+    "hmc",
+    "hutchinson",
+    "jacobi",
+    "mala",
+    "parallelize",
+    "picard",
+    "quasi_deer",
+    "random_walk",
+    "run_inference_algorithm",
+    "run_parallel",
+    "run_sequential",
+    "sample",
+    "sequential",
+    "solve",
+    "to_inference_data",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _INTEROP:
+        import importlib
+
+        return getattr(importlib.import_module(f"parallel_mcmc.interop.{_INTEROP[name]}"), name)
+    raise AttributeError(f"module 'parallel_mcmc' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Other libraries' samplers and results: BlackJAX, ArviZ."""

@@ -1,0 +1,86 @@
+"""Results for ArviZ: `InferenceData` in ArviZ 0.x, `xarray.DataTree` in ArviZ 1.x."""
+
+import datetime
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.sampling import Trace
+
+
+def to_inference_data(
+    trace: Trace,
+    *,
+    coords: Mapping[str, Any] | None = None,
+    dims: Mapping[str, Any] | None = None,
+) -> Any:
+    """A `Trace` as ArviZ's container, with the solve's report in its attributes.
+
+    Args:
+        trace: from `sample`.
+        coords, dims: names of coordinates and dimensions, as in `arviz.from_dict`.
+
+    Returns:
+        Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``. Both
+        carry the attributes ``solver``, ``tol``, ``window``, ``solve_status``,
+        ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
+        and the versions. Positions that are not dicts are named by their place in
+        the pytree; a single array is ``x``.
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)
+    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(2), 50)
+    >>> data = pm.to_inference_data(trace)
+    >>> data["posterior"]["x"].shape, data["posterior"].attrs["solve_status"]
+    ((1, 50, 2), ['converged'])
+    """
+    groups = {"posterior": named_arrays(trace.position)}
+    if trace.sample_stats:
+        groups["sample_stats"] = {
+            name: np.asarray(value) for name, value in trace.sample_stats.items()
+        }
+    return build(groups, attributes(trace.solve, trace.settings), coords=coords, dims=dims)
+
+
+def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: Any) -> Any:
+    """One code path for both majors, told apart by the signature of `arviz.from_dict`."""
+    import arviz
+
+    if "posterior" in inspect.signature(arviz.from_dict).parameters:
+        data = arviz.from_dict(**groups, **kwargs)
+    else:
+        data = arviz.from_dict(groups, **{name: value for name, value in kwargs.items() if value})
+    for group in groups:
+        data[group].attrs.update(attrs)
+    return data
+
+
+def named_arrays(position: Any) -> dict[str, Any]:
+    """Leaves by name: keys and indices of the path, joined by dots."""
+    leaves = jax.tree_util.tree_flatten_with_path(position)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") or "x": np.asarray(leaf)
+        for path, leaf in leaves
+    }
+
+
+def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The report as attributes that every file format can hold: numbers, strings, lists of them."""
+    return {
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        "inference_library": "parallel_mcmc",
+        "inference_library_version": version("parallel_mcmc"),
+        "jax_version": version("jax"),
+        "device": jax.devices()[0].device_kind,
+        **settings,
+        "solve_status": [Status(int(s)).name.lower() for s in np.atleast_1d(solve.status)],
+        "solve_iterations": np.atleast_1d(solve.num_iterations).tolist(),
+        "solve_residual": np.atleast_1d(solve.residual).tolist(),
+        "solve_frontier": np.atleast_1d(solve.frontier).tolist(),
+        "solve_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),
+    }

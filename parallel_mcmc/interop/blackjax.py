@@ -1,0 +1,336 @@
+"""BlackJAX: any of its kernels, evaluated in parallel over the length of the chain.
+
+`run_inference_algorithm` takes the place of `blackjax.util.run_inference_algorithm`
+and returns the same. It splits keys as BlackJAX does, so that both give the same draws.
+
+BlackJAX states cache log densities and gradients. What has to be solved for is less:
+
+| state             | kernels                                     | solved for                |
+|-------------------|---------------------------------------------|---------------------------|
+| `RWState`         | rmh, irmh, additive_step_random_walk        | position                  |
+| `EllipSliceState` | elliptical_slice                            | position                  |
+| `SliceState`      | slice_sampling                              | position                  |
+| `MALAState`       | mala                                        | position                  |
+| `BarkerState`     | barker                                      | position                  |
+| `HMCState`        | hmc, mhmc, nuts, rmhmc, adjusted_mclmc      | position                  |
+| `MarginalState`   | mgrad_gaussian                              | position                  |
+| `DynamicHMCState` | dhmc, dmhmc, adjusted_mclmc_dynamic         | position                  |
+| `GHMCState`       | ghmc                                        | position, momentum, slice |
+| `IntegratorState` | mclmc                                       | position, momentum        |
+
+The random path length of a `DynamicHMCState` follows from an argument that evolves by itself and is
+computed beforehand.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from parallel_mcmc.report import SolveInfo, report
+from parallel_mcmc.solve import check_window
+from parallel_mcmc.solvers import Solver, deer
+from parallel_mcmc.transition import Transition, keep_all, run_parallel
+
+FIELDS = {
+    "RWState": ("position",),
+    "EllipSliceState": ("position",),
+    "SliceState": ("position",),
+    "MALAState": ("position",),
+    "BarkerState": ("position",),
+    "HMCState": ("position",),
+    "MarginalState": ("position",),
+    "DynamicHMCState": ("position",),
+    "GHMCState": ("position", "momentum", "slice"),
+    "IntegratorState": ("position", "momentum"),
+}
+"""The fields to solve for, by the name of the state's type."""
+
+SELF_EVOLVING = {"DynamicHMCState": "random_generator_arg"}
+"""A field that the next state takes from the last one and from nothing else."""
+
+
+class BlockInfo(NamedTuple):
+    """One step of `parallelize`: its block's states and infos, and the solve's report."""
+
+    states: Any
+    infos: Any
+    solve: SolveInfo
+
+
+def from_blackjax(
+    algorithm: Any, position: Any, *, fields: tuple[str, ...] | None = None
+) -> Transition:
+    """A BlackJAX algorithm as a `Transition`.
+
+    Args:
+        algorithm: a BlackJAX `SamplingAlgorithm`.
+        position: a position, for its structure and shapes.
+        fields: the fields of the state that the chain carries from step to step; all
+            others must follow from them by ``algorithm.init(position)``. By default
+            taken from `FIELDS`, and for other types of states ``("position",)``
+            once it has been seen on a few steps that this rebuilds the state.
+
+    Raises:
+        ValueError: if ``init(position)`` does not rebuild the state.
+
+    Costs: a step evaluates log density and gradient once more than BlackJAX's own,
+    to rebuild the caches.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> algorithm = blackjax.mala(lambda x: -0.5 * jnp.sum(x**2), step_size=0.3)
+    >>> transition = pm.from_blackjax(algorithm, jnp.zeros(2))
+    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(2), 100)
+    >>> trace.position.shape
+    (1, 100, 2)
+    """
+    position = jax.tree.map(jnp.asarray, position)
+    leaves, structure = jax.tree.flatten(position)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    transition, kind = _transition(algorithm, structure, shapes, fields)
+    if fields is None and kind not in FIELDS:
+        check_rebuild(transition, position, kind)
+    return transition
+
+
+@functools.lru_cache(maxsize=128)
+def _transition(algorithm, structure, shapes, fields):
+    """`from_blackjax` for positions of one structure; cached, so that nothing compiles twice."""
+    position = jax.tree.unflatten(structure, shapes)
+    template = jax.eval_shape(
+        lambda position: algorithm.init(position, jax.random.key(0)), position
+    )
+    kind = type(template).__name__
+    fields = tuple(FIELDS.get(kind, ("position",)) if fields is None else fields)
+    check_fields(template, fields)
+    evolving = SELF_EVOLVING.get(kind)
+    _, unravel_fields = ravel_pytree(
+        {
+            name: jax.tree.map(
+                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), getattr(template, name)
+            )
+            for name in fields
+        }
+    )
+
+    def init(position, rng_key):
+        return algorithm.init(position, rng_key)
+
+    def ravel(state):
+        return ravel_pytree({name: getattr(state, name) for name in fields})[0]
+
+    def unravel(x):
+        values = unravel_fields(x)
+        # Fields that `init` draws with this key are among those replaced.
+        return algorithm.init(values["position"], jax.random.key(0))._replace(**values)
+
+    def draw_inputs(rng_key, num_steps, state):
+        keys = jax.random.split(rng_key, num_steps)
+        if evolving is None:
+            return keys, None
+
+        def evolve(value, key):
+            # Of this step only the one field is used: the compiler drops the rest.
+            after = algorithm.step(key, state._replace(**{evolving: value}))[0]
+            return getattr(after, evolving), value
+
+        return keys, jax.lax.scan(evolve, getattr(state, evolving), keys)[1]
+
+    def step(state, inputs):
+        key, value = inputs
+        if evolving is not None:
+            state = state._replace(**{evolving: value})
+        return algorithm.step(key, state)
+
+    return Transition(init, draw_inputs, step, ravel, unravel), kind
+
+
+def check_fields(template: Any, fields: tuple[str, ...]) -> None:
+    """Every field exists, holds floating-point numbers, and ``position`` is among them."""
+    present = getattr(template, "_fields", ())
+    kind = type(template).__name__
+    missing = [name for name in fields if name not in present]
+    if missing or "position" not in fields:
+        raise ValueError(
+            f"A {kind} has the fields {', '.join(present) or '(none)'}; `fields` must be among "
+            f"them and include 'position', got {fields}."
+        )
+    for name in fields:
+        for leaf in jax.tree.leaves(getattr(template, name)):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise ValueError(
+                    f"The field {name!r} of {kind} holds {leaf.dtype}, which a solve cannot carry; "
+                    "solve for floating-point fields only."
+                )
+
+
+def check_rebuild(transition: Transition, position: Any, kind: str) -> None:
+    """Take a few steps and see that each state follows from what is solved for."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(position)):
+        raise ValueError(
+            f"The state type {kind} is not known, and inside `jit` it cannot be tried; name what "
+            'the chain carries from step to step, such as fields=("position",).'
+        )
+
+    @jax.jit
+    def states_and_rebuilt(position):
+        key = jax.random.key(1)
+        state = transition.init(position, key)
+        keys = transition.draw_inputs(key, 8, state)
+        states = jax.lax.scan(lambda s, u: (transition.step(s, u)[0],) * 2, state, keys)[1]
+        return states, jax.lax.map(lambda s: transition.unravel(transition.ravel(s)), states)
+
+    states, rebuilt = states_and_rebuilt(position)
+    differing = [
+        name
+        for name in states._fields
+        if not all(
+            (
+                jnp.issubdtype(a.dtype, jnp.inexact)
+                and jnp.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+            )
+            or jnp.array_equal(a, b)
+            for a, b in zip(
+                *map(jax.tree.leaves, (getattr(states, name), getattr(rebuilt, name))), strict=True
+            )
+        )
+    ]
+    if differing:
+        raise ValueError(
+            f"init(position) does not rebuild the {kind}: {', '.join(differing)} differ after a "
+            f"few steps. Name all that the chain carries from step to step, such as "
+            f'fields=("position", "{differing[0]}").'
+        )
+
+
+def run_inference_algorithm(
+    rng_key: Any,
+    inference_algorithm: Any,
+    num_steps: int,
+    initial_state: Any = None,
+    initial_position: Any = None,
+    transform: Callable = keep_all,
+    *,
+    solver: Solver | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int = 200,
+    fields: tuple[str, ...] | None = None,
+    on_failure: str = "finish",
+) -> tuple[Any, Any]:
+    """`blackjax.util.run_inference_algorithm`, solved in parallel over the chain.
+
+    The same arguments, the same draws and the same return value; swap the function.
+
+    Args:
+        rng_key: typed or raw.
+        inference_algorithm: a BlackJAX `SamplingAlgorithm`.
+        num_steps: length of the chain.
+        initial_state: where to start, or
+        initial_position: a position to start from; a key is then split off, as BlackJAX does.
+        transform: what to keep of ``(state, info)`` of each step.
+        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        fields: as in `from_blackjax`.
+
+    Returns:
+        ``(final_state, history)``. A solve that has to finish step by step warns.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2, jnp.ones(2), 8)
+    >>> final_state, (states, infos) = pm.run_inference_algorithm(
+    ...     jax.random.key(0), algorithm, 500, initial_position=jnp.zeros(2)
+    ... )
+    >>> states.position.shape
+    (500, 2)
+    """
+    if (initial_state is None) == (initial_position is None):
+        raise ValueError("Give either `initial_state` or `initial_position`.")
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+    if initial_state is None:
+        rng_key, init_key = jax.random.split(rng_key)
+        initial_state = inference_algorithm.init(initial_position, init_key)
+    transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
+    final_state, history, info = _run(
+        transition,
+        solver or deer(),
+        check_window(window, num_steps),
+        num_steps,
+        transform,
+        rng_key,
+        initial_state,
+        tol,
+        max_iterations,
+    )
+    report(info, on_failure, (final_state, history))
+    return final_state, history
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _run(transition, solver, window, num_steps, transform, rng_key, state, tol, max_iterations):
+    # As BlackJAX: split, then loop.
+    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    return run_parallel(
+        transition,
+        state,
+        inputs,
+        solver=solver,
+        window=window,
+        tol=tol,
+        max_iterations=max_iterations,
+        transform=transform,
+    )
+
+
+def parallelize(
+    algorithm: Any,
+    num_steps: int,
+    *,
+    solver: Solver | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int = 200,
+    fields: tuple[str, ...] | None = None,
+) -> Any:
+    """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
+
+    BlackJAX's own loops can drive it: ``step(rng_key, state)`` splits its key into
+    ``num_steps`` keys and returns the block's last state and a `BlockInfo`.
+
+    Args:
+        algorithm: a BlackJAX `SamplingAlgorithm`.
+        num_steps: steps in a block.
+        solver, window, tol, max_iterations: as in `parallel_mcmc.solve`.
+        fields: as in `from_blackjax`.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> block = pm.parallelize(blackjax.mala(lambda x: -0.5 * jnp.sum(x**2), 0.3), 100)
+    >>> state, info = jax.jit(block.step)(jax.random.key(0), block.init(jnp.zeros(2)))
+    >>> info.states.position.shape, int(info.solve.status)
+    ((100, 2), 0)
+    """
+    from blackjax.base import SamplingAlgorithm
+
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+    window = check_window(window, num_steps)
+
+    def step(rng_key, state):
+        transition = from_blackjax(algorithm, state.position, fields=fields)
+        final_state, (states, infos), info = _run(
+            transition,
+            solver or deer(),
+            window,
+            num_steps,
+            keep_all,
+            rng_key,
+            state,
+            tol,
+            max_iterations,
+        )
+        return final_state, BlockInfo(states, infos, info)
+
+    return SamplingAlgorithm(algorithm.init, step)

@@ -1,0 +1,1 @@
+"""Kernels with their randomness drawn beforehand; each returns a `Transition`."""

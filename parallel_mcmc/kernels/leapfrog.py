@@ -1,0 +1,31 @@
+"""The leapfrog integrator: half a step of momentum, whole steps, half a step of momentum."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+
+class PhasePoint(NamedTuple):
+    """Position, momentum, and the log density and its gradient at the position."""
+
+    q: Float[Array, " D"]
+    p: Float[Array, " D"]
+    logdensity: Float[Array, ""]
+    logdensity_grad: Float[Array, " D"]
+
+
+def leapfrog(
+    value_and_grad: Callable, point: PhasePoint, step_size: Float[Array, ""], num_steps: int
+) -> PhasePoint:
+    """``num_steps`` leapfrog steps of H = -log density + p'p / 2; one gradient each."""
+    h = step_size
+
+    def step(_, point):
+        p = point.p + h / 2 * point.logdensity_grad
+        q = point.q + h * p
+        logdensity, grad = value_and_grad(q)
+        return PhasePoint(q, p + h / 2 * grad, logdensity, grad)
+
+    return jax.lax.fori_loop(0, num_steps, step, point)

@@ -1,0 +1,232 @@
+"""`sample`: several chains, each solved in parallel over its length."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from parallel_mcmc.report import SolveInfo, report
+from parallel_mcmc.solve import check_window
+from parallel_mcmc.solvers import Solver, deer
+from parallel_mcmc.transition import Transition, run_parallel
+from parallel_mcmc.windows import default_tol
+
+STATS = {
+    "lp": "logdensity",
+    "acceptance_rate": "acceptance_rate",
+    "accepted": "is_accepted",
+    "diverging": "is_divergent",
+    "energy": "energy",
+    "n_steps": "num_integration_steps",
+    "tree_depth": "num_trajectory_expansions",
+    "step_size": "step_size",
+}
+"""Names of ArviZ's schema, and the fields of states and infos that hold them."""
+
+
+class Trace(NamedTuple):
+    """Draws, statistics and how they were found.
+
+    Attributes:
+        position: draws, a pytree of ``(chains, draws, ...)``.
+        sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
+        solve: `SolveInfo` with one entry per chain.
+        settings: what the solve was asked for: solver, tolerance, window, limit.
+    """
+
+    position: Any
+    sample_stats: dict[str, Array]
+    solve: SolveInfo
+    settings: dict[str, Any]
+
+    def to_inference_data(self, **kwargs: Any) -> Any:
+        """ArviZ's container; see `parallel_mcmc.to_inference_data`."""
+        from parallel_mcmc.interop.arviz import to_inference_data
+
+        return to_inference_data(self, **kwargs)
+
+
+def sample(
+    rng_key: Any,
+    transition_or_algorithm: Any,
+    initial_position: Any,
+    num_samples: int,
+    *,
+    num_chains: int = 1,
+    solver: Solver | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int = 200,
+    on_failure: Literal["finish", "raise"] = "finish",
+    progress_bar: bool = False,
+) -> Trace:
+    """Draw samples, all steps of all chains at once.
+
+    Args:
+        rng_key: typed or raw.
+        transition_or_algorithm: a `Transition` (`mala`, `hmc`, `random_walk`, `gibbs`,
+            `from_blackjax`) or a BlackJAX `SamplingAlgorithm`.
+        initial_position: where to start. With several chains every leaf leads with
+            an axis of ``num_chains``.
+        num_samples: draws per chain.
+        num_chains: independent chains, each with its own key and its own solve.
+        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        progress_bar: show the steps solved so far.
+
+    Returns:
+        A `Trace`. The draws are those of the sequential sampler for the same key.
+
+    Raises:
+        ValueError: for arguments that do not fit, or a log density that is not finite at the start.
+
+    One chain of a BlackJAX algorithm equals
+    ``blackjax.util.run_inference_algorithm`` with the same key and ``initial_position``.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x["mu"] ** 2), 0.2, jnp.ones(2), 8)
+    >>> start = {"mu": jnp.zeros((4, 2))}
+    >>> trace = pm.sample(jax.random.key(0), algorithm, start, 100, num_chains=4)
+    >>> trace.position["mu"].shape, trace.solve.status.tolist()
+    ((4, 100, 2), [0, 0, 0, 0])
+    """
+    if num_samples < 1 or num_chains < 1:
+        raise ValueError(
+            f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
+        )
+    window = check_window(window, num_samples)
+    positions = check_position(initial_position, num_chains)
+    solver = deer() if solver is None else solver
+    transition = as_transition(
+        transition_or_algorithm, jax.tree.map(lambda leaf: leaf[0], positions)
+    )
+
+    # One chain uses the key itself, so that it equals a run of BlackJAX with it.
+    keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
+    pairs = jax.vmap(jax.random.split)(keys)
+    states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
+    check_start(states)
+    with progress(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
+        position, stats, solve = jax.block_until_ready(
+            _sample(
+                transition, solver, window, num_samples, progress_bar,
+                pairs[:, 0], states, tol, max_iterations,
+            )
+        )  # fmt: skip
+    dtype = jax.eval_shape(transition.ravel, jax.tree.map(lambda leaf: leaf[0], states)).dtype
+    settings = {
+        "solver": solver.name,
+        "tol": float(default_tol(dtype) if tol is None else tol),
+        "window": window,
+        "max_iterations": int(max_iterations),
+    }
+    trace = Trace(position, stats, solve, settings)
+    report(solve, on_failure, trace)
+    return trace
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _sample(transition, solver, window, num_samples, shows_progress, keys, states, tol, limit):
+    def keep(state, info):
+        return state.position, stats_of(state, info)
+
+    def run(chain, key, state):
+        inputs = transition.draw_inputs(key, num_samples, state)
+        _, (position, stats), solve = run_parallel(
+            transition,
+            state,
+            inputs,
+            solver=solver,
+            window=window,
+            tol=tol,
+            max_iterations=limit,
+            transform=keep,
+            progress=functools.partial(jax.debug.callback, _advance, chain)
+            if shows_progress
+            else None,
+        )
+        return position, stats, solve
+
+    return jax.vmap(run)(jnp.arange(keys.shape[0]), keys, states)
+
+
+def stats_of(state: Any, info: Any) -> dict[str, Array]:
+    """The statistics of one step that ArviZ has a name for."""
+    found = {}
+    for name, field in STATS.items():
+        value = getattr(info, field, getattr(state, field, None))
+        if value is not None and jnp.ndim(value) == 0:
+            found[name] = jnp.asarray(value)
+    return found
+
+
+def as_transition(transition_or_algorithm: Any, position: Any) -> Transition:
+    if isinstance(transition_or_algorithm, Transition):
+        return transition_or_algorithm
+    if hasattr(transition_or_algorithm, "init") and hasattr(transition_or_algorithm, "step"):
+        from parallel_mcmc.interop.blackjax import from_blackjax
+
+        return from_blackjax(transition_or_algorithm, position)
+    raise TypeError(
+        "Expected a Transition such as pm.hmc(...) or a BlackJAX algorithm with `init` and `step`, "
+        f"got {type(transition_or_algorithm).__name__}."
+    )
+
+
+def check_position(position: Any, num_chains: int) -> Any:
+    """Positions as arrays that lead with the chains."""
+    position = jax.tree.map(jnp.asarray, position)
+    if num_chains == 1:
+        return jax.tree.map(lambda leaf: leaf[None], position)
+    for leaf in jax.tree.leaves(position):
+        if leaf.shape[:1] != (num_chains,):
+            raise ValueError(
+                f"With num_chains={num_chains} every leaf of initial_position must lead with that "
+                f"axis, got shape {leaf.shape}; give each chain its own start."
+            )
+    return position
+
+
+def check_start(states: Any) -> None:
+    logdensity = getattr(states, "logdensity", None)
+    if logdensity is None or isinstance(logdensity, jax.core.Tracer):
+        return
+    bad = [
+        i for i, value in enumerate(logdensity.ravel().tolist()) if not abs(value) < float("inf")
+    ]
+    if bad:
+        raise ValueError(
+            f"The log density is not finite at the initial position of chain {bad[0]}; start "
+            "inside the support."
+        )
+
+
+@contextlib.contextmanager
+def progress(total: int) -> Iterator[None]:
+    """A tqdm bar that `_advance` moves."""
+    from tqdm.auto import tqdm
+
+    global _bar
+    with tqdm(total=total, unit="draw") as bar:
+        _bar, solved = (bar, {}), None
+        try:
+            yield
+            jax.effects_barrier()
+            bar.update(total - bar.n)
+        finally:
+            _bar = solved
+
+
+def _advance(chain: Any, frontier: Any) -> None:
+    """Called from inside the solve: a chain has come this far."""
+    if _bar is None:
+        return
+    bar, frontiers = _bar
+    frontiers[int(chain)] = max(frontiers.get(int(chain), 0), int(frontier))
+    bar.update(sum(frontiers.values()) - bar.n)
+
+
+_bar: Any = None

@@ -1,0 +1,134 @@
+"""A Markov kernel with its randomness drawn beforehand, and the two ways to run it.
+
+Kernels keep more in their state than the chain needs: log densities and
+gradients, which are functions of the position. A solve is for the least Markov
+state, one vector x; the caches are rebuilt from it:
+
+    x_t = ravel(step(unravel(x_{t-1}), u_t))
+
+Iterations carry x alone. When it is solved, one last pass over all steps gives
+states and infos.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.windows import default_limits, run_info, solve_vectors
+
+
+class Transition(NamedTuple):
+    """A kernel as five functions. States are NamedTuples with a ``position``.
+
+    Attributes:
+        init: ``(position, rng_key) -> state``.
+        draw_inputs: ``(rng_key, num_steps, state) -> inputs``, time leading.
+        step: ``(state, inputs of one step) -> (state, info)``, pure.
+        ravel: ``state -> x``, the least Markov state as a vector ``(D,)``.
+        unravel: ``x -> state``, the caches computed anew.
+    """
+
+    init: Callable[[Any, Any], Any]
+    draw_inputs: Callable[[Any, int, Any], Any]
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    ravel: Callable[[Any], Float[Array, " D"]]
+    unravel: Callable[[Float[Array, " D"]], Any]
+
+
+def recursion(transition: Transition) -> Recursion:
+    """The transition as x_t = f(x_{t-1}, u_t) on vectors."""
+
+    def f(x, u):
+        return transition.ravel(transition.step(transition.unravel(x), u)[0])
+
+    return f
+
+
+def keep_all(state: Any, info: Any) -> Any:
+    return state, info
+
+
+def run_sequential(
+    transition: Transition, state: Any, inputs: Any, transform: Callable = keep_all
+) -> tuple[Any, Any, SolveInfo]:
+    """Step by step with the kernel's own cached states: what every solver must reproduce.
+
+    Returns:
+        The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
+    """
+
+    def body(state, u):
+        state, info = transition.step(state, u)
+        finite = jnp.all(jnp.isfinite(transition.ravel(state)))
+        return state, (transform(state, info), finite)
+
+    with jax.default_matmul_precision("highest"):
+        final_state, (history, finite) = jax.lax.scan(body, state, inputs)
+    dtype = jax.eval_shape(transition.ravel, state).dtype
+    return final_state, history, run_info(finite, dtype)
+
+
+def run_parallel(
+    transition: Transition,
+    state: Any,
+    inputs: Any,
+    *,
+    solver: Solver,
+    window: int | None = None,
+    tol: Any = None,
+    max_iterations: Any = 200,
+    rng_key: Any = None,
+    transform: Callable = keep_all,
+    progress: Callable | None = None,
+) -> tuple[Any, Any, SolveInfo]:
+    """`run_sequential`, solved in parallel over time. Traceable: call it inside `jit`.
+
+    Args:
+        transition: the kernel.
+        state: where the chain starts.
+        inputs: its randomness, from ``transition.draw_inputs``.
+        solver, window, tol, max_iterations, rng_key: as in `parallel_mcmc.solve`.
+        transform: what to keep of ``(state, info)`` of each step.
+        progress: called with the number of steps solved as iterations proceed.
+
+    Returns:
+        The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
+    """
+    if solver.linearize is None:
+        return run_sequential(transition, state, inputs, transform)
+    x0 = transition.ravel(state)
+    num_steps = jax.tree.leaves(inputs)[0].shape[0]
+    window = num_steps if window is None else min(window, num_steps)
+    trajectory, info = solve_vectors(
+        recursion(transition),
+        x0,
+        inputs,
+        solver,
+        window,
+        default_limits(x0.dtype, solver, tol, max_iterations),
+        guess=None,
+        rng_key=jax.random.key(0) if rng_key is None else rng_key,
+        progress=progress,
+    )
+
+    def last_pass(x_and_u):
+        return transition.step(transition.unravel(x_and_u[0]), x_and_u[1])
+
+    x_prev = jnp.concatenate([x0[None], trajectory[:-1]])
+    with jax.default_matmul_precision("highest"):
+        # In pieces of one window, so that memory stays that of a window.
+        states, infos = (
+            jax.vmap(last_pass)((x_prev, inputs))
+            if window == num_steps
+            else jax.lax.map(last_pass, (x_prev, inputs), batch_size=window)
+        )
+    finite = jnp.all(jnp.isfinite(jax.vmap(transition.ravel)(states)))
+    status = jnp.where(finite, info.status, Status.NON_FINITE).astype(info.status.dtype)
+    final_state = jax.tree.map(lambda leaf: leaf[-1], states)
+    return final_state, jax.vmap(transform)(states, infos), info._replace(status=status)
