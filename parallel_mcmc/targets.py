@@ -1,8 +1,6 @@
 """Four small posteriors, for the command line, the benchmarks and the tests."""
 
 import os
-import urllib.request
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +86,7 @@ def read_german_credit(path: str | Path) -> np.ndarray:
         matches = (
             table.ndim == 2
             and table.shape[1] == 25
+            and np.all(np.isfinite(table))
             and np.all(table.std(0) > 0)
             and np.all(np.isin(table[:, -1], [1, 2]))
         )
@@ -132,7 +131,7 @@ def logistic_regression(name: str, features: np.ndarray, labels: np.ndarray) -> 
 
     def logdensity_fn(x):
         beta = x["beta"]
-        logits = like(beta, signed) @ beta
+        logits = jnp.asarray(signed, beta.dtype) @ beta
         return jnp.sum(jax.nn.log_sigmoid(logits)) - jnp.sum(beta**2) / 2
 
     return Target(name, logdensity_fn, {"beta": jnp.zeros(features.shape[1])})
@@ -150,15 +149,10 @@ def mixture() -> Target:
 
 
 def banana() -> Target:
-    """x1 ~ Normal(0, 10) and x2 ~ Normal(0.03 (x1^2 - 100), 1): Haario, Saksman and Tamminen 1999."""
+    """x1 ~ Normal(0, 10), x2 ~ Normal(0.03 (x1^2 - 100), 1): Haario, Saksman and Tamminen 1999."""
 
     def logdensity_fn(x):
         x1, x2 = x["x"]
         return -((x1 / 10) ** 2) / 2 - (x2 - 0.03 * (x1**2 - 100)) ** 2 / 2
 
     return Target("banana", logdensity_fn, {"x": jnp.ones(2)})
-
-
-def like(x: Array, constants: np.ndarray) -> Array:
-    """Constants in the precision of a position, so that they do not promote it."""
-    return jnp.asarray(constants, x.dtype)
