@@ -132,7 +132,7 @@ def make_target(options: argparse.Namespace) -> targets.Target:
     if options.data:
         return targets.german_credit(options.data)
     try:
-        return targets.german_credit(targets.fetch_german_credit())
+        return targets.german_credit(targets.fetch_german_credit(targets.GERMAN_CREDIT_URL))
     except (OSError, ValueError, HTTPException) as error:
         raise OSError(
             f"the German credit data could not be had from {targets.GERMAN_CREDIT_URL} ({error}); "
@@ -204,17 +204,23 @@ def summary(data: Any) -> str:
 
 def write(data: Any, stem: Path) -> tuple[Path, Path]:
     """The draws as netCDF and a trace plot, beside each other."""
+    files = stem.with_name(f"{stem.name}.nc"), stem.with_name(f"{stem.name}-trace.png")
+    data.to_netcdf(str(files[0]), engine="h5netcdf")
+    plot_trace(data, files[1])
+    return files
+
+
+def plot_trace(data: Any, path: Path) -> None:
     import arviz
     import matplotlib
 
     matplotlib.use("Agg")
-    files = stem.with_name(f"{stem.name}.nc"), stem.with_name(f"{stem.name}-trace.png")
-    data.to_netcdf(str(files[0]), engine="h5netcdf")
-    # ArviZ 1.x keeps the name for traces alone; there a plot saves itself.
+    # ArviZ 1.x has another name for traces beside densities, and its plots save themselves.
     plot = getattr(arviz, "plot_trace_dist", arviz.plot_trace)(data, backend="matplotlib")
     figure = plot if hasattr(plot, "savefig") else plot.ravel()[0].figure
-    figure.savefig(str(files[1]))
-    return files
+    if hasattr(figure, "tight_layout"):
+        figure.tight_layout()
+    figure.savefig(str(path))
 
 
 if __name__ == "__main__":

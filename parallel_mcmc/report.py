@@ -65,10 +65,14 @@ class ConvergenceError(RuntimeError):
         self.result = result
 
 
-def report(info: SolveInfo, on_failure: str, result: Any) -> None:
-    """Warn or raise outside `jit`, with a next step; ``result`` goes with the error."""
+def check_on_failure(on_failure: str) -> None:
+    """Before anything long starts."""
     if on_failure not in ("finish", "raise"):
         raise ValueError(f'on_failure must be "finish" or "raise", got {on_failure!r}.')
+
+
+def report(info: SolveInfo, on_failure: str, result: Any) -> None:
+    """Warn or raise outside `jit`, with a next step; ``result`` goes with the error."""
     if isinstance(info.status, jax.core.Tracer):
         return
     message = describe_failure(info)
@@ -98,7 +102,8 @@ def describe_failure(info: SolveInfo) -> str | None:
     if status[worst] == Status.NON_FINITE:
         return (
             f"{chain}the recursion itself returned a non-finite state after step "
-            f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the log density) there."
+            f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
+            "log density) there."
         )
     return (
         f"{chain}the solve stopped after {iterations[worst]} iterations with residual "

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from parallel_mcmc.report import SolveInfo, report
+from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solve import check_window
 from parallel_mcmc.solvers import Solver, deer
 from parallel_mcmc.transition import Transition, run_parallel
@@ -93,6 +93,7 @@ def sample(
     >>> trace.position["mu"].shape, trace.solve.status.tolist()
     ((4, 100, 2), [0, 0, 0, 0])
     """
+    check_on_failure(on_failure)
     if num_samples < 1 or num_chains < 1:
         raise ValueError(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."

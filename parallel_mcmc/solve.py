@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 from jax.flatten_util import ravel_pytree
 
-from parallel_mcmc.report import Solution, report
+from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver, deer
 from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
 
@@ -59,6 +59,7 @@ def solve(
     >>> solution.trajectory.shape, int(solution.info.status)
     ((100, 2), 0)
     """
+    check_on_failure(on_failure)
     window = check_window(window, num_steps_of(inputs))
     solver = deer() if solver is None else solver
     rng_key = jax.random.key(0) if rng_key is None else rng_key

@@ -100,7 +100,7 @@ def read_german_credit(path: str | Path) -> np.ndarray:
     return table
 
 
-def fetch_german_credit(url: str = GERMAN_CREDIT_URL) -> Path:
+def fetch_german_credit(url: str) -> Path:
     """The German credit table from its public home, downloaded once into the user's cache folder.
 
     Raises:

@@ -30,10 +30,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from parallel_mcmc.report import SolveInfo, report
+from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solve import check_window
 from parallel_mcmc.solvers import Solver, deer
-from parallel_mcmc.transition import Transition, keep_all, run_parallel
+from parallel_mcmc.transition import Transition, keep_all, run_parallel, run_sequential
 
 FIELDS = {
     "RWState": ("position",),
@@ -90,6 +90,7 @@ def from_blackjax(
     position = jax.tree.map(jnp.asarray, position)
     leaves, structure = jax.tree.flatten(position)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    fields = None if fields is None else tuple(fields)
     transition, kind = _transition(algorithm, structure, shapes, fields)
     if fields is None and kind not in FIELDS:
         check_rebuild(transition, position, kind)
@@ -167,6 +168,16 @@ def check_fields(template: Any, fields: tuple[str, ...]) -> None:
                 )
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _states_and_rebuilt(transition, position):
+    """The states of a few steps, and each as rebuilt from what is solved for."""
+    key = jax.random.key(1)
+    state = transition.init(position, key)
+    inputs = transition.draw_inputs(key, 8, state)
+    states = run_sequential(transition, state, inputs, lambda state, info: state)[1]
+    return states, jax.lax.map(lambda state: transition.unravel(transition.ravel(state)), states)
+
+
 def check_rebuild(transition: Transition, position: Any, kind: str) -> None:
     """Take a few steps and see that each state follows from what is solved for."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(position)):
@@ -175,15 +186,7 @@ def check_rebuild(transition: Transition, position: Any, kind: str) -> None:
             'the chain carries from step to step, such as fields=("position",).'
         )
 
-    @jax.jit
-    def states_and_rebuilt(position):
-        key = jax.random.key(1)
-        state = transition.init(position, key)
-        keys = transition.draw_inputs(key, 8, state)
-        states = jax.lax.scan(lambda s, u: (transition.step(s, u)[0],) * 2, state, keys)[1]
-        return states, jax.lax.map(lambda s: transition.unravel(transition.ravel(s)), states)
-
-    states, rebuilt = states_and_rebuilt(position)
+    states, rebuilt = _states_and_rebuilt(transition, position)
     differing = [
         name
         for name in states._fields
@@ -246,6 +249,7 @@ def run_inference_algorithm(
     >>> states.position.shape
     (500, 2)
     """
+    check_on_failure(on_failure)
     if (initial_state is None) == (initial_position is None):
         raise ValueError("Give either `initial_state` or `initial_position`.")
     if num_steps < 1:

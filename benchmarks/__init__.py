@@ -1,0 +1,1 @@
+"""Benchmarks; from the repository's root: ``python -m benchmarks run``, then ``... report``."""

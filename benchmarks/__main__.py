@@ -1,0 +1,89 @@
+"""The command line.
+
+python -m benchmarks run --suite examples      every example with every solver, as JSON records
+python -m benchmarks report                    those records as Markdown tables
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parents[1] / "shared" / "data" / "german_credit_numeric.txt"
+
+
+def main(arguments: list[str]) -> None:
+    parsed = parser().parse_args(arguments)
+    parsed.command(parsed)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="run a suite and write its records")
+    run.set_defaults(command=run_command)
+    run.add_argument("--suite", default="examples", choices=["examples"])
+    run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
+    run.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run only rows target/T/solver that hold NAME, e.g. banana/10000/deer; repeatable",
+    )
+    run.add_argument("--data", type=Path, default=DATA, help="the numeric German credit table")
+    run.add_argument("--float64", action="store_true")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--repeats", type=int, default=5, help="timed runs per row")
+    run.add_argument(
+        "--max-seconds", type=float, default=60, help="no further timed run of a row after this"
+    )
+    run.add_argument("--max-iterations", type=int, default=400)
+
+    report = commands.add_parser("report", help="print records as Markdown")
+    report.set_defaults(command=report_command)
+    report.add_argument("paths", type=Path, nargs="*", help="files; all of benchmarks/results")
+    return parser
+
+
+def run_command(parsed: argparse.Namespace) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", parsed.float64)
+
+    from benchmarks.records import environment, save
+    from benchmarks.runs import Options, run_suite
+
+    common = environment() | {"command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])}
+    options = Options(
+        suite=parsed.suite,
+        only=tuple(parsed.only),
+        data=parsed.data,
+        seed=parsed.seed,
+        repeats=parsed.repeats,
+        max_seconds=parsed.max_seconds,
+        max_iterations=parsed.max_iterations,
+    )
+    for record in run_suite(options):
+        path = save(record | common, parsed.out)
+        print(
+            f"{record['target']}, T = {record['T']:,}, {record['solver']}: "
+            f"{record['iterations']} iterations, {record['status'].lower()}, "
+            f"{record['num_steps_differ']} steps differ, "
+            f"{record['seconds_sequential']:.3g} s sequential, {record['seconds']:.3g} s parallel"
+            f" -> {path.name}",
+            flush=True,
+        )
+
+
+def report_command(parsed: argparse.Namespace) -> None:
+    from benchmarks.records import load
+    from benchmarks.tables import render
+
+    print(render(load(parsed.paths or sorted((HERE / "results").glob("*.json")))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,151 @@
+"""One run: a problem, a length and a solver in, a record out."""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from benchmarks.compare import as_rows, differences, first_tip, moved
+from benchmarks.examples import SOLVERS, SUITES, Example, Problem
+from benchmarks.records import Record
+from benchmarks.timing import Program, compile_for, in_turn
+from parallel_mcmc import Status, run_parallel, run_sequential
+
+
+class Options(NamedTuple):
+    """What the command line sets.
+
+    Attributes:
+        suite: a name in `SUITES`.
+        only: parts of row names; a row runs if its name holds one of them. Empty runs all.
+        data: path of the German credit data.
+        seed: of start and randomness.
+        repeats: timed runs of each program.
+        max_seconds: no further timed run of a row once they have taken this long.
+        max_iterations: of a solve, then it is finished step by step.
+    """
+
+    suite: str
+    only: tuple[str, ...]
+    data: Path
+    seed: int
+    repeats: int
+    max_seconds: float
+    max_iterations: int
+
+
+class Case(NamedTuple):
+    """A chain to compute: its start, its randomness, and the sequential chain that they give."""
+
+    problem: Problem
+    state: Any
+    inputs: Any
+    sequential: Program
+    reference: Any
+
+
+def run_suite(options: Options) -> Iterator[Record]:
+    """The records of a suite, one by one; examples that cannot run are skipped with a reason."""
+    for example in SUITES[options.suite]:
+        try:
+            problem = example.build(options.data)
+        except FileNotFoundError as error:
+            print(f"{example.target}: skipped, {error}", flush=True)
+            continue
+        for T in example.lengths:
+            names = [name for name in SOLVERS if selected(row_name(example, T, name), options)]
+            case = prepare(problem, T, options.seed) if names else None
+            for name in names:
+                yield run_one(example, case, T, name, options)
+
+
+def row_name(example: Example, T: int, solver: str) -> str:
+    return f"{example.target}/{T}/{solver}"
+
+
+def selected(name: str, options: Options) -> bool:
+    return not options.only or any(part in name for part in options.only)
+
+
+def keep_position(state: Any, info: Any) -> Any:
+    """Draws are all that a user waits for."""
+    return state.position
+
+
+def prepare(problem: Problem, T: int, seed: int) -> Case:
+    key_start, key_inputs = jax.random.split(jax.random.key(seed))
+    transition = problem.transition
+    state = jax.jit(transition.init)(problem.start(key_start))
+    inputs = jax.jit(transition.draw_inputs, static_argnums=1)(key_inputs, T, state)
+
+    def sequential(state, inputs):
+        return run_sequential(transition, state, inputs, keep_position)[1]
+
+    program = compile_for(sequential, state, inputs)
+    return Case(problem, state, inputs, program, program.run(state, inputs))
+
+
+def run_one(example: Example, case: Case, T: int, solver: str, options: Options) -> Record:
+    """Solve once to compare (and to warm up), then time against the sequential scan, in turn."""
+    transition, state, inputs = case.problem.transition, case.state, case.inputs
+
+    def solve(state, inputs):
+        return run_parallel(
+            transition,
+            state,
+            inputs,
+            solver=SOLVERS[solver],
+            max_iterations=options.max_iterations,
+            transform=keep_position,
+        )[1:]
+
+    program = compile_for(solve, state, inputs)
+    history, info = jax.block_until_ready(program.run(state, inputs))
+    chain, reference = as_rows(history), as_rows(case.reference)
+    start = as_rows(jax.tree.map(lambda leaf: leaf[None], state.position))[0]
+    sequential_seconds, parallel_seconds = in_turn(
+        [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
+        options.repeats,
+        options.max_seconds,
+    )
+    return {
+        "suite": options.suite,
+        "target": example.target,
+        "kernel": example.kernel,
+        "T": T,
+        "D": reference.shape[1],
+        "chains": 1,
+        "solver": solver,
+        "dtype": str(jax.eval_shape(transition.ravel, state).dtype),
+        "seed": options.seed,
+        "accept_rate": float(moved(reference, start).mean()),
+        "iterations": int(info.num_iterations),
+        "aim": example.aims.get(T),
+        "max_iterations": options.max_iterations,
+        "residual": float(info.residual),
+        "status": Status(int(info.status)).name,
+        "num_sequential_steps": int(info.num_sequential_steps),
+        "num_limited": int(info.num_limited),
+        "num_resets": int(info.num_resets),
+        **differences(chain, reference),
+        **first_tip(transition, state, inputs, chain, case.reference),
+        "compile_seconds": program.compile_seconds,
+        "compile_seconds_sequential": case.sequential.compile_seconds,
+        "repeats": len(parallel_seconds),
+        **spread("seconds", parallel_seconds),
+        **spread("seconds_sequential", sequential_seconds),
+        "ratio": statistics.median(sequential_seconds) / statistics.median(parallel_seconds),
+        "bytes": program.num_bytes,
+        "bytes_sequential": case.sequential.num_bytes,
+    }
+
+
+def spread(name: str, seconds: list[float]) -> Record:
+    """Median, least and most."""
+    return {
+        name: statistics.median(seconds),
+        f"{name}_min": min(seconds),
+        f"{name}_max": max(seconds),
+    }

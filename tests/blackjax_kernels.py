@@ -1,0 +1,107 @@
+"""The BlackJAX kernels that the tests and the table in the docs go through, on two posteriors."""
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from blackjax.mcmc.random_walk import normal
+from jax.flatten_util import ravel_pytree
+
+from parallel_mcmc.targets import Target, eight_schools, logistic_regression
+
+
+def small_logistic_regression() -> Target:
+    """50 rows, 3 coefficients: posterior standard deviations of about .3."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(50, 3))
+    labels = rng.random(50) < 1 / (1 + np.exp(-features @ np.array([1.0, -0.5, 0.0])))
+    return logistic_regression("logistic", features, labels)
+
+
+TARGETS = {"logistic": small_logistic_regression(), "eight_schools": eight_schools()}
+
+SCALE = {
+    "logistic": np.full(3, 0.35),
+    # ravel_pytree sorts by name: log tau, mu, z.
+    "eight_schools": np.array([1.2, 3.3] + [0.95] * 8),
+}
+"""Posterior standard deviations, rounded: the metric of the kernels, the unit of the tests."""
+
+
+def _independent(scale):
+    def propose(position):
+        flat, unravel = ravel_pytree(position)
+        return lambda key: unravel(
+            scale.astype(flat.dtype) * jax.random.normal(key, flat.shape, flat.dtype)
+        )
+
+    return propose
+
+
+def make(kernel: str, target: str, position):
+    """The kernel on the target, at a step size at which it accepts often."""
+    logdensity_fn = TARGETS[target].logdensity_fn
+    flat, unravel = ravel_pytree(position)
+    scale = jnp.asarray(SCALE[target], flat.dtype)
+    D = flat.size
+    variance = scale**2
+
+    def draw(key, _):
+        return unravel(scale * jax.random.normal(key, (D,), flat.dtype))
+
+    def tilted(
+        position,
+    ):  # the target without the standard normal prior of a latent Gaussian kernel
+        x = ravel_pytree(position)[0]
+        return logdensity_fn(position) + jnp.sum((x / scale) ** 2) / 2
+
+    def walk(key, position):
+        return jax.tree.map(jnp.add, position, jax.tree.map(lambda x: x / 2, draw(key, None)))
+
+    small = float(scale.min())
+    return {
+        "rmh": lambda: blackjax.rmh(logdensity_fn, walk),
+        "additive_step_random_walk": lambda: blackjax.additive_step_random_walk(
+            logdensity_fn, normal(scale / 2)
+        ),
+        "irmh": lambda: blackjax.irmh(logdensity_fn, lambda key: draw(key, None)),
+        "mala": lambda: blackjax.mala(logdensity_fn, 0.2 * small**2),
+        "barker": lambda: blackjax.barker(logdensity_fn, 0.6 * small),
+        "hmc": lambda: blackjax.hmc(logdensity_fn, 0.25, variance, 6),
+        "mhmc": lambda: blackjax.mhmc(logdensity_fn, 0.25, variance, 6),
+        "dhmc": lambda: blackjax.dhmc(logdensity_fn, 0.25, variance),
+        "nuts": lambda: blackjax.nuts(logdensity_fn, 0.4, variance, max_num_doublings=4),
+        "ghmc": lambda: blackjax.ghmc(logdensity_fn, 0.3, scale, 0.5, 0.1),
+        "elliptical_slice": lambda: blackjax.elliptical_slice(
+            tilted, mean=jnp.zeros(D, flat.dtype), cov=jnp.diag(variance)
+        ),
+        "slice_sampling": lambda: blackjax.slice_sampling(logdensity_fn, width=2.0 * small),
+        "mclmc": lambda: blackjax.mclmc(logdensity_fn, L=1.0, step_size=0.3 * small),
+        "adjusted_mclmc": lambda: blackjax.adjusted_mclmc(
+            logdensity_fn, step_size=0.5 * small, num_integration_steps=4
+        ),
+        "rmhmc": lambda: blackjax.rmhmc(logdensity_fn, 0.25, jnp.diag(variance), 4),
+        "mgrad_gaussian": lambda: blackjax.mgrad_gaussian(
+            tilted, jnp.diag(variance), step_size=1.0
+        ),
+    }[kernel]()
+
+
+KERNELS = [
+    "rmh",
+    "additive_step_random_walk",
+    "irmh",
+    "mala",
+    "barker",
+    "hmc",
+    "mhmc",
+    "dhmc",
+    "nuts",
+    "ghmc",
+    "elliptical_slice",
+    "slice_sampling",
+    "mclmc",
+    "adjusted_mclmc",
+    "rmhmc",
+    "mgrad_gaussian",
+]

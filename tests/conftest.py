@@ -1,0 +1,50 @@
+"""Fixtures that every test file shares."""
+
+import functools
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# The tests compile hundreds of small programs and run each for a moment. Read at JAX's first use.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """Both precisions; 64 bit is switched on for the one test, and for it alone."""
+    with jax.enable_x64(request.param == "float64"):
+        yield np.dtype(request.param)
+
+
+@pytest.fixture
+def x64():
+    """Double precision, for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Data sets that are shared beside the repository, where there are any."""
+    folder = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the folder shared/data is not beside the repository")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def sequential_chain():
+    """The reference: x_1..x_T by a plain `lax.scan`, as numpy arrays."""
+
+    @functools.cache
+    def scan(f):
+        def step(x, u):
+            x = f(x, u)
+            return x, x
+
+        return jax.jit(lambda x0, inputs: jax.lax.scan(step, x0, inputs)[1])
+
+    return lambda f, x0, inputs: jax.tree.map(np.asarray, scan(f)(x0, inputs))

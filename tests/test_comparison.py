@@ -1,0 +1,105 @@
+"""What is said about a solve and about its sequential counterpart."""
+
+import re
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.sampling import Trace
+
+
+def trace_of(draws, status=(0, 0), steps=(0, 0)):
+    """Two chains of ``draws``, shape ``(2, T, D)``."""
+    info = SolveInfo(
+        status=np.array(status),
+        num_iterations=np.array([7, 9]),
+        residual=np.array([1e-7, 2e-7]),
+        frontier=np.array([50, 50]),
+        num_sequential_steps=np.array(steps),
+        num_resets=np.zeros(2, int),
+        num_limited=np.zeros(2, int),
+    )
+    settings = {"solver": "jacobi", "tol": 1e-6, "window": 50, "max_iterations": 200}
+    return Trace({"x": draws, "y": draws[..., 0]}, {}, info, settings)
+
+
+@pytest.fixture
+def draws():
+    """Of standard deviations 1 and 100."""
+    x = np.random.default_rng(0).normal(size=(2, 50, 2))
+    return x / x.std((0, 1)) * [1, 100]
+
+
+def test_differences_are_in_units_of_the_posterior_sd(draws):
+    moved = draws.copy()
+    moved[1, 3, 1] += 0.5
+    lines = compare(Timed(trace_of(moved), 1, 0), Timed(trace_of(draws), 1, 0))
+    assert "5.0e-03 posterior sd" in next(lines)
+    assert "Sequential run" in next(lines)
+
+
+def test_draws_that_differ_are_counted(draws):
+    moved = draws.copy()
+    moved[0, 10:13] += 1
+    lines = list(compare(Timed(trace_of(moved), 1, 0), Timed(trace_of(draws), 1, 0)))
+    assert lines[1].startswith("3 of 100 draws differ by more than 0.01")
+
+
+def test_a_draw_that_is_not_a_number_counts_as_different(draws):
+    moved = draws.copy()
+    moved[0, 10] = np.nan
+    lines = list(compare(Timed(trace_of(moved), 1, 0), Timed(trace_of(draws), 1, 0)))
+    assert "nan posterior sd" in lines[0]
+    assert lines[1].startswith("1 of 100 draws")
+
+
+def test_it_is_said_which_run_is_faster(draws):
+    fast, slow = Timed(trace_of(draws), 0.5, 3.0), Timed(trace_of(draws), 2.0, 7.0)
+    *_, times, verdict = compare(parallel=slow, sequential=fast)
+    assert re.match(
+        r"Sequential run 0\.5 s \(compilation 3 s\), parallel run 2 s \(compilation 7 s\)", times
+    )
+    assert verdict.startswith("Here the sequential run is 4 times as fast")
+    *_, verdict = compare(parallel=fast, sequential=slow)
+    assert verdict.startswith("Here the parallel run is 4 times as fast")
+
+
+def test_every_chain_has_a_line_and_a_failure_has_a_warning(draws):
+    solved = list(describe_solve(trace_of(draws)))
+    assert len(solved) == 3
+    assert (
+        "chain 0: 50 draws in 7 iterations, residual 1.0e-07, 0 steps one by one, conv" in solved[1]
+    )
+
+    failed = trace_of(draws, (Status.CONVERGED, Status.FINISHED_SEQUENTIALLY), (0, 20))
+    lines = list(describe_solve(failed))
+    assert lines[1] == solved[1]
+    assert "20 steps one by one, finished sequentially" in lines[2]
+    assert lines[3].startswith("Warning: chain 1 of 2: the solve stopped after 9 iterations")
+
+
+def test_the_first_run_counts_as_compilation_and_the_others_are_quiet(capsys):
+    calls = []
+
+    def run():
+        calls.append(len(calls))
+        print("progress", file=sys.stderr)
+        time.sleep(0.2 if len(calls) == 1 else 0.01)
+        return len(calls)
+
+    found = timed(run, num_runs=3)
+    assert found.trace == 1
+    assert len(calls) == 4
+    assert 0.01 <= found.seconds < 0.2
+    assert found.compilation == pytest.approx(0.19, abs=0.05)
+    assert capsys.readouterr().err.count("progress") == 1
+
+
+def test_long_runs_are_timed_once():
+    calls = []
+    timed(lambda: calls.append(time.sleep(0.01)), num_runs=3, budget=0.005)
+    assert len(calls) == 2

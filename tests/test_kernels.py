@@ -1,0 +1,314 @@
+"""The kernels with their randomness drawn beforehand: the sequential chain, and the right one."""
+
+import functools
+
+import arviz
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import parallel_mcmc as pm
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+NUM_STEPS = 64
+SOLVERS = {
+    "deer": pm.deer(),
+    "quasi_deer": pm.quasi_deer(),
+    "exact_diagonal": pm.quasi_deer(pm.exact_diagonal()),
+    "picard": pm.picard(),
+    "jacobi": pm.jacobi(),
+}
+
+MEAN = np.array([1.0, -2.0, 0.5])
+COVARIANCE = np.array([[1.0, 0.5, 0.0], [0.5, 2.0, 0.6], [0.0, 0.6, 0.5]])
+PRECISION = np.linalg.inv(COVARIANCE)
+START = {"a": np.float64(0.3), "b": np.array([-1.0, 0.7])}
+METRICS = {"identity": None, "diagonal": np.diag(COVARIANCE), "dense": COVARIANCE}
+
+
+def gaussian(x):
+    """Normal(MEAN, COVARIANCE) of a scalar and a vector, ``a`` before ``b``."""
+    d = ravel_pytree(x)[0] - MEAN
+    return -d @ PRECISION @ d / 2
+
+
+KERNELS = {
+    "random_walk": lambda: pm.random_walk(gaussian, START, 0.7),
+    "random_walk-scaled": lambda: pm.random_walk(gaussian, START, np.sqrt(np.diag(COVARIANCE))),
+    # A quarter of the smallest variance and step sizes below the stability limit: the smallest
+    # eigenvalue of the covariance is .29.
+    "mala-identity": lambda: pm.mala(gaussian, START, 0.2),
+    "mala-diagonal": lambda: pm.mala(gaussian, START, 0.3, METRICS["diagonal"]),
+    "mala-dense": lambda: pm.mala(gaussian, START, 0.5, METRICS["dense"]),
+    "hmc-identity": lambda: pm.hmc(gaussian, START, 0.3, None, 5),
+    "hmc-diagonal": lambda: pm.hmc(gaussian, START, 0.3, METRICS["diagonal"], 5),
+    "hmc-dense": lambda: pm.hmc(gaussian, START, 0.4, METRICS["dense"], 4),
+}
+
+# A normal with unknown mean and variance, p(mu, variance) = 1 / variance, from the number of
+# observations, their mean and the sum of their squared deviations.
+COUNT, AVERAGE, SQUARES = 30, 1.5, 60.0
+GIBBS_START = {"mu": np.float64(0.0), "variance": np.float64(1.0)}
+GIBBS_BLOCKS = (
+    pm.GibbsBlock(
+        lambda key: jax.random.normal(key),
+        lambda x, z: {"mu": AVERAGE + jnp.sqrt(x["variance"] / COUNT) * z},
+    ),
+    pm.GibbsBlock(
+        lambda key: 1 / jax.random.gamma(key, COUNT / 2),
+        lambda x, w: {"variance": w * (SQUARES + COUNT * (x["mu"] - AVERAGE) ** 2) / 2},
+    ),
+)
+
+
+@functools.cache
+def prepared(kernel):
+    """A transition, where it starts, its randomness, and its chain step by step."""
+    if kernel == "gibbs":
+        transition, start = pm.gibbs(GIBBS_BLOCKS, GIBBS_START), GIBBS_START
+    else:
+        transition, start = KERNELS[kernel](), START
+    state = transition.init(jax.tree.map(jnp.asarray, start), None)
+    inputs = transition.draw_inputs(jax.random.key(3), NUM_STEPS, state)
+    return transition, state, inputs, pm.run_sequential(transition, state, inputs)[:2]
+
+
+def assert_same(actual, expected, atol):
+    """Leaf by leaf, NaN and infinities in the same places."""
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=atol, atol=atol)
+
+
+def run(transition, state, inputs, solver):
+    """In parallel, compiled: final state, history, report."""
+    solve = functools.partial(pm.run_parallel, transition, solver=solver)
+    return jax.jit(solve)(state, inputs)
+
+
+SOLVED = [*(name for name in KERNELS if name != "random_walk-scaled"), "gibbs"]
+
+
+# The same chain -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("kernel", SOLVED)
+def test_every_solver_gives_the_sequential_states_and_infos(kernel, solver):
+    transition, state, inputs, (expected_final, expected) = prepared(kernel)
+    final, history, info = run(transition, state, inputs, SOLVERS[solver])
+    assert len(np.unique(jax.tree.leaves(expected[0].position)[0])) > NUM_STEPS // 4  # it moves
+    assert info.status in (pm.Status.CONVERGED, pm.Status.FINISHED_SEQUENTIALLY)
+    # A residual of 1e-10 of the spread at each step, amplified by some 10 steps of memory.
+    assert_same(history, expected, 1e-8)
+    assert_same(final, expected_final, 1e-8)
+    assert_same(final, jax.tree.map(lambda leaf: leaf[-1], history[0]), 0)
+    if solver == "deer":  # Newton's method gains on the number of steps
+        assert info.status == pm.Status.CONVERGED
+        assert 0 < info.num_iterations < NUM_STEPS // 2
+
+
+@pytest.mark.parametrize("kernel", ["random_walk", "mala-dense", "hmc-dense", "gibbs"])
+def test_a_state_is_rebuilt_from_its_vector(kernel):
+    transition, _, _, (_, (states, _)) = prepared(kernel)
+    rebuilt = jax.vmap(lambda state: transition.unravel(transition.ravel(state)))(states)
+    assert_same(rebuilt, states, 1e-12)  # rounding of the change of coordinates
+
+
+# The right chain ------------------------------------------------------------------------
+
+
+def assert_has_mean(values, mean):
+    """The average of ``(chains, draws)`` is within 4 Monte Carlo standard errors of ``mean``."""
+    values = np.asarray(values)
+    error = values.std() / np.sqrt(float(arviz.ess(values)))
+    # The bound would mean little for a chain that hardly mixes.
+    assert error < 0.1 * values.std()
+    assert abs(values.mean() - mean) < 4 * error
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_long_chains_have_the_mean_and_the_covariance_of_the_target(kernel):
+    starts = jax.tree.map(lambda leaf: np.stack([leaf] * 4), START)
+    trace = pm.sample(
+        jax.random.key(5), KERNELS[kernel](), starts, 5000, num_chains=4, solver=pm.sequential()
+    )
+    # Started at about one standard deviation from the mean: 200 draws are many times the memory.
+    a, b = trace.position["a"][:, 200:], trace.position["b"][:, 200:]
+    d = np.concatenate([np.asarray(a)[..., None], np.asarray(b)], axis=-1) - MEAN
+    for i in range(3):
+        assert_has_mean(d[..., i], 0.0)
+        for j in range(i + 1):
+            assert_has_mean(d[..., i] * d[..., j], COVARIANCE[i, j])
+
+
+def test_long_gibbs_chains_have_the_moments_of_the_conjugate_posterior():
+    starts = jax.tree.map(lambda leaf: np.stack([leaf] * 4), GIBBS_START)
+    transition = pm.gibbs(GIBBS_BLOCKS, GIBBS_START)
+    trace = pm.sample(
+        jax.random.key(6), transition, starts, 5000, num_chains=4, solver=pm.sequential()
+    )
+    mu, variance = (np.asarray(trace.position[name])[:, 50:] for name in ("mu", "variance"))
+    # mu is Student-t, the variance is InverseGamma((n - 1) / 2, SQUARES / 2).
+    assert_has_mean(mu, AVERAGE)
+    assert_has_mean((mu - AVERAGE) ** 2, SQUARES / (COUNT * (COUNT - 3)))
+    expected, shape = SQUARES / (COUNT - 3), (COUNT - 1) / 2
+    assert_has_mean(variance, expected)
+    assert_has_mean((variance - expected) ** 2, expected**2 / (shape - 2))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_hmc_proposes_where_the_integrator_of_blackjax_ends(metric):
+    # With a threshold that accepts always, and the same momentum in both coordinates.
+    inverse_mass_matrix, step_size, num_steps = METRICS[metric], 0.3, 5
+    transition = pm.hmc(gaussian, START, step_size, inverse_mass_matrix, num_steps)
+    state = transition.init(jax.tree.map(jnp.asarray, START), None)
+    inputs = transition.draw_inputs(jax.random.key(0), 1, state)
+    w = inputs.momentum[0]
+    inputs = inputs._replace(log_uniform=jnp.full(1, -jnp.inf))
+    _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
+
+    C = np.eye(3) if metric == "identity" else inverse_mass_matrix
+    L = np.linalg.cholesky(np.diag(C) if np.ndim(C) == 1 else C)
+    C = jnp.asarray(np.ones(3) if metric == "identity" else C)
+    kinetic_energy = blackjax.mcmc.metrics.default_metric(C).kinetic_energy
+    one_step = blackjax.mcmc.integrators.velocity_verlet(gaussian, kinetic_energy)
+    momentum = ravel_pytree(START)[1](jnp.linalg.solve(L.T, w))
+    end = blackjax.mcmc.integrators.new_integrator_state(gaussian, state.position, momentum)
+    for _ in range(num_steps):
+        end = one_step(end, step_size)
+
+    # Rounding of five leapfrog steps.
+    assert_same(jax.tree.map(lambda leaf: leaf[0], states.position), end.position, 1e-12)
+    energy = -end.logdensity + kinetic_energy(end.momentum)
+    np.testing.assert_allclose(infos.energy[0], energy, rtol=1e-12)
+
+
+# Metrics --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", [pm.sequential(), pm.deer()], ids=lambda solver: solver.name)
+@pytest.mark.parametrize("metric", ["diagonal", "dense"])
+@pytest.mark.parametrize("kernel", ["mala", "hmc"])
+def test_a_metric_is_the_plain_kernel_in_whitened_coordinates(kernel, metric, solver):
+    C = METRICS[metric]
+    L = np.linalg.cholesky(np.diag(C) if C.ndim == 1 else C)
+    x0, unravel = ravel_pytree(START)
+    w0 = jnp.linalg.solve(L, x0)
+    make = functools.partial(getattr(pm, kernel), step_size=0.3)
+    scaled = make(gaussian, START, inverse_mass_matrix=C)
+    plain = make(lambda w: gaussian(unravel(L @ w)), w0)
+
+    inputs = plain.draw_inputs(jax.random.key(1), NUM_STEPS, plain.init(w0))
+    _, (states, infos), _ = run(scaled, scaled.init(unravel(x0)), inputs, solver)
+    _, (expected, expected_infos), _ = run(plain, plain.init(w0), inputs, solver)
+    x = jax.vmap(lambda position: ravel_pytree(position)[0])(states.position)
+    # Rounding, or for a solve its tolerance, with some 10 steps of memory.
+    np.testing.assert_allclose(x, expected.position @ L.T, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(states.logdensity, expected.logdensity, rtol=0, atol=1e-8)
+    assert_same(infos, expected_infos, 1e-8)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 2), (1, 3), (3, 3, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [pm.mala, pm.hmc], ids=lambda kernel: kernel.__name__)
+def test_a_metric_of_the_wrong_shape_is_refused(kernel, shape):
+    with pytest.raises(ValueError) as error:
+        kernel(gaussian, START, 0.1, np.ones(shape))
+    assert "must have shape (3,) or (3, 3)" in str(error.value)
+    assert str(error.value).endswith(f"got {shape}.")
+
+
+# Outside the support --------------------------------------------------------------------
+
+
+def gamma(x):
+    """Gamma(3, 1) in each coordinate; its logarithm is NaN outside the support."""
+    return jnp.sum(2 * jnp.log(x) - x)
+
+
+def exponential(x):
+    """Exponential(1) in each coordinate, by way of the logarithm of a negative number."""
+    return jnp.sum(jnp.log(jnp.exp(-x)) + 0 * jnp.log(x))
+
+
+def box(x):
+    """Uniform on (0, 2) in each coordinate."""
+    return jnp.where(jnp.all((x > 0) & (x < 2)), 0.0, -jnp.inf)
+
+
+SUPPORTED = {"gamma": gamma, "exponential": exponential, "box": box}
+REACHES_OUT = {
+    "random_walk": lambda logdensity_fn: pm.random_walk(logdensity_fn, jnp.ones(2), 1.5),
+    "mala": lambda logdensity_fn: pm.mala(logdensity_fn, jnp.ones(2), 0.8),
+    "hmc": lambda logdensity_fn: pm.hmc(logdensity_fn, jnp.ones(2), 0.6, None, 4),
+}
+
+
+@pytest.mark.parametrize("solver", ["deer", "picard"])
+@pytest.mark.parametrize("target", SUPPORTED)
+@pytest.mark.parametrize("kernel", REACHES_OUT)
+def test_a_proposal_outside_the_support_is_rejected_and_poisons_nothing(kernel, target, solver):
+    transition = REACHES_OUT[kernel](SUPPORTED[target])
+    state = transition.init(jnp.ones(2))
+    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
+    _, expected, _ = pm.run_sequential(transition, state, inputs)
+    states, infos = expected
+    assert np.all(infos.acceptance_rate[~infos.is_accepted] < 1)
+    # Some proposals were outside, some inside.
+    assert 0 < np.sum(infos.acceptance_rate == 0) < NUM_STEPS
+    assert np.any(infos.is_accepted)
+
+    _, history, info = run(transition, state, inputs, SOLVERS[solver])
+    states, infos = history
+    assert info.status != pm.Status.NON_FINITE
+    x = np.asarray(states.position)
+    assert np.all(x > 0) and np.all(np.isfinite(states.logdensity))
+    assert np.all((infos.acceptance_rate >= 0) & (infos.acceptance_rate <= 1))
+    # The tolerance, with some tens of steps of memory.
+    np.testing.assert_allclose(x, expected[0].position, rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(infos.is_accepted, expected[1].is_accepted)
+
+
+@pytest.mark.parametrize("target, mean, variance", [("gamma", 3, 3), ("box", 1, 1 / 3)])
+@pytest.mark.parametrize("kernel", REACHES_OUT)
+def test_rejecting_outside_the_support_leaves_the_target_invariant(kernel, target, mean, variance):
+    transition = REACHES_OUT[kernel](SUPPORTED[target])
+    x = pm.sample(
+        jax.random.key(8), transition, jnp.ones((4, 2)), 4000, num_chains=4, solver=pm.sequential()
+    ).position[:, 100:]
+    for i in range(2):
+        assert_has_mean(x[..., i], mean)
+        assert_has_mean((x[..., i] - mean) ** 2, variance)
+
+
+def test_a_trajectory_that_ends_outside_the_support_is_a_divergence():
+    transition = REACHES_OUT["hmc"](gamma)
+    state = transition.init(jnp.ones(2))
+    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
+    _, (_, infos), _ = pm.run_sequential(transition, state, inputs)
+    outside = ~np.isfinite(infos.energy)
+    assert outside.any() and not outside.all()
+    assert np.all(infos.is_divergent[outside]) and not np.any(infos.is_accepted[outside])
+
+
+# Gibbs ----------------------------------------------------------------------------------
+
+
+def test_a_gibbs_update_of_an_unknown_name_is_refused():
+    blocks = [pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"nu": z})]
+    transition = pm.gibbs(blocks, GIBBS_START)
+    with pytest.raises(ValueError, match=r"set \['nu'\].*variables are \['mu', 'variance'\]"):
+        pm.sample(jax.random.key(0), transition, GIBBS_START, 10)
+
+
+def test_a_gibbs_block_sees_what_those_before_it_have_set():
+    blocks = [
+        pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"mu": z}),
+        pm.GibbsBlock(lambda key: jnp.zeros(()), lambda x, _: {"variance": 2 * x["mu"]}),
+    ]
+    trace = pm.sample(jax.random.key(0), pm.gibbs(blocks, GIBBS_START), GIBBS_START, 20)
+    np.testing.assert_array_equal(trace.position["variance"], 2 * trace.position["mu"])
