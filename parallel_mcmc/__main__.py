@@ -84,7 +84,7 @@ def parser() -> Parser:
     parser.add_argument("--data", type=Path, help="german-credit: the file, else it is downloaded")
     parser.add_argument("--kernel", choices=KERNELS, default="hmc", help="nuts is BlackJAX's")
     parser.add_argument("--solver", choices=SOLVERS, help="by default what suits the kernel")
-    parser.add_argument("--draws", type=whole(4), default=2000, help="per chain")
+    parser.add_argument("--draws", type=whole(4), default=1000, help="per chain")
     parser.add_argument("--warmup", type=whole(20), default=1000, help="steps of adaptation")
     parser.add_argument("--chains", type=whole(1), default=4)
     parser.add_argument("--seed", type=whole(0), default=0)

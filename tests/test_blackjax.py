@@ -19,6 +19,10 @@ SOLVERS = {
     "jacobi": pm.jacobi(),
     "sequential": pm.sequential(),
 }
+QUICK = ("rmh", "irmh", "mala", "hmc")
+EACH_KERNEL = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in KERNELS
+]
 EACH_SOLVER = [
     pytest.param(name, marks=() if name in ("deer", "jacobi") else pytest.mark.slow)
     for name in SOLVERS
@@ -58,7 +62,7 @@ def blackjax_chains():
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 @pytest.mark.parametrize("solver", EACH_SOLVER)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", EACH_KERNEL)
 def test_every_solver_gives_the_history_of_blackjax(kernel, target, solver, blackjax_chains):
     with jax.enable_x64(True):
         x, leaves = blackjax_chains(kernel, target, "float64")
@@ -75,7 +79,7 @@ def test_every_solver_gives_the_history_of_blackjax(kernel, target, solver, blac
 
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", EACH_KERNEL)
 def test_float32_differs_by_rounding_or_says_where_a_decision_tied(kernel, target, blackjax_chains):
     x, _ = blackjax_chains(kernel, target, "float32")
     y, _ = chain(pm.run_inference_algorithm, kernel, target, "float32")

@@ -11,6 +11,8 @@ from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.sampling import Trace
 
+pytestmark = pytest.mark.slow
+
 
 def trace_of(draws, status=(0, 0), steps=(0, 0)):
     """Two chains of ``draws``, shape ``(2, T, D)``."""

@@ -1,5 +1,7 @@
 """The command line: what it prints, what it writes, and how it fails."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -12,6 +14,8 @@ import xarray
 from parallel_mcmc import targets
 from parallel_mcmc.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -21,14 +25,11 @@ def group(path, name="posterior"):
 
 @pytest.fixture(scope="module")
 def eight_schools(tmp_path_factory):
-    """The main job, with fewer draws than by default: its folder, which it makes, and its report."""
+    """The main job as it is without options: the folder that it makes, and its report."""
     folder = tmp_path_factory.mktemp("main") / "made" / "here"
-    arguments = ["--draws", "1000", "--warmup", "500", "--output", str(folder)]
-    with pytest.MonkeyPatch.context() as patch:
-        lines = []
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(words)))
-        main(arguments)
-    return folder, "\n".join(lines)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        main(["--output", str(folder)])
+    return folder, out.getvalue()
 
 
 def test_eight_schools_come_out_right(eight_schools):

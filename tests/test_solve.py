@@ -11,6 +11,8 @@ import pytest
 
 import parallel_mcmc as pm
 
+pytestmark = pytest.mark.slow
+
 SOLVERS = {
     "deer": pm.deer(),
     "quasi_deer": pm.quasi_deer(),
