@@ -30,6 +30,7 @@ LAYERS = [
     "diagnostics",
     "sampling",
     "interop",
+    "comparison",
     "targets",
     "__init__",
     "__main__",
