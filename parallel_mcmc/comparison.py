@@ -77,11 +77,11 @@ def compare(parallel: Timed, sequential: Timed) -> Iterator[str]:
     ratio = parallel.seconds / sequential.seconds
     if ratio > 1:
         yield (
-            f"Here the sequential run is {ratio:.2g} times as fast: the parallel run does more "
+            f"Here the sequential run is {ratio:.1f} times as fast: the parallel run does more "
             "work in fewer steps, which pays on an accelerator."
         )
     else:
-        yield f"Here the parallel run is {1 / ratio:.2g} times as fast."
+        yield f"Here the parallel run is {1 / ratio:.1f} times as fast."
 
 
 def scaled_difference(x: Array, reference: Array) -> np.ndarray:

@@ -7,6 +7,10 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
+Where d is larger than the chain is wide, the linearisation says nothing about
+f there, and a product of A_t along an expanding stretch is astronomical. Such
+steps take the correction of a second recurrence, whose maps are limited in norm.
+
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
 is f_t to the last bit, so that the fixed point is the chain itself, not a
@@ -37,7 +41,6 @@ class Limits(NamedTuple):
 
     tol: Float[Array, ""]
     max_iterations: Int[Array, ""]
-    max_norm: Float[Array, ""] | None
     scale: Float[Array, " D"] | None
 
 
@@ -69,6 +72,7 @@ class Progress(NamedTuple):
         f_values, A: the last evaluation, in the window. They go through the loop's
             carry for a second reason: the residual and the next iterate then see the same
             bits, while XLA may round two uses within one iteration differently.
+        factor: how far the last prediction of each f_t was right, ``(W,)``: see `secant`.
         scale: spread per coordinate of states known to be right, ``(D,)``.
         worst: largest residual per coordinate among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
@@ -80,6 +84,7 @@ class Progress(NamedTuple):
     frontier: Int[Array, ""]
     f_values: Float[Array, "W D"]
     A: LinearMap
+    factor: Float[Array, " W"]
     scale: Float[Array, " D"]
     worst: Float[Array, " D"]
     num_iterations: Int[Array, ""]
@@ -150,21 +155,24 @@ def iterate(
         slide = seen.k if slides else jnp.zeros_like(seen.k)
         committed = (jnp.arange(block.window) < slide)[:, None]
         safe = state_before(progress.states, block.x_start, offset + seen.k)
-        x_new, predicted, num_resets = correct(
-            solver, progress.A, progress.f_values, jnp.where(committed, 0, seen.r), safe
-        )
-        x_new = jnp.where(committed, x, x_new)
+        r = jnp.where(committed, 0, seen.r)
+        unit = spread(x)
+        unit = jnp.where(unit > 0, unit, spread(progress.f_values))  # at first all x are x_0
+        predicted, num_limited = predict(solver, progress.A, progress.factor, r, unit)
+        x_new = progress.f_values + predicted
+        finite = finite_rows(x_new)[:, None]
+        x_new = jnp.where(committed, x, jnp.where(finite, x_new, safe))
+        num_resets = jnp.sum(~finite, dtype=jnp.int32)
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x_new, offset, 0)
         if slides and block.extend_guess:
             unseen = (jnp.arange(states.shape[0]) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x_new[-1], states)
 
         f_values, A = evaluate(states, offset + slide)
-        A, num_limited, num_bad = tame(A, limits.max_norm)
+        A, num_bad = finite_maps(A)
         before, predicted = (
             shift(a, slide) if slides else a for a in (progress.f_values, predicted)
         )
-        A = scale_rows(A, secant(f_values - before, predicted))
         if tell is not None:
             tell(progress.frontier + seen.k)
         return Progress(
@@ -172,6 +180,7 @@ def iterate(
             frontier=progress.frontier + slide,
             f_values=f_values,
             A=A,
+            factor=secant(f_values - before, predicted),
             scale=seen.scale,
             worst=jnp.where(slides, jnp.maximum(progress.worst, seen.worst), progress.worst),
             num_iterations=progress.num_iterations + 1,
@@ -188,6 +197,7 @@ def iterate(
         # A first "evaluation" by which nothing moves; the first iteration then evaluates f.
         f_values=x,
         A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
+        factor=jnp.ones_like(x[:, 0]),
         scale=scale,
         worst=jnp.zeros_like(scale),
         num_iterations=zero,
@@ -228,40 +238,43 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     )
 
 
-def correct(
+def predict(
     solver: Solver,
     A: LinearMap,
-    f_values: Float[Array, "T D"],
+    factor: Float[Array, " T"],
     r: Float[Array, "T D"],
-    safe: Float[Array, " D"],
-) -> tuple[Float[Array, "T D"], Float[Array, "T D"], Int[Array, ""]]:
-    """x_t = f_t + A_t d_{t-1}; where that is not finite, ``safe``, the last state that is right.
+    unit: Float[Array, " D"],
+) -> tuple[Float[Array, "T D"], Int[Array, ""]]:
+    """A_t d_{t-1}, by which f_t moves to first order, and how many A_t were limited for it.
 
-    Returns:
-        The new states, the change of f_t that the linearisation predicts, and the number of resets.
+    Newton's where both d_{t-1} and its image are at most ``solver.trust_radius`` in
+    every coordinate, in units of ``unit``; elsewhere that of the limited maps.
     """
-    finite = finite_rows(f_values)[:, None]
-    d = solver.solve_linear(A, jnp.where(finite, r, 0))
-    predicted = A.apply(jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]]))
-    x_new = f_values + predicted
-    finite = finite_rows(x_new)[:, None]
-    num_resets = jnp.sum(~finite, dtype=jnp.int32)
-    return jnp.where(finite, x_new, safe), jnp.where(finite, predicted, 0), num_resets
+    r = jnp.where(finite_rows(r)[:, None], r, 0)
+
+    def solution(A):
+        d = solver.solve_linear(A, r)
+        d = jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
+        return d, A.apply(d)
+
+    d, newton = solution(A)
+    if solver.max_norm is None:
+        return newton, jnp.zeros((), jnp.int32)
+    radius = solver.trust_radius * unit
+    trusted = jnp.all((jnp.abs(d) <= radius) & (jnp.abs(newton) <= radius), axis=-1)
+    limited, changed = A.limit(solver.max_norm, jnp.where(unit > 0, unit, 1))
+    _, careful = solution(scale_rows(limited, factor))
+    num_limited = jnp.sum(changed & ~trusted, dtype=jnp.int32)
+    return jnp.where(trusted[:, None], newton, careful), num_limited
 
 
-def tame(
-    A: LinearMap, max_norm: Float[Array, ""] | None
-) -> tuple[LinearMap, Int[Array, ""], Int[Array, ""]]:
-    """Zero what is not finite, limit the norm of the rest, and count both: limited, not finite."""
+def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:
+    """Zero for each map that is not finite, and how many there were."""
     finite = jnp.ones((), bool)
     for leaf in jax.tree.leaves(A):
         finite = finite & finite_rows(leaf)
     A = jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A)
-    num_bad = jnp.sum(~finite, dtype=jnp.int32)
-    if max_norm is None:
-        return A, jnp.zeros_like(num_bad), num_bad
-    A, limited = A.limit(max_norm)
-    return A, jnp.sum(limited, dtype=jnp.int32), num_bad
+    return A, jnp.sum(~finite, dtype=jnp.int32)
 
 
 def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float[Array, " T"]:

@@ -4,8 +4,9 @@ Every map offers the same three operations, which is all that a scan needs:
 
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
-- ``A.limit(max_norm)``: the map scaled or clipped so that products of many of
-  them stay bounded, and which of them that changed.
+- ``A.limit(max_norm, unit)``: the map scaled or clipped so that products of many of
+  them stay bounded, and which of them that changed. Norms are those of the map in
+  coordinates measured in ``unit``, as a posterior may have scales of all sizes.
 
 Leading axes (time, chains) are free; the last ones hold the map of one step.
 
@@ -36,9 +37,9 @@ class Dense(NamedTuple):
     def compose(self, other: "Dense") -> "Dense":
         return Dense(jnp.einsum("...ij,...jk->...ik", self.matrix, other.matrix))
 
-    def limit(self, max_norm: Float[Array, ""]) -> tuple["Dense", Bool[Array, "..."]]:
+    def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Dense", Bool[Array, "..."]]:
         """Scale each matrix to a spectral norm of at most ``max_norm``."""
-        norm = spectral_norm(self.matrix)
+        norm = spectral_norm(self.matrix * (unit / unit[:, None]))
         too_long = norm > max_norm
         factor = jnp.where(too_long, max_norm / norm, 1.0)
         return Dense(self.matrix * factor[..., None, None]), too_long
@@ -55,7 +56,7 @@ class Diagonal(NamedTuple):
     def compose(self, other: "Diagonal") -> "Diagonal":
         return Diagonal(self.diagonal * other.diagonal)
 
-    def limit(self, max_norm: Float[Array, ""]) -> tuple["Diagonal", Bool[Array, "..."]]:
+    def limit(self, max_norm, unit=None) -> tuple["Diagonal", Bool[Array, "..."]]:
         """Clip each entry to ``[-max_norm, max_norm]``."""
         too_long = jnp.any(jnp.abs(self.diagonal) > max_norm, axis=-1)
         return Diagonal(jnp.clip(self.diagonal, -max_norm, max_norm)), too_long
@@ -81,13 +82,12 @@ class Block2x2(NamedTuple):
             d=self.c * other.b + self.d * other.d,
         )
 
-    def limit(self, max_norm: Float[Array, ""]) -> tuple["Block2x2", Bool[Array, "..."]]:
+    def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Block2x2", Bool[Array, "..."]]:
         """Scale each 2x2 block to a spectral norm of at most ``max_norm``."""
-        # The larger singular value from the Frobenius norm and the determinant.
-        frobenius = self.a**2 + self.b**2 + self.c**2 + self.d**2
-        determinant = self.a * self.d - self.b * self.c
-        gap = jnp.sqrt(jnp.maximum(frobenius**2 - 4 * determinant**2, 0.0))
-        norm = jnp.sqrt((frobenius + gap) / 2)
+        unit_q, unit_p = jnp.split(unit, 2)
+        b, c = self.b * (unit_p / unit_q), self.c * (unit_q / unit_p)
+        # The larger singular value of a 2x2 matrix in closed form, without squares that overflow.
+        norm = 0.5 * (jnp.hypot(self.a + self.d, b - c) + jnp.hypot(self.a - self.d, b + c))
         factor = jnp.where(norm > max_norm, max_norm / norm, 1.0)
         return Block2x2(*(block * factor for block in self)), jnp.any(norm > max_norm, axis=-1)
 
@@ -101,7 +101,7 @@ class Identity(NamedTuple):
     def compose(self, other):
         return self
 
-    def limit(self, max_norm):
+    def limit(self, max_norm, unit=None):
         return self, jnp.zeros((), bool)
 
 
@@ -114,7 +114,7 @@ class Zero(NamedTuple):
     def compose(self, other):
         return self
 
-    def limit(self, max_norm):
+    def limit(self, max_norm, unit=None):
         return self, jnp.zeros((), bool)
 
 
@@ -124,16 +124,19 @@ LinearMap: TypeAlias = Dense | Diagonal | Block2x2 | Identity | Zero
 def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
     """The largest singular value by power iteration: ``2 * num_iterations`` products, no SVD.
 
-    It starts from the longest row, whose component along the leading singular
-    vector cannot vanish, and approaches the norm from below. It is at least
-    ``1 / sqrt(D)`` of the norm from the start and within a few per cent after
-    eight iterations unless the two leading values are that close, in which
-    case either serves.
+    It approaches the norm from below: within a few per cent after eight iterations
+    unless the two leading values are that close, in which case either serves. A map
+    whose norm is at most 1 is thus never taken for one that expands. It starts from the
+    longest row, which holds at least ``1 / sqrt(D)`` of the norm, plus a vector without
+    structure, as the row alone can be orthogonal to the leading direction.
     """
     largest = jnp.max(jnp.abs(matrix), axis=(-2, -1))
     matrix = matrix / jnp.where(largest > 0, largest, 1)[..., None, None]  # squares stay finite
     longest = jnp.argmax(jnp.sum(matrix**2, axis=-1), axis=-1)
-    v = jnp.take_along_axis(matrix, longest[..., None, None], axis=-2)[..., 0, :]
+    row = jnp.take_along_axis(matrix, longest[..., None, None], axis=-2)[..., 0, :]
+    D = matrix.shape[-1]
+    mixed = jnp.sin(1 + jnp.arange(D, dtype=matrix.dtype) ** 2) / D**0.5
+    v = row + mixed * jnp.linalg.norm(row, axis=-1, keepdims=True)
     tiny = jnp.finfo(matrix.dtype).tiny
 
     def product(v):

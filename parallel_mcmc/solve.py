@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc.report import Solution, check_on_failure, report
@@ -71,8 +72,9 @@ def solve(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _solve(f, solver, window, x0, inputs, tol, max_iterations, scale, guess, rng_key):
     """`solve` for pytrees, compiled: ravel, solve for vectors, unravel."""
+    check_state(f, x0, inputs)
     vector0, unravel = ravel_pytree(x0)
-    dtype = check_dtype(vector0.dtype)
+    dtype = vector0.dtype
 
     def step(x, u):
         return ravel_pytree(f(unravel(x), u))[0].astype(dtype)
@@ -80,11 +82,23 @@ def _solve(f, solver, window, x0, inputs, tol, max_iterations, scale, guess, rng
     def ravel(tree):
         return ravel_pytree(tree)[0].astype(dtype)
 
-    limits = default_limits(dtype, solver, tol, max_iterations)
+    limits = default_limits(dtype, tol, max_iterations)
     limits = limits._replace(scale=None if scale is None else ravel(scale))
     guess = None if guess is None else jax.vmap(ravel)(guess)
     trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
     return Solution(jax.vmap(unravel)(trajectory), info)
+
+
+def check_state(f, x0, inputs):
+    """Refuse, while tracing, what a vector of floats cannot carry from step to step."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x0):
+        check_dtype(jax.dtypes.result_type(leaf), jax.tree_util.keystr(path))
+    first = jax.tree.map(lambda leaf: leaf[0], inputs)
+    shapes = [jax.tree.map(jnp.shape, x) for x in (x0, jax.eval_shape(f, x0, first))]
+    if shapes[0] != shapes[1]:
+        raise TypeError(
+            f"f must return a state like x0, whose shapes are {shapes[0]}; got {shapes[1]}."
+        )
 
 
 def check_window(window: int | None, num_steps: int) -> int:

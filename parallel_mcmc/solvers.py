@@ -28,31 +28,39 @@ class Solver(NamedTuple):
         name: as it appears in reports.
         linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
         solve_linear: ``(A, r) -> d``, the solution of d_t = A_t d_{t-1} + r_t with d_0 = 0.
-        max_norm: limit on the norm of each A_t, or None. Products of A_t overflow
-            where the map expands; with a limit of 1 every iterate stays bounded.
+        max_norm: limit on the norm of each A_t, in coordinates scaled by their spread; it is
+            kept to where Newton's correction leaves the ``trust_radius``. Products of A_t
+            overflow where the map expands; with a limit of 1 they stay bounded. None for
+            no limit anywhere.
+        trust_radius: size up to which Newton's correction is taken, in spreads of the chain.
     """
 
     name: str
     linearize: Linearize | None
     solve_linear: Callable = affine_scan
     max_norm: float | None = 1.0
+    trust_radius: float = 1.0
 
 
 @functools.cache
-def deer(max_norm: float | None = 1.0) -> Solver:
+def deer(max_norm: float | None = 1.0, trust_radius: float = 1.0) -> Solver:
     """Newton's method with the full Jacobian.
 
-    Fewest iterations; D products with the Jacobian, D^2 memory and a D^3 scan per
+    Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
     step and iteration, so for up to about 50 dimensions.
 
     Args:
         max_norm: limit on the spectral norm of each Jacobian; None for plain Newton.
+        trust_radius: corrections larger than this many spreads of the chain come from
+            the limited Jacobians.
     """
-    return Solver("deer", lin.dense, max_norm=max_norm)
+    return Solver("deer", lin.dense, max_norm=max_norm, trust_radius=trust_radius)
 
 
 @functools.cache
-def quasi_deer(linearize: Linearize | None = None, max_norm: float | None = 1.0) -> Solver:
+def quasi_deer(
+    linearize: Linearize | None = None, max_norm: float | None = 1.0, trust_radius: float = 1.0
+) -> Solver:
     """Quasi-Newton with a diagonal: memory and scan as the chain itself.
 
     As good as Newton where the coordinates are nearly independent, that is, in
@@ -61,10 +69,10 @@ def quasi_deer(linearize: Linearize | None = None, max_norm: float | None = 1.0)
     Args:
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`.
-        max_norm: limit on the size of each diagonal entry.
+        max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
     """
     linearize = lin.hutchinson(1) if linearize is None else linearize
-    return Solver("quasi_deer", linearize, max_norm=max_norm)
+    return Solver("quasi_deer", linearize, max_norm=max_norm, trust_radius=trust_radius)
 
 
 @functools.cache

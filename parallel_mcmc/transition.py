@@ -111,7 +111,7 @@ def run_parallel(
         inputs,
         solver,
         window,
-        default_limits(x0.dtype, solver, tol, max_iterations),
+        default_limits(x0.dtype, tol, max_iterations),
         guess=None,
         rng_key=jax.random.key(0) if rng_key is None else rng_key,
         progress=progress,

@@ -136,8 +136,10 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     size = jnp.minimum(W, T - begin)
     frontier = blocks.frontier
     if begin.size > 1 and limits.scale is None:
-        # A window judges by its own spread, which may be wider than that of the chain.
+        # A window judges by its own spread. That of a window at stationarity stays within
+        # twice the spread of the chain; that of a long way in from the start does not.
         allowed = limits.tol * spread(trajectory) + rounding(jnp.max(jnp.abs(trajectory), axis=0))
+        allowed = 2 * allowed
         poor = jnp.any(blocks.worst > allowed, axis=-1)
         first_poor = jnp.where(jnp.any(poor), begin[jnp.argmax(poor)], T).astype(jnp.int32)
         trajectory = finish(f, trajectory, x0, inputs, first_poor, T)
@@ -168,11 +170,10 @@ def default_tol(dtype: Any) -> float:
     return 1e-5 if dtype == jnp.float32 else 1e-10
 
 
-def default_limits(dtype: Any, solver: Solver, tol: Any, max_iterations: Any) -> Limits:
+def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:
     return Limits(
         tol=jnp.asarray(default_tol(dtype) if tol is None else tol, dtype),
         max_iterations=jnp.asarray(max_iterations, jnp.int32),
-        max_norm=None if solver.max_norm is None else jnp.asarray(solver.max_norm, dtype),
         scale=None,
     )
 
@@ -189,9 +190,9 @@ def num_steps_of(inputs: Any) -> int:
     return shapes.pop()[0]
 
 
-def check_dtype(dtype):
+def check_dtype(dtype: Any, where: str = "") -> None:
     if dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
-            f"States must be float32 or float64, got {dtype}; convert the initial one first."
+            f"States must be float32 or float64, got {dtype}{where and f' at {where}'}; "
+            "convert the initial one first."
         )
-    return dtype

@@ -1,6 +1,5 @@
 """`solve` returns the sequential trajectory, for any recursion, and says how it was found."""
 
-import functools
 import re
 import warnings
 
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-
-pytestmark = pytest.mark.slow
 
 SOLVERS = {
     "deer": pm.deer(),
@@ -124,17 +121,7 @@ def test_every_solver_recovers_the_sequential_trajectory(
             assert np.all(residuals(gated, x0, inputs, solution.trajectory) <= allowed)
 
 
-# A window that judges by a wider spread than the whole chain has is judged again, without
-# any allowance, and everything behind it is run step by step.
-JUDGED_TWICE = functools.partial(
-    pytest.mark.xfail, reason="windows are held to less than the tolerance they were given"
-)
-
-
-@pytest.mark.parametrize(
-    ("precision", "T", "window"),
-    [*SIZES[:3], pytest.param(*SIZES[3], marks=JUDGED_TWICE(strict=False))],
-)
+@pytest.mark.parametrize(("precision", "T", "window"), SIZES)
 @pytest.mark.parametrize("name", PARALLEL)
 def test_one_iteration_more_than_steps_always_suffices(name, precision, T, window):
     with jax.enable_x64(precision == 64):
@@ -143,7 +130,6 @@ def test_one_iteration_more_than_steps_always_suffices(name, precision, T, windo
             assert_ended(solution.info, pm.Status.CONVERGED, T)
 
 
-@JUDGED_TWICE()
 def test_windows_of_unequal_spread_converge_all_the_same():
     def f(x, u):
         return 0.7 * x + u
@@ -577,18 +563,14 @@ def test_a_half_precision_state_is_an_error():
         pm.solve(lambda x, u: x + u, jnp.zeros(2, jnp.bfloat16), jnp.ones((37, 2), jnp.bfloat16))
 
 
-@pytest.mark.xfail(reason="an integer leaf becomes a float and loses digits", strict=True)
-def test_an_integer_leaf_among_floats_is_an_error_or_right(sequential_chain):
+def test_an_integer_leaf_among_floats_is_an_error():
+    # As a float it would lose digits.
     def f(state, u):
         return {"count": state["count"] + 1, "x": 0.5 * state["x"] + u}
 
     x0 = {"count": jnp.array(2**24, jnp.int32), "x": jnp.zeros(2)}
-    inputs = jnp.ones((37, 2))
-    try:
-        trajectory = pm.solve(f, x0, inputs).trajectory
-    except TypeError:
-        return
-    np.testing.assert_array_equal(trajectory["count"], sequential_chain(f, x0, inputs)["count"])
+    with pytest.raises(TypeError, match=r"float32 or float64, got int32 at \['count'\]"):
+        pm.solve(f, x0, jnp.ones((37, 2)))
 
 
 @pytest.mark.parametrize(
@@ -596,7 +578,7 @@ def test_an_integer_leaf_among_floats_is_an_error_or_right(sequential_chain):
     ["jacobi", "sequential"],
 )
 def test_a_recursion_that_changes_the_shape_of_its_state_is_an_error(name):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(TypeError, match="f must return a state like x0"):
         pm.solve(
             lambda x, u: jnp.sum(x + u, keepdims=True) / 4,
             jnp.zeros(2),
@@ -605,9 +587,8 @@ def test_a_recursion_that_changes_the_shape_of_its_state_is_an_error(name):
         )
 
 
-@pytest.mark.xfail(reason="the result of f is unravelled as if it were the state", strict=True)
 def test_a_recursion_that_changes_the_structure_of_its_state_is_an_error():
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(TypeError, match="f must return a state like x0"):
         pm.solve(
             lambda state, u: {"b": 0.5 * state["a"] + u, "c": jnp.zeros(2)},
             {"a": jnp.zeros(2), "z": jnp.zeros(2)},

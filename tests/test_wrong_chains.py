@@ -13,8 +13,6 @@ import pytest
 
 import parallel_mcmc as pm
 
-pytestmark = pytest.mark.slow
-
 quiet = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 T = 1000
 
