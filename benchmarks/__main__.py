@@ -1,7 +1,9 @@
 """The command line.
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
+python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
 python -m benchmarks report                    those records as Markdown tables
+python -m benchmarks docs                      the tables in README and docs made anew from them
 """
 
 import argparse
@@ -15,6 +17,7 @@ DATA = HERE.parents[1] / "shared" / "data" / "german_credit_numeric.txt"
 
 def main(arguments: list[str]) -> None:
     parsed = parser().parse_args(arguments)
+    parsed.arguments = arguments
     parsed.command(parsed)
 
 
@@ -24,14 +27,14 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
-    run.add_argument("--suite", default="examples", choices=["examples"])
+    run.add_argument("--suite", default="examples", choices=["examples", "blackjax"])
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="run only rows target/T/solver that hold NAME, e.g. banana/10000/deer; repeatable",
+        help="run only rows target/kernel/T/solver that hold NAME, e.g. 10000/deer; repeatable",
     )
     run.add_argument("--data", type=Path, default=DATA, help="the numeric German credit table")
     run.add_argument("--float64", action="store_true")
@@ -45,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="print records as Markdown")
     report.set_defaults(command=report_command)
     report.add_argument("paths", type=Path, nargs="*", help="files; all of benchmarks/results")
+
+    docs = commands.add_parser("docs", help="make the tables in README and docs anew")
+    docs.set_defaults(command=docs_command)
     return parser
 
 
@@ -56,7 +62,9 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
 
-    common = environment() | {"command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])}
+    common = environment() | {
+        "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
+    }
     options = Options(
         suite=parsed.suite,
         only=tuple(parsed.only),
@@ -69,7 +77,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     for record in run_suite(options):
         path = save(record | common, parsed.out)
         print(
-            f"{record['target']}, T = {record['T']:,}, {record['solver']}: "
+            f"{record['target']}, {record['kernel']}, T = {record['T']:,}, {record['solver']}: "
             f"{record['iterations']} iterations, {record['status'].lower()}, "
             f"{record['num_steps_differ']} steps differ, "
             f"{record['seconds_sequential']:.3g} s sequential, {record['seconds']:.3g} s parallel"
@@ -82,7 +90,20 @@ def report_command(parsed: argparse.Namespace) -> None:
     from benchmarks.records import load
     from benchmarks.tables import render
 
-    print(render(load(parsed.paths or sorted((HERE / "results").glob("*.json")))))
+    print(render(load(parsed.paths or result_files())))
+
+
+def docs_command(parsed: argparse.Namespace) -> None:
+    from benchmarks.documents import DOCUMENTS, with_tables
+    from benchmarks.records import load
+
+    records = load(result_files())
+    for path in DOCUMENTS:
+        path.write_text(with_tables(path.read_text(), records))
+
+
+def result_files() -> list[Path]:
+    return sorted((HERE / "results").glob("*.json"))
 
 
 if __name__ == "__main__":

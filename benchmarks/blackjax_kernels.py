@@ -7,6 +7,8 @@ import numpy as np
 from blackjax.mcmc.random_walk import normal
 from jax.flatten_util import ravel_pytree
 
+from benchmarks.problems import Example, Problem
+from parallel_mcmc import from_blackjax
 from parallel_mcmc.targets import Target, eight_schools, logistic_regression
 
 
@@ -105,3 +107,15 @@ KERNELS = [
     "rmhmc",
     "mgrad_gaussian",
 ]
+
+
+def example(kernel: str, target: str) -> Example:
+    position = TARGETS[target].position
+
+    def build(data):
+        return Problem(from_blackjax(make(kernel, target, position), position), lambda _: position)
+
+    return Example(target.replace("_", " "), kernel, (1_000,), {}, build)
+
+
+EXAMPLES = tuple(example(kernel, target) for target in TARGETS for kernel in KERNELS)

@@ -1,5 +1,6 @@
-"""Is it the sequential chain? Differences in units of the posterior, and decisions that tipped."""
+"""Is it the sequential chain? Differences in units of the posterior, and decisions that tied."""
 
+import math
 from typing import Any
 
 import jax
@@ -17,41 +18,47 @@ def as_rows(history: Any) -> np.ndarray:
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
-def moved(rows: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """The steps at which the chain moved: for Metropolis kernels, those that were accepted."""
-    return np.any(np.diff(rows, axis=0, prepend=start[None]) != 0, axis=1)
+def accept_rate(reference: np.ndarray) -> float:
+    """Share of steps at which the sequential chain moved: what a Metropolis kernel accepted."""
+    return float(np.any(np.diff(reference, axis=0) != 0, axis=1).mean())
 
 
 def differences(chain: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
     """Largest difference, absolute and in standard deviations; a NaN counts as infinitely far."""
-    apart = np.where(np.isfinite(chain), np.abs(chain - reference), np.inf)
-    in_sd = apart / reference.std(axis=0)
+    in_units = in_sd(chain, reference)
     return {
-        "max_difference": float(apart.max()),
-        "max_difference_sd": float(in_sd.max()),
-        "num_steps_differ": int(np.any(in_sd > TOLERANCE, axis=1).sum()),
+        "max_difference": float(apart(chain, reference).max()),
+        "max_difference_sd": float(in_units.max()),
+        "num_steps_differ": int(np.any(in_units > TOLERANCE, axis=1).sum()),
     }
 
 
-def first_tip(
+def apart(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(chain), np.abs(chain - reference), np.inf)
+
+
+def in_sd(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return apart(chain, reference) / reference.std(axis=0)
+
+
+def first_difference(
     transition: Transition, state: Any, inputs: Any, chain: np.ndarray, reference: Any
 ) -> dict[str, Any]:
-    """The first step that one chain accepted and the other rejected, and how close it was.
+    """The first step that differs, and how close its accept decision was.
 
-    ``tip_margin`` is |log u - log ratio|: of the size of the rounding of the log density
-    where the decision was a tie. Both are None where no decision differs.
+    ``tie_margin`` is |log u - log ratio| there: of the size of the rounding of the log density
+    where two chains part because a decision tied. Both are None where no step differs.
     """
-    before = as_rows(jax.tree.map(lambda leaf: np.asarray(leaf)[None], state.position))[0]
     rows = as_rows(reference)
-    tipped = np.flatnonzero(moved(chain, before) != moved(rows, before))
-    if not tipped.size or not hasattr(inputs, "log_uniform"):
-        return {"first_tip": None, "tip_margin": None}
-    t = int(tipped[0])
+    differ = np.flatnonzero(np.any(in_sd(chain, rows) > TOLERANCE, axis=1))
+    if not differ.size:
+        return {"first_difference": None, "tie_margin": None}
+    t = int(differ[0])
+    if not hasattr(inputs, "log_uniform"):
+        return {"first_difference": t, "tie_margin": None}
     if t > 0:
         state = transition.init(jax.tree.map(lambda leaf: leaf[t - 1], reference))
     u = jax.tree.map(lambda leaf: leaf[t], inputs)
     _, info = transition.step(state, u)
-    return {
-        "first_tip": t,
-        "tip_margin": float(abs(np.log(float(info.acceptance_rate)) - float(u.log_uniform))),
-    }
+    margin = abs(math.log(float(info.acceptance_rate)) - float(u.log_uniform))
+    return {"first_difference": t, "tie_margin": margin}

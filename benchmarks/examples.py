@@ -1,43 +1,16 @@
-"""What is run: the problems, as a table, and the solvers.
+"""The four examples that were measured on the reference implementation of arXiv:2508.18413.
 
-The suite ``examples`` holds the four that were measured on the reference implementation of
-arXiv:2508.18413, at its lengths and step sizes, with the iterations it took as the aim.
+At its lengths and step sizes, with the iterations it took as the aim.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 
 import parallel_mcmc as pm
 from benchmarks import schools
-from parallel_mcmc import Solver, Transition, targets
-
-
-class Problem(NamedTuple):
-    """A kernel with its target, and ``rng_key -> position`` for where a chain starts."""
-
-    transition: Transition
-    start: Callable[[Any], Any]
-
-
-class Example(NamedTuple):
-    """One row of the table.
-
-    Attributes:
-        target, kernel: for the record.
-        lengths: the T to run.
-        aims: iterations to stay within, by T.
-        build: ``(path of the data) -> Problem``; raises `FileNotFoundError` where it needs
-            data that are not there.
-    """
-
-    target: str
-    kernel: str
-    lengths: tuple[int, ...]
-    aims: dict[int, int]
-    build: Callable[[Path], Problem]
+from benchmarks.problems import Example, Problem
+from parallel_mcmc import targets
 
 
 def banana(data: Path) -> Problem:
@@ -82,13 +55,3 @@ EXAMPLES = (
         german_credit,
     ),
 )
-
-SUITES: dict[str, tuple[Example, ...]] = {"examples": EXAMPLES}
-
-SOLVERS: dict[str, Solver] = {
-    "deer": pm.deer(),
-    "quasi-deer, 1 probe": pm.quasi_deer(),
-    "quasi-deer, exact": pm.quasi_deer(pm.exact_diagonal()),
-    "jacobi": pm.jacobi(),
-    "picard": pm.picard(),
-}

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.compare import as_rows, differences, first_tip, moved
-from benchmarks.examples import SOLVERS, SUITES, Example, Problem
+from benchmarks.compare import accept_rate, as_rows, differences, first_difference
+from benchmarks.problems import Example, Problem
 from benchmarks.records import Record
+from benchmarks.suites import SOLVERS, SUITES
 from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, run_parallel, run_sequential
 
@@ -49,20 +50,25 @@ class Case(NamedTuple):
 def run_suite(options: Options) -> Iterator[Record]:
     """The records of a suite, one by one; examples that cannot run are skipped with a reason."""
     for example in SUITES[options.suite]:
+        rows = [
+            (T, [name for name in SOLVERS if selected(row_name(example, T, name), options)])
+            for T in example.lengths
+        ]
+        if not any(names for _, names in rows):
+            continue
         try:
             problem = example.build(options.data)
         except FileNotFoundError as error:
             print(f"{example.target}: skipped, {error}", flush=True)
             continue
-        for T in example.lengths:
-            names = [name for name in SOLVERS if selected(row_name(example, T, name), options)]
+        for T, names in rows:
             case = prepare(problem, T, options.seed) if names else None
             for name in names:
                 yield run_one(example, case, T, name, options)
 
 
 def row_name(example: Example, T: int, solver: str) -> str:
-    return f"{example.target}/{T}/{solver}"
+    return f"{example.target}/{example.kernel}/{T}/{solver}"
 
 
 def selected(name: str, options: Options) -> bool:
@@ -77,7 +83,7 @@ def keep_position(state: Any, info: Any) -> Any:
 def prepare(problem: Problem, T: int, seed: int) -> Case:
     key_start, key_inputs = jax.random.split(jax.random.key(seed))
     transition = problem.transition
-    state = jax.jit(transition.init)(problem.start(key_start))
+    state = jax.jit(transition.init)(problem.start(key_start), key_start)
     inputs = jax.jit(transition.draw_inputs, static_argnums=1)(key_inputs, T, state)
 
     def sequential(state, inputs):
@@ -104,7 +110,6 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
     program = compile_for(solve, state, inputs)
     history, info = jax.block_until_ready(program.run(state, inputs))
     chain, reference = as_rows(history), as_rows(case.reference)
-    start = as_rows(jax.tree.map(lambda leaf: leaf[None], state.position))[0]
     sequential_seconds, parallel_seconds = in_turn(
         [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
         options.repeats,
@@ -120,7 +125,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "solver": solver,
         "dtype": str(jax.eval_shape(transition.ravel, state).dtype),
         "seed": options.seed,
-        "accept_rate": float(moved(reference, start).mean()),
+        "accept_rate": accept_rate(reference),
         "iterations": int(info.num_iterations),
         "aim": example.aims.get(T),
         "max_iterations": options.max_iterations,
@@ -130,7 +135,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "num_limited": int(info.num_limited),
         "num_resets": int(info.num_resets),
         **differences(chain, reference),
-        **first_tip(transition, state, inputs, chain, case.reference),
+        **first_difference(transition, state, inputs, chain, case.reference),
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": case.sequential.compile_seconds,
         "repeats": len(parallel_seconds),

@@ -1,23 +1,50 @@
-"""Records as Markdown: what was aimed at, and every run."""
+"""Records as Markdown: what was aimed at, every run, and iterations per kernel."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
+from typing import Any
 
 from benchmarks.records import Record
 
 
 def render(records: list[Record]) -> str:
-    """Two tables per device and precision."""
-
-    def setting(r):
-        versions = f"Python {r['python']}, JAX {r['jax']}, parallel_mcmc {r['parallel_mcmc']}"
-        return f"{r['device']} ({r['platform']}, {r['cpu_count']} CPUs), {r['dtype']}, {versions}"
-
+    """All tables of each device, precision and set of versions."""
     parts = []
-    for title, group in groupby(sorted(records, key=setting), setting):
-        rows = list(group)
-        parts += [f"## {title}", aims_table(rows), runs_table(rows)]
+    for title, group in grouped(records, setting):
+        parts.append(f"## {title}")
+        for suite, rows in grouped(group, lambda r: r["suite"]):
+            if suite == "blackjax":
+                parts.append(iterations_table(rows))
+            else:
+                parts += [aims_table(rows), runs_table(rows)]
     return "\n\n".join(parts)
+
+
+def setting(r: Record) -> str:
+    versions = f"Python {r['python']}, JAX {r['jax']}, parallel_mcmc {r['parallel_mcmc']}"
+    return f"{r['device']} ({r['platform']}, {r['cpu_count']} CPUs), {r['dtype']}, {versions}"
+
+
+def grouped(records: list[Record], key: Callable) -> list[tuple[Any, list[Record]]]:
+    return [(value, list(group)) for value, group in groupby(sorted(records, key=key), key)]
+
+
+def iterations_table(records: list[Record]) -> str:
+    """Iterations per kernel and solver; where steps were left to be run one by one, how many."""
+    solvers = list(dict.fromkeys(r["solver"] for r in records))
+    rows = []
+    for (target, kernel, T), group in grouped(
+        records, lambda r: (r["target"], r["kernel"], r["T"])
+    ):
+        cells = {r["solver"]: iterations_cell(r) for r in group}
+        rows.append([target, kernel, f"{T:,}", *(cells.get(name, "") for name in solvers)])
+    return markdown(["target", "kernel", "T", *solvers], rows)
+
+
+def iterations_cell(r: Record) -> str:
+    left = f" + {r['num_sequential_steps']}" if r["num_sequential_steps"] else ""
+    differ = f" ({r['num_steps_differ']} differ)" if r["num_steps_differ"] else ""
+    return f"{r['iterations']}{left}{differ}"
 
 
 def aims_table(records: list[Record]) -> str:
@@ -27,8 +54,7 @@ def aims_table(records: list[Record]) -> str:
         return r["target"], r["T"], r["seed"]
 
     rows = []
-    for (target, T, seed), group in groupby(sorted(records, key=chain), chain):
-        group = list(group)
+    for (target, T, seed), group in grouped(records, chain):
         solved = [r for r in group if r["status"] == "CONVERGED"]
         best = min(solved, key=lambda r: r["iterations"], default=None)
         right = sum(r["num_steps_differ"] == 0 for r in group)
@@ -71,14 +97,17 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
 """Columns of the table of runs, from a record. The ratio is sequential over parallel time."""
 
 
-def runs_table(records: list[Record]) -> str:
-    return markdown(COLUMNS, [[cell(r) for cell in COLUMNS.values()] for r in records])
+def runs_table(records: list[Record], columns: Iterable[str] = COLUMNS) -> str:
+    columns = list(columns)
+    return markdown(columns, [[COLUMNS[name](r) for name in columns] for r in records])
 
 
 def steps_that_differ(r: Record) -> str:
-    if r["first_tip"] is None:
+    """Their number; where the first is an accept decision, how close it was."""
+    if r["tie_margin"] is None:
         return str(r["num_steps_differ"])
-    return f"{r['num_steps_differ']} (decision {r['first_tip']} tied within {r['tip_margin']:.0e})"
+    margin = f"log ratio within {r['tie_margin']:.0e} of log u"
+    return f"{r['num_steps_differ']} from step {r['first_difference']:,} on, {margin}"
 
 
 def seconds(r: Record, name: str) -> str:

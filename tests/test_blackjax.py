@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blackjax_kernels import KERNELS, SCALE, TARGETS, make
 from jax.flatten_util import ravel_pytree
 
 import parallel_mcmc as pm
+from benchmarks.blackjax_kernels import KERNELS, SCALE, TARGETS, make
 
 NUM_STEPS = 48
 SOLVERS = {

@@ -14,8 +14,6 @@ import xarray
 from parallel_mcmc import targets
 from parallel_mcmc.__main__ import main
 
-pytestmark = pytest.mark.slow
-
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -1,0 +1,32 @@
+"""What a benchmark runs: a kernel on a target, and how a row of a table is described."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from parallel_mcmc import Transition
+
+
+class Problem(NamedTuple):
+    """A kernel with its target, and ``rng_key -> position`` for where a chain starts."""
+
+    transition: Transition
+    start: Callable[[Any], Any]
+
+
+class Example(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        target, kernel: for the record.
+        lengths: the T to run.
+        aims: iterations to stay within, by T.
+        build: ``(path of the data) -> Problem``; raises `FileNotFoundError` where it needs
+            data that are not there.
+    """
+
+    target: str
+    kernel: str
+    lengths: tuple[int, ...]
+    aims: dict[int, int]
+    build: Callable[[Path], Problem]

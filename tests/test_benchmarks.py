@@ -1,0 +1,75 @@
+"""What the benchmarks say is what they measured: differences, records, tables in the documents."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main, result_files
+from benchmarks.compare import differences
+from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
+from benchmarks.records import load, save
+from benchmarks.tables import iterations_cell, scientific
+
+
+def test_differences_are_in_standard_deviations_of_the_sequential_chain():
+    reference = np.random.default_rng(0).normal(scale=[1.0, 100.0], size=(1000, 2))
+    chain = reference.copy()
+    chain[10, 1] += 1.0
+    found = differences(chain, reference)
+    assert found["num_steps_differ"] == 1
+    np.testing.assert_allclose(found["max_difference"], 1.0)
+    np.testing.assert_allclose(found["max_difference_sd"], 1 / reference[:, 1].std())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_draw_that_is_not_finite_is_infinitely_far(bad):
+    reference = np.random.default_rng(0).normal(size=(1000, 2))
+    chain = reference.copy()
+    chain[10, 1] = bad
+    found = differences(chain, reference)
+    assert found["max_difference"] == np.inf
+    assert found["num_steps_differ"] == 1
+
+
+RUN = {
+    "suite": "examples", "target": "banana", "kernel": "HMC", "T": 10, "chains": 1,
+    "solver": "deer", "dtype": "float32", "seed": 0, "device": "cpu", "date": "2025-01-31",
+}  # fmt: skip
+
+
+def test_a_run_replaces_its_own_record_and_no_other(tmp_path):
+    save(RUN | {"iterations": 5}, tmp_path)
+    save(RUN | {"solver": "jacobi", "iterations": 9}, tmp_path)
+    path = save(RUN | {"iterations": 4, "residual": float("nan")}, tmp_path)
+    records = json.loads(path.read_text())
+    assert [(r["solver"], r["iterations"]) for r in records] == [("jacobi", 9), ("deer", 4)]
+    assert records[1]["residual"] is None
+    assert scientific(None) == "not finite"
+
+
+def test_a_cell_says_what_was_left_to_run_one_by_one_and_what_differs():
+    record = {"iterations": 200, "num_sequential_steps": 0, "num_steps_differ": 0}
+    assert iterations_cell(record) == "200"
+    assert iterations_cell(record | {"num_sequential_steps": 7}) == "200 + 7"
+    assert "3 differ" in iterations_cell(record | {"num_steps_differ": 3})
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_tables_in_the_documents_are_those_of_the_records(path):
+    text = path.read_text()
+    assert {m[2] for m in PLACE.finditer(text)} <= set(TABLES)
+    assert PLACE.search(text)
+    assert with_tables(text, load(result_files())) == text, "run python -m benchmarks docs"
+
+
+def test_one_row_of_the_suite_runs(tmp_path, capsys):
+    main(["run", "--only", "banana/HMC, step 0.5 x 8/10000/deer", "--repeats", "1",
+          "--out", str(tmp_path)])  # fmt: skip
+    (record,) = load(list(tmp_path.glob("*.json")))
+    assert record["status"] == "CONVERGED"
+    assert record["num_steps_differ"] == 0
+    assert record["iterations"] <= record["aim"] == 107
+    assert record["command"].startswith("python -m benchmarks ")
+    main(["report", *map(str, tmp_path.glob("*.json"))])
+    assert "| banana | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
