@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--max-seconds", type=float, default=60, help="no further timed run of a row after this"
     )
-    run.add_argument("--max-iterations", type=int, default=400)
+    run.add_argument("--max-iterations", type=int, default=200)
 
     report = commands.add_parser("report", help="print records as Markdown")
     report.set_defaults(command=report_command)

@@ -1,6 +1,7 @@
 """Fixtures that every test file shares."""
 
 import functools
+import itertools
 import os
 from pathlib import Path
 
@@ -10,6 +11,21 @@ import pytest
 
 # The tests compile hundreds of small programs and run each for a moment. Read at JAX's first use.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+_tests_run = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def few_programs_in_memory():
+    """Forget compiled programs now and then.
+
+    Each keeps some hundred memory mappings, of which Linux gives a process 65,530; then
+    the compiler aborts.
+    """
+    yield
+    if next(_tests_run) % 25 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture(params=["float32", "float64"])
