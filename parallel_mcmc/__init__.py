@@ -16,6 +16,7 @@ from parallel_mcmc.sampling import Trace, sample
 from parallel_mcmc.solve import solve
 from parallel_mcmc.solvers import Solver, deer, jacobi, picard, quasi_deer, sequential
 from parallel_mcmc.transition import Transition, run_parallel, run_sequential
+from parallel_mcmc.version import __version__
 
 if TYPE_CHECKING:
     from parallel_mcmc.interop.arviz import to_inference_data
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
         parallelize,
         run_inference_algorithm,
     )
-
-__version__ = "0.1.0"
 
 _INTEROP = {
     "to_inference_data": "arviz",
@@ -48,6 +47,7 @@ __all__ = [
     "Status",
     "Trace",
     "Transition",
+    "__version__",
     "deer",
     "exact_diagonal",
     "from_blackjax",

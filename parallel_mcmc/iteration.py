@@ -7,9 +7,9 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
-Where d is larger than the chain is wide, the linearisation says nothing about
-f there, and a product of A_t along an expanding stretch is astronomical. Such
-steps take the correction of a second recurrence, whose maps are limited in norm.
+Where d is not small the linearisation says little about f there, and a product of
+A_t along an expanding stretch is astronomical. Such steps take maps that are limited
+in norm, and a state that would leave the region of the chain is f_t alone: see `predict`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
@@ -74,7 +74,7 @@ class Progress(NamedTuple):
             bits, while XLA may round two uses within one iteration differently.
         factor: how far the last prediction of each f_t was right, ``(W,)``: see `secant`.
         scale: spread per coordinate of states known to be right, ``(D,)``.
-        worst: largest residual per coordinate among the steps committed, ``(D,)``.
+        worst: largest residual beyond rounding among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite.
         num_limited: linear maps whose norm was limited.
@@ -158,7 +158,9 @@ def iterate(
         r = jnp.where(committed, 0, seen.r)
         unit = spread(x)
         unit = jnp.where(unit > 0, unit, spread(progress.f_values))  # at first all x are x_0
-        predicted, num_limited = predict(solver, progress.A, progress.factor, r, unit)
+        predicted, careful, num_limited = predict(
+            solver, progress.A, progress.factor, progress.f_values, r, unit
+        )
         x_new = progress.f_values + predicted
         finite = finite_rows(x_new)[:, None]
         x_new = jnp.where(committed, x, jnp.where(finite, x_new, safe))
@@ -170,9 +172,7 @@ def iterate(
 
         f_values, A = evaluate(states, offset + slide)
         A, num_bad = finite_maps(A)
-        before, predicted = (
-            shift(a, slide) if slides else a for a in (progress.f_values, predicted)
-        )
+        before, careful = (shift(a, slide) if slides else a for a in (progress.f_values, careful))
         if tell is not None:
             tell(progress.frontier + seen.k)
         return Progress(
@@ -180,7 +180,7 @@ def iterate(
             frontier=progress.frontier + slide,
             f_values=f_values,
             A=A,
-            factor=secant(f_values - before, predicted),
+            factor=secant(f_values - before, careful),
             scale=seen.scale,
             worst=jnp.where(slides, jnp.maximum(progress.worst, seen.worst), progress.worst),
             num_iterations=progress.num_iterations + 1,
@@ -228,7 +228,7 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
         k=k,
         r=r,
         residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
-        worst=jnp.max(jnp.where(row < k, jnp.abs(r), 0), axis=0),
+        worst=jnp.max(jnp.where(row < k, jnp.maximum(jnp.abs(r) - rounding(x), 0), 0), axis=0),
         scale=jnp.where(evaluated, known, progress.scale),
         done=(
             (offset + k >= block.num_steps)
@@ -242,13 +242,20 @@ def predict(
     solver: Solver,
     A: LinearMap,
     factor: Float[Array, " T"],
+    f_values: Float[Array, "T D"],
     r: Float[Array, "T D"],
     unit: Float[Array, " D"],
-) -> tuple[Float[Array, "T D"], Int[Array, ""]]:
-    """A_t d_{t-1}, by which f_t moves to first order, and how many A_t were limited for it.
+) -> tuple[Float[Array, "T D"], Float[Array, "T D"], Int[Array, ""]]:
+    """A_t d_{t-1}, by which f_t moves to first order.
 
-    Newton's where both d_{t-1} and its image are at most ``solver.trust_radius`` in
-    every coordinate, in units of ``unit``; elsewhere that of the limited maps.
+    Newton's where both d_{t-1} and its image are small, at most ``solver.trust_radius``
+    in units of ``unit``. Elsewhere A_t is limited in norm and scaled by ``factor``, and
+    the recurrence is solved again with these maps. A step that this would take further
+    than ``solver.reach`` units from the middle of the chain does not move: far out every
+    proposal is rejected, and a state once there hardly comes back.
+
+    Returns:
+        The prediction, that of the limited maps alone, and how many maps were limited.
     """
     r = jnp.where(finite_rows(r)[:, None], r, 0)
 
@@ -257,15 +264,29 @@ def predict(
         d = jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
         return d, A.apply(d)
 
+    def small(d, image):
+        radius = solver.trust_radius * unit
+        return jnp.all((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius), axis=-1)
+
     d, newton = solution(A)
     if solver.max_norm is None:
-        return newton, jnp.zeros((), jnp.int32)
-    radius = solver.trust_radius * unit
-    trusted = jnp.all((jnp.abs(d) <= radius) & (jnp.abs(newton) <= radius), axis=-1)
+        return newton, newton, jnp.zeros((), jnp.int32)
+    trusted = small(d, newton)
     limited, changed = A.limit(solver.max_norm, jnp.where(unit > 0, unit, 1))
-    _, careful = solution(scale_rows(limited, factor))
-    num_limited = jnp.sum(changed & ~trusted, dtype=jnp.int32)
-    return jnp.where(trusted[:, None], newton, careful), num_limited
+    mixed = jax.tree.map(
+        lambda full, careful: jnp.where(expand(trusted, full), full, careful),
+        A,
+        scale_rows(limited, factor),
+    )
+    d, predicted = solution(mixed)
+    careful = limited.apply(d)
+    lost = trusted & ~small(d, predicted)
+    predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
+    middle = jnp.median(f_values[:: max(1, f_values.shape[0] // 256)], axis=0)
+    width = solver.reach * jnp.maximum(unit, spread(f_values))
+    inside = jnp.all(jnp.abs(f_values + predicted - middle) <= width, axis=-1)
+    num_limited = jnp.sum(changed & (lost | ~trusted), dtype=jnp.int32)
+    return jnp.where(inside[:, None], predicted, 0), careful, num_limited
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:

@@ -28,7 +28,8 @@ class SolveInfo(NamedTuple):
         num_iterations: parallel iterations, summed over windows.
         residual: largest |x_t - f(x_{t-1}, u_t)| when iterating stopped, in units
             of the scale of its coordinate.
-        frontier: leading steps that were solved in parallel without a gap.
+        frontier: leading steps that were solved in parallel without a gap; of a chain
+            that is not finite, those before the first such state.
         num_sequential_steps: steps that were run one by one.
         num_resets: states that were not finite on the way and were replaced.
         num_limited: linear maps whose norm was limited on the way.
@@ -97,8 +98,13 @@ def describe_failure(info: SolveInfo) -> str | None:
     failed = np.flatnonzero(status != Status.CONVERGED)
     if not failed.size:
         return None
-    worst = failed[np.argmax(steps[failed])]
-    chain = f"chain {worst} of {status.size}: " if status.size > 1 else ""
+    # The gravest status first, then the most steps by hand.
+    worst = max(failed, key=lambda i: (status[i], steps[i]))
+    chain = (
+        f"{failed.size} of {status.size} chains did not converge; chain {worst}: "
+        if status.size > 1
+        else ""
+    )
     if status[worst] == Status.NON_FINITE:
         return (
             f"{chain}the recursion itself returned a non-finite state after step "

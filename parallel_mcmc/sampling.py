@@ -28,6 +28,10 @@ STATS = {
 """Names of ArviZ's schema, and the fields of states and infos that hold them."""
 
 
+WITHOUT_PRIOR = ("EllipSliceState", "MarginalState")
+"""States of BlackJAX whose ``logdensity`` is the likelihood alone, and so not ``lp``."""
+
+
 class Trace(NamedTuple):
     """Draws, statistics and how they were found.
 
@@ -108,7 +112,8 @@ def sample(
     # One chain uses the key itself, so that it equals a run of BlackJAX with it.
     keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
     pairs = jax.vmap(jax.random.split)(keys)
-    states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
+    with jax.default_matmul_precision("highest"):  # as in the solve
+        states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
     check_start(states)
     with progress(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
         position, stats, solve = jax.block_until_ready(
@@ -158,6 +163,8 @@ def stats_of(state: Any, info: Any) -> dict[str, Array]:
     """The statistics of one step that ArviZ has a name for."""
     found = {}
     for name, field in STATS.items():
+        if name == "lp" and type(state).__name__ in WITHOUT_PRIOR:
+            continue
         value = getattr(info, field, getattr(state, field, None))
         if value is not None and jnp.ndim(value) == 0:
             found[name] = jnp.asarray(value)

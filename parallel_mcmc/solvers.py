@@ -33,17 +33,20 @@ class Solver(NamedTuple):
             overflow where the map expands; with a limit of 1 they stay bounded. None for
             no limit anywhere.
         trust_radius: size up to which Newton's correction is taken, in spreads of the chain.
+        reach: distance from the middle of the chain, in its spreads, beyond which no
+            correction takes a state.
     """
 
     name: str
     linearize: Linearize | None
     solve_linear: Callable = affine_scan
     max_norm: float | None = 1.0
-    trust_radius: float = 1.0
+    trust_radius: float = 0.3
+    reach: float = 8.0
 
 
 @functools.cache
-def deer(max_norm: float | None = 1.0, trust_radius: float = 1.0) -> Solver:
+def deer(max_norm: float | None = 1.0, trust_radius: float = 0.3, reach: float = 8.0) -> Solver:
     """Newton's method with the full Jacobian.
 
     Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
@@ -53,13 +56,17 @@ def deer(max_norm: float | None = 1.0, trust_radius: float = 1.0) -> Solver:
         max_norm: limit on the spectral norm of each Jacobian; None for plain Newton.
         trust_radius: corrections larger than this many spreads of the chain come from
             the limited Jacobians.
+        reach: no correction takes a state further than this many spreads from the middle.
     """
-    return Solver("deer", lin.dense, max_norm=max_norm, trust_radius=trust_radius)
+    return Solver("deer", lin.dense, affine_scan, max_norm, trust_radius, reach)
 
 
 @functools.cache
 def quasi_deer(
-    linearize: Linearize | None = None, max_norm: float | None = 1.0, trust_radius: float = 1.0
+    linearize: Linearize | None = None,
+    max_norm: float | None = 1.0,
+    trust_radius: float = 0.3,
+    reach: float = 8.0,
 ) -> Solver:
     """Quasi-Newton with a diagonal: memory and scan as the chain itself.
 
@@ -69,10 +76,10 @@ def quasi_deer(
     Args:
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`.
-        max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
+        max_norm, trust_radius, reach: as in `deer`, the limit on each diagonal entry.
     """
     linearize = lin.hutchinson(1) if linearize is None else linearize
-    return Solver("quasi_deer", linearize, max_norm=max_norm, trust_radius=trust_radius)
+    return Solver("quasi_deer", linearize, affine_scan, max_norm, trust_radius, reach)
 
 
 @functools.cache

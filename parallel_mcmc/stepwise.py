@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linearize import Recursion
 
@@ -24,10 +24,12 @@ def finish(
     states: Float[Array, "L D"],
     x_start: Float[Array, " D"],
     inputs: Any,
-    first: Int[Array, ""],
-    last: Int[Array, ""] | int,
-) -> Float[Array, "L D"]:
-    """Replace ``states[first:last]`` step by step.
+    wanted: Bool[Array, " L"],
+    allowed: Float[Array, " D"] | None = None,
+) -> tuple[Float[Array, "L D"], Int[Array, ""]]:
+    """Replace the ``wanted`` states step by step, and say how many steps that took.
+
+    With ``allowed``, also the states behind them that a replaced one has moved by more.
 
     In pieces of about sqrt(L) steps: under `vmap` every turn of a `while_loop`
     copies the whole trajectory, which must not happen at every step. Where no
@@ -35,23 +37,41 @@ def finish(
     """
     length = states.shape[0]
     piece = max(1, int(length**0.5))
+    index = jnp.arange(length, dtype=jnp.int32)
+
+    def next_wanted(t):
+        ahead = wanted & (index >= t)
+        return jnp.where(jnp.any(ahead), jnp.argmax(ahead), length).astype(jnp.int32)
 
     def body(carry):
-        states, t = carry
+        states, t, moved, num_steps = carry
         begin = jnp.minimum(t, length - piece)
         x = jnp.where(begin == 0, x_start, states[begin - 1])
-        known = jax.lax.dynamic_slice_in_dim(states, begin, piece)
 
-        def step(x, data):
-            u, index, known = data
-            x = jnp.where((index < t) | (index >= last), known, f(x, u))
-            return x, x
+        def step(carry, data):
+            x, moved = carry
+            u, index, wanted, known = data
+            replaced = (index >= t) & (wanted | moved)
+            x = jnp.where(replaced, f(x, u), known)
+            if allowed is not None:
+                # Written so that NaN counts as moved.
+                now = replaced & ~jnp.all(jnp.abs(x - known) <= allowed)
+                moved = jnp.where(index >= t, now, moved)
+            return (x, moved), (x, replaced)
 
-        data = (rows(inputs, begin, piece), begin + jnp.arange(piece, dtype=jnp.int32), known)
-        _, done = jax.lax.scan(step, x, data)
-        return jax.lax.dynamic_update_slice_in_dim(states, done, begin, 0), t + piece
+        data = rows((inputs, index, wanted, states), begin, piece)
+        (_, moved), (done, replaced) = jax.lax.scan(step, (x, moved), data)
+        t = begin + piece
+        return (
+            jax.lax.dynamic_update_slice_in_dim(states, done, begin, 0),
+            jnp.where(moved, t, next_wanted(t)),
+            moved,
+            num_steps + jnp.sum(replaced, dtype=jnp.int32),
+        )
 
-    return jax.lax.while_loop(lambda carry: carry[1] < last, body, (states, first))[0]
+    carry = (states, next_wanted(0), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
+    states, _, _, num_steps = jax.lax.while_loop(lambda carry: carry[1] < length, body, carry)
+    return states, num_steps
 
 
 def rows(tree: Any, begin: Int[Array, ""], length: int) -> Any:

@@ -30,10 +30,17 @@ def trusted_spread(
 
 
 def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
-    """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows."""
+    """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
+
+    Quartiles, so that a few states far out do not count. The plain standard deviation where
+    more than half of the rows are equal, and 0, which allows nothing, where it is not finite.
+    """
     sample = jnp.sort(x[:: max(1, x.shape[0] // 256)], axis=0)
     n = sample.shape[0]
-    return (sample[(3 * n) // 4] - sample[n // 4]) / 1.349
+    width = (sample[(3 * n) // 4] - sample[n // 4]) / 1.349
+    # Of differences, so that equal rows have none, whatever their size.
+    width = jnp.where(width == 0, jnp.std(sample - sample[0], axis=0), width)
+    return jnp.where(jnp.isfinite(width), width, 0)
 
 
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -43,8 +50,12 @@ def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
 
 def leading(within: Bool[Array, "T D"]) -> Int[Array, ""]:
     """How many leading rows are true throughout."""
-    within = jnp.all(within, axis=-1)
-    return jnp.where(jnp.all(within), within.size, jnp.argmin(within)).astype(jnp.int32)
+    return num_leading(jnp.all(within, axis=-1))
+
+
+def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:
+    """How many are true before the first that is not."""
+    return jnp.where(jnp.all(true), true.size, jnp.argmin(true)).astype(jnp.int32)
 
 
 def scaled(r: Float[Array, "T D"], scale: Float[Array, " D"]) -> Float[Array, "T D"]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.solve import check_window
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import default_limits, run_info, solve_vectors
 
@@ -45,7 +46,7 @@ def recursion(transition: Transition) -> Recursion:
     """The transition as x_t = f(x_{t-1}, u_t) on vectors."""
 
     def f(x, u):
-        return transition.ravel(transition.step(transition.unravel(x), u)[0])
+        return transition.ravel(transition.step(transition.unravel(x), u)[0]).astype(x.dtype)
 
     return f
 
@@ -104,7 +105,7 @@ def run_parallel(
         return run_sequential(transition, state, inputs, transform)
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
-    window = num_steps if window is None else min(window, num_steps)
+    window = check_window(window, num_steps)
     trajectory, info = solve_vectors(
         recursion(transition),
         x0,

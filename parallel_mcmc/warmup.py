@@ -145,9 +145,8 @@ def tuned_mala(
 ) -> Tuned:
     """`mala`, adapted to an acceptance rate of 0.8.
 
-    Step by step 0.57 is best. Solved in parallel that takes four to seven times the iterations
-    (211 to 672 against 46 to 94 for 2,000 draws of eight schools), which the larger steps do not
-    make up for.
+    Step by step 0.57 is best. Solved in parallel the larger steps take several times the
+    iterations, which their shorter memory does not make up for.
 
     HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what BlackJAX adapts.
     """

@@ -12,7 +12,7 @@ from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
-from parallel_mcmc.tolerance import rounding, spread
+from parallel_mcmc.tolerance import num_leading, scaled, spread
 
 
 class Summary(NamedTuple):
@@ -54,7 +54,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
         status=jnp.where(jnp.all(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=zero,
         residual=jnp.zeros((), dtype),
-        frontier=zero,
+        frontier=jnp.where(jnp.all(finite), zero, num_leading(finite)),
         num_sequential_steps=zero + finite.size,
         num_resets=zero,
         num_limited=zero,
@@ -93,7 +93,8 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         block = Block(x_start, u, n, W, extend_guess)
         done, outcome = iterate(f, solver, block, states, frontier, scale, limits, rng_key, tell)
         solved = done.frontier + outcome.k if length > W else outcome.k
-        states = finish(f, done.states, x_start, u, solved, n)
+        index = jnp.arange(done.states.shape[0])
+        states, _ = finish(f, done.states, x_start, u, (index >= solved) & (index < n))
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             residual=outcome.residual,
@@ -130,32 +131,39 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
 
 
 def verdict(f, x0, inputs, trajectory, blocks, W, limits):
-    """Hold the residuals of all windows against the scale of the whole trajectory."""
+    """Hold the residuals of all windows against the scale of the whole trajectory.
+
+    A window judges by its own spread. That of a window at stationarity stays within
+    twice the spread of the chain; that of a long way in from the start does not, and
+    its steps are run anew, as far as that moves the chain.
+    """
     T = trajectory.shape[0]
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
-    size = jnp.minimum(W, T - begin)
-    frontier = blocks.frontier
-    if begin.size > 1 and limits.scale is None:
-        # A window judges by its own spread. That of a window at stationarity stays within
-        # twice the spread of the chain; that of a long way in from the start does not.
-        allowed = limits.tol * spread(trajectory) + rounding(jnp.max(jnp.abs(trajectory), axis=0))
-        allowed = 2 * allowed
-        poor = jnp.any(blocks.worst > allowed, axis=-1)
-        first_poor = jnp.where(jnp.any(poor), begin[jnp.argmax(poor)], T).astype(jnp.int32)
-        trajectory = finish(f, trajectory, x0, inputs, first_poor, T)
-        frontier = jnp.where(begin < first_poor, frontier, 0)
-
-    missing = size - frontier
-    gap = jnp.argmax(missing > 0)
+    frontier, residual = blocks.frontier, jnp.max(blocks.residual)
+    missing = jnp.minimum(W, T - begin) - frontier
     num_sequential_steps = jnp.sum(missing)
+    if begin.size > 1:
+        scale = spread(trajectory) if limits.scale is None else limits.scale
+        residual = jnp.maximum(residual, jnp.max(scaled(blocks.worst, scale)))
+        poor = jnp.any(blocks.worst > 2 * limits.tol * scale, axis=-1)
+        poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
+        trajectory, num_steps = finish(
+            f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale
+        )
+        frontier = jnp.where(poor, 0, frontier)
+        missing = jnp.where(poor, 1, missing)
+        num_sequential_steps += num_steps
+
+    gap = jnp.argmax(missing > 0)
     solved = num_sequential_steps == 0
-    finite = jnp.all(jnp.isfinite(trajectory))
+    finite = finite_rows(trajectory)
     status = jnp.where(solved, Status.CONVERGED, Status.FINISHED_SEQUENTIALLY)
+    frontier = jnp.where(solved, T, begin[gap] + frontier[gap])
     return trajectory, SolveInfo(
-        status=jnp.where(finite, status, Status.NON_FINITE).astype(jnp.int32),
+        status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=jnp.sum(blocks.num_iterations, dtype=jnp.int32),
-        residual=jnp.max(blocks.residual),
-        frontier=jnp.where(solved, T, begin[gap] + frontier[gap]).astype(jnp.int32),
+        residual=residual,
+        frontier=jnp.where(jnp.all(finite), frontier, num_leading(finite)).astype(jnp.int32),
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),

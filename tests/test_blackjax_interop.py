@@ -328,7 +328,7 @@ def test_a_block_of_an_unknown_type_takes_its_fields():
 
 
 def test_a_count_is_not_rebuilt_and_cannot_be_solved_for():
-    with pytest.raises(ValueError, match="does not rebuild the Counted: count differ"):
+    with pytest.raises(ValueError, match=r"does not rebuild the Counted: count differ"):
         pm.from_blackjax(counted(), jnp.zeros(2))
     with pytest.raises(ValueError, match="field 'count' of Counted holds int64"):
         pm.from_blackjax(counted(), jnp.zeros(2), fields=("position", "count"))
@@ -363,3 +363,28 @@ def test_a_transition_takes_several_chains_of_a_blackjax_algorithm():
             chain_key, algorithm, NUM_STEPS, initial_position=jnp.ones(2)
         )
         assert_same(trace.position[chain], states.position)
+
+
+class HMCState(NamedTuple):
+    """A user's own state, with the name of one of BlackJAX's and a memory that it has not."""
+
+    position: Any
+    momentum: Any
+
+
+def test_a_state_of_ones_own_is_not_taken_for_that_of_blackjax():
+    def step(key, state):
+        momentum = 0.9 * state.momentum + jax.random.normal(key)
+        return HMCState(0.5 * state.position + momentum, momentum), None
+
+    algorithm = SamplingAlgorithm(lambda x, key=None: HMCState(x, 0 * x), step)
+    with pytest.raises(ValueError, match=r"does not rebuild the .*HMCState: momentum"):
+        pm.run_inference_algorithm(
+            jax.random.key(0), algorithm, 50, initial_position=jnp.zeros(()), solver=pm.jacobi()
+        )
+
+
+def test_a_state_without_a_position_is_an_error():
+    algorithm = SamplingAlgorithm(lambda x, key=None: (x,), lambda key, state: (state, None))
+    with pytest.raises(TypeError, match="has no `position`"):
+        pm.run_inference_algorithm(jax.random.key(0), algorithm, 5, initial_position=jnp.zeros(2))

@@ -79,7 +79,9 @@ def test_every_chain_has_a_line_and_a_failure_has_a_warning(draws):
     lines = list(describe_solve(failed))
     assert lines[1] == solved[1]
     assert "20 steps one by one, finished sequentially" in lines[2]
-    assert lines[3].startswith("Warning: chain 1 of 2: the solve stopped after 9 iterations")
+    assert lines[3].startswith(
+        "Warning: 1 of 2 chains did not converge; chain 1: the solve stopped after 9 iterations"
+    )
 
 
 def test_the_first_run_counts_as_compilation_and_the_others_are_quiet(capsys):

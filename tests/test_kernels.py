@@ -9,19 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
 
 NUM_STEPS = 64
-SOLVERS = {
-    "deer": pm.deer(),
-    "quasi_deer": pm.quasi_deer(),
-    "exact_diagonal": pm.quasi_deer(pm.exact_diagonal()),
-    "picard": pm.picard(),
-    "jacobi": pm.jacobi(),
-}
 
 MEAN = np.array([1.0, -2.0, 0.5])
 COVARIANCE = np.array([[1.0, 0.5, 0.0], [0.5, 2.0, 0.6], [0.0, 0.6, 0.5]])
@@ -96,7 +90,7 @@ SOLVED = [*(name for name in KERNELS if name != "random_walk-scaled"), "gibbs"]
 # The same chain -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "sequential"])
 @pytest.mark.parametrize("kernel", SOLVED)
 def test_every_solver_gives_the_sequential_states_and_infos(kernel, solver):
     transition, state, inputs, (expected_final, expected) = prepared(kernel)

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # From the lowest to the highest. A subpackage is one layer: its modules may build on each
 # other, as long as that does not go round.
 LAYERS = [
+    "version",
     "linear_maps",
     "scans",
     "linearize",
@@ -27,7 +28,6 @@ LAYERS = [
     "transition",
     "kernels",
     "warmup",
-    "diagnostics",
     "sampling",
     "interop",
     "comparison",

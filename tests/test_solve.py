@@ -7,18 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
-SOLVERS = {
-    "deer": pm.deer(),
-    "quasi_deer": pm.quasi_deer(),
-    "exact_diagonal": pm.quasi_deer(pm.exact_diagonal()),
-    "two_probes": pm.quasi_deer(pm.hutchinson(num_probes=2)),
-    "picard": pm.picard(),
-    "jacobi": pm.jacobi(),
-    "sequential": pm.sequential(),
-}
+pytestmark = pytest.mark.slow
 PARALLEL = [name for name in SOLVERS if name != "sequential"]
 WINDOWS = [None, 1, 7, 64, 2000]
 quiet = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -222,10 +215,11 @@ def test_deer_solves_a_linear_recursion_in_three_iterations(dtype, sequential_ch
         return matrix @ x + u
 
     inputs = jax.random.normal(jax.random.key(0), (1000, D), dtype)
-    solution = pm.solve(linear, x0_of(dtype), inputs, solver=pm.deer())
-    assert_same_chain(solution.trajectory, sequential_chain(linear, x0_of(dtype), inputs))
-    assert int(solution.info.num_iterations) <= 3
-    assert int(solution.info.num_limited) == 0
+    # With its limits Newton takes one more, for states beyond the reach of a first step.
+    for solver, iterations in [(pm.deer(max_norm=None), 3), (pm.deer(), 4)]:
+        solution = pm.solve(linear, x0_of(dtype), inputs, solver=solver)
+        assert_same_chain(solution.trajectory, sequential_chain(linear, x0_of(dtype), inputs))
+        assert int(solution.info.num_iterations) <= iterations
 
 
 def test_one_probe_is_newton_for_independent_coordinates():
@@ -233,8 +227,10 @@ def test_one_probe_is_newton_for_independent_coordinates():
         return jnp.array([0.9, -0.5, 0.1]) * x + u
 
     inputs = jax.random.normal(jax.random.key(0), (1000, D))
-    solution = pm.solve(linear, x0_of(), inputs, solver=pm.quasi_deer())
+    # A chain of 2.3 times the spread of a single step goes further than 8 of these.
+    solution = pm.solve(linear, x0_of(), inputs, solver=pm.quasi_deer(reach=100.0))
     assert int(solution.info.num_iterations) <= 3
+    assert int(solution.info.num_limited) == 0
 
 
 def test_picard_sums_up_a_random_walk_in_three_iterations():
@@ -346,10 +342,11 @@ def test_under_vmap_each_chain_is_as_if_alone(name, window, sequential_chain):
     for i, inputs in enumerate(chains):
         alone = solve(x0[i], inputs)
         of_chain = jax.tree.map(lambda leaf, i=i: leaf[i], together)
-        counts = [
-            (s.info.status, s.info.frontier, s.info.num_iterations) for s in (alone, of_chain)
-        ]
-        np.testing.assert_array_equal(*counts)
+        ends = [(s.info.status, s.info.frontier) for s in (alone, of_chain)]
+        np.testing.assert_array_equal(*ends)
+        # Programs for one chain and for four round differently: a correction at the very edge of
+        # the trust region may cost an iteration in one of them.
+        assert abs(int(alone.info.num_iterations) - int(of_chain.info.num_iterations)) <= 1
         assert_same_chain(of_chain.trajectory, np.asarray(alone.trajectory))
         assert_same_chain(of_chain.trajectory, sequential_chain(gated, x0[i], inputs))
         statuses.append(int(alone.info.status))

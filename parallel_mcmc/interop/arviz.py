@@ -11,6 +11,7 @@ import numpy as np
 
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.sampling import Trace
+from parallel_mcmc.version import __version__
 
 
 def to_inference_data(
@@ -74,8 +75,9 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
         "inference_library": "parallel_mcmc",
-        "inference_library_version": version("parallel_mcmc"),
+        "inference_library_version": __version__,
         "jax_version": version("jax"),
+        "blackjax_version": version("blackjax"),
         "device": jax.devices()[0].device_kind,
         **settings,
         "solve_status": [Status(int(s)).name.lower() for s in np.atleast_1d(solve.status)],

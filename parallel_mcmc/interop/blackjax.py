@@ -91,23 +91,27 @@ def from_blackjax(
     leaves, structure = jax.tree.flatten(position)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     fields = None if fields is None else tuple(fields)
-    transition, kind = _transition(algorithm, structure, shapes, fields)
-    if fields is None and kind not in FIELDS:
-        check_rebuild(transition, position, kind)
+    x64 = jax.config.read("jax_enable_x64")
+    transition, kind = _transition(algorithm, structure, shapes, fields, x64)
+    if fields is None and known_fields(kind) is None:
+        check_rebuild(transition, position, kind.__name__)
     return transition
 
 
 @functools.lru_cache(maxsize=128)
-def _transition(algorithm, structure, shapes, fields):
-    """`from_blackjax` for positions of one structure; cached, so that nothing compiles twice."""
+def _transition(algorithm, structure, shapes, fields, x64):
+    """`from_blackjax` for positions of one structure; cached, so that nothing compiles twice.
+
+    ``x64`` is for the cache: the dtype of what `init` creates depends on it.
+    """
     position = jax.tree.unflatten(structure, shapes)
     template = jax.eval_shape(
         lambda position: algorithm.init(position, jax.random.key(0)), position
     )
-    kind = type(template).__name__
-    fields = tuple(FIELDS.get(kind, ("position",)) if fields is None else fields)
+    kind = type(template)
+    fields = fields or known_fields(kind) or ("position",)
     check_fields(template, fields)
-    evolving = SELF_EVOLVING.get(kind)
+    evolving = SELF_EVOLVING.get(kind.__name__) if known_fields(kind) else None
     _, unravel_fields = ravel_pytree(
         {
             name: jax.tree.map(
@@ -147,6 +151,11 @@ def _transition(algorithm, structure, shapes, fields):
         return algorithm.step(key, state)
 
     return Transition(init, draw_inputs, step, ravel, unravel), kind
+
+
+def known_fields(kind: type) -> tuple[str, ...] | None:
+    """What to solve for, for BlackJAX's own states; others of the same name are not known."""
+    return FIELDS.get(kind.__name__) if kind.__module__.startswith("blackjax.") else None
 
 
 def check_fields(template: Any, fields: tuple[str, ...]) -> None:
@@ -256,7 +265,13 @@ def run_inference_algorithm(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     if initial_state is None:
         rng_key, init_key = jax.random.split(rng_key)
-        initial_state = inference_algorithm.init(initial_position, init_key)
+        with jax.default_matmul_precision("highest"):  # as in the solve
+            initial_state = inference_algorithm.init(initial_position, init_key)
+    if not hasattr(initial_state, "position"):
+        raise TypeError(
+            f"The state of the algorithm, a {type(initial_state).__name__}, has no `position`; "
+            "only Markov chains with one can be solved in parallel."
+        )
     transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
     final_state, history, info = _run(
         transition,

@@ -14,9 +14,13 @@ from parallel_mcmc.transition import Transition
 
 
 class HMCState(NamedTuple):
-    """``logdensity_grad`` is the gradient in the kernel's coordinates, ``(D,)``."""
+    """``w`` is the position in the kernel's coordinates, which the gradient is with respect to.
+
+    It is kept, as there and back again would move a rejected state by its rounding.
+    """
 
     position: Any
+    w: Float[Array, " D"]
     logdensity: Float[Array, ""]
     logdensity_grad: Float[Array, " D"]
 
@@ -71,13 +75,13 @@ def hmc(
     value_and_grad = jax.value_and_grad(lambda x: logdensity_fn(unravel(x)))
 
     def at(x):
-        return HMCState(unravel(x), *value_and_grad(x))
+        return HMCState(unravel(x), x, *value_and_grad(x))
 
     def init(position, rng_key=None):
         return at(ravel(position))
 
     def draw_inputs(rng_key, num_steps, state):
-        x = ravel(state.position)
+        x = state.w
         key_p, key_u = jax.random.split(rng_key)
         return HMCInputs(
             jax.random.normal(key_p, (num_steps, x.size), x.dtype),
@@ -85,13 +89,13 @@ def hmc(
         )
 
     def step(state, inputs):
-        x = ravel(state.position)
+        x = state.w
         h = jnp.asarray(step_size, x.dtype)
         begin = PhasePoint(x, inputs.momentum, state.logdensity, state.logdensity_grad)
         end = leapfrog(value_and_grad, begin, h, num_integration_steps)
         energy = energy_of(end)
         log_ratio = energy_of(begin) - energy
-        proposal = HMCState(unravel(end.q), end.logdensity, end.logdensity_grad)
+        proposal = HMCState(unravel(end.q), end.q, end.logdensity, end.logdensity_grad)
         state, rate, is_accepted = accept_or_reject(log_ratio, inputs.log_uniform, proposal, state)
         info = HMCInfo(
             acceptance_rate=rate,
@@ -103,7 +107,7 @@ def hmc(
         )
         return state, info
 
-    return Transition(init, draw_inputs, step, lambda state: ravel(state.position), at)
+    return Transition(init, draw_inputs, step, lambda state: state.w, at)
 
 
 def energy_of(point: PhasePoint) -> Float[Array, ""]:

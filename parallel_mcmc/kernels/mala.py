@@ -13,9 +13,13 @@ from parallel_mcmc.transition import Transition
 
 
 class LangevinState(NamedTuple):
-    """``logdensity_grad`` is the gradient in the kernel's coordinates, ``(D,)``."""
+    """``w`` is the position in the kernel's coordinates, which the gradient is with respect to.
+
+    It is kept, as there and back again would move a rejected state by its rounding.
+    """
 
     position: Any
+    w: Float[Array, " D"]
     logdensity: Float[Array, ""]
     logdensity_grad: Float[Array, " D"]
 
@@ -59,13 +63,13 @@ def mala(
     value_and_grad = jax.value_and_grad(lambda x: logdensity_fn(unravel(x)))
 
     def at(x):
-        return LangevinState(unravel(x), *value_and_grad(x))
+        return LangevinState(unravel(x), x, *value_and_grad(x))
 
     def init(position, rng_key=None):
         return at(ravel(position))
 
     def draw_inputs(rng_key, num_steps, state):
-        x = ravel(state.position)
+        x = state.w
         key_z, key_u = jax.random.split(rng_key)
         return LangevinInputs(
             jax.random.normal(key_z, (num_steps, x.size), x.dtype),
@@ -73,7 +77,7 @@ def mala(
         )
 
     def step(state, inputs):
-        x = ravel(state.position)
+        x = state.w
         eps = jnp.asarray(step_size, x.dtype)
         y = x + eps * state.logdensity_grad + jnp.sqrt(2 * eps) * inputs.z
         proposal = at(y)
@@ -88,4 +92,4 @@ def mala(
         state, rate, is_accepted = accept_or_reject(log_ratio, inputs.log_uniform, proposal, state)
         return state, LangevinInfo(rate, is_accepted, eps)
 
-    return Transition(init, draw_inputs, step, lambda state: ravel(state.position), at)
+    return Transition(init, draw_inputs, step, lambda state: state.w, at)

@@ -1,0 +1,13 @@
+"""The solvers that the tests go through, by name."""
+
+import parallel_mcmc as pm
+
+SOLVERS = {
+    "deer": pm.deer(),
+    "quasi_deer": pm.quasi_deer(),
+    "exact_diagonal": pm.quasi_deer(pm.exact_diagonal()),
+    "two_probes": pm.quasi_deer(pm.hutchinson(num_probes=2)),
+    "picard": pm.picard(),
+    "jacobi": pm.jacobi(),
+    "sequential": pm.sequential(),
+}
