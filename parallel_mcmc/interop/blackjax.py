@@ -109,7 +109,8 @@ def _transition(algorithm, structure, shapes, fields, x64):
         lambda position: algorithm.init(position, jax.random.key(0)), position
     )
     kind = type(template)
-    fields = fields or known_fields(kind) or ("position",)
+    if fields is None:
+        fields = known_fields(kind) or ("position",)
     check_fields(template, fields)
     evolving = SELF_EVOLVING.get(kind.__name__) if known_fields(kind) else None
     _, unravel_fields = ravel_pytree(
