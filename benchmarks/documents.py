@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
-SHORT = ("target", "kernel", "T", "solver", "iterations", "in sd", "sequential s", "parallel s")
+SHORT = (
+    "target", "kernel", "T", "solver", "iterations", "steps run one by one", "in sd",
+    "sequential s", "parallel s",
+)  # fmt: skip
 
 
 def of_suite(name: str, records: list[Record]) -> list[Record]:
