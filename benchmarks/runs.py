@@ -134,6 +134,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "num_sequential_steps": int(info.num_sequential_steps),
         "num_limited": int(info.num_limited),
         "num_resets": int(info.num_resets),
+        "num_ties": int(info.num_ties),
         **differences(chain, reference),
         **first_difference(transition, state, inputs, chain, case.reference),
         "compile_seconds": program.compile_seconds,

@@ -54,6 +54,7 @@ def describe_solve(trace: Trace) -> Iterator[str]:
             f"  chain {chain}: {first.shape[1]} draws in {info.num_iterations} iterations, "
             f"residual {info.residual:.1e}, {info.num_sequential_steps} steps one by one, "
             f"{Status(status).name.lower().replace('_', ' ')}"
+            + (f", {info.num_ties} decisions tied within rounding" if info.num_ties else "")
         )
     if message := describe_failure(trace.solve):
         yield f"Warning: {message}"

@@ -33,6 +33,8 @@ class SolveInfo(NamedTuple):
         num_sequential_steps: steps that were run one by one.
         num_resets: states that were not finite on the way and were replaced.
         num_limited: linear maps whose norm was limited on the way.
+        num_ties: steps of a kernel at which the pass that follows the solve came to
+            another state: an accept decision ties within rounding there. The solve's stands.
     """
 
     status: Int[Array, ""]
@@ -42,6 +44,7 @@ class SolveInfo(NamedTuple):
     num_sequential_steps: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
+    num_ties: Int[Array, ""]
 
 
 class Solution(NamedTuple):

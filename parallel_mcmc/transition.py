@@ -7,7 +7,9 @@ state, one vector x; the caches are rebuilt from it:
     x_t = ravel(step(unravel(x_{t-1}), u_t))
 
 Iterations carry x alone. When it is solved, one last pass over all steps gives
-states and infos.
+states and infos. That pass is another program, and where an accept decision
+ties within rounding it may come to another state than the solve, with which the
+next step would not agree: there the solved x gives the state.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solve import check_window
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.tolerance import rounding, spread
 from parallel_mcmc.windows import default_limits, run_info, solve_vectors
 
 
@@ -106,30 +109,42 @@ def run_parallel(
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
     window = check_window(window, num_steps)
+    limits = default_limits(x0.dtype, tol, max_iterations)
     trajectory, info = solve_vectors(
         recursion(transition),
         x0,
         inputs,
         solver,
         window,
-        default_limits(x0.dtype, tol, max_iterations),
+        limits,
         guess=None,
         rng_key=jax.random.key(0) if rng_key is None else rng_key,
         progress=progress,
     )
 
-    def last_pass(x_and_u):
-        return transition.step(transition.unravel(x_and_u[0]), x_and_u[1])
+    # What two windows that are told apart by rounding may differ by: see `windows.verdict`.
+    allowed = 2 * limits.tol * spread(trajectory)
+
+    def last_pass(data):
+        x_prev, u, x = data
+        state, info = transition.step(transition.unravel(x_prev), u)
+        near = jnp.abs(transition.ravel(state) - x) <= allowed + rounding(x)
+        ties = jnp.any(jnp.isfinite(x) & ~near)
+        solved = transition.unravel(x)
+        state = jax.tree.map(lambda new, old: jnp.where(ties, new, old), solved, state)
+        return (state, info), ties
 
     x_prev = jnp.concatenate([x0[None], trajectory[:-1]])
     with jax.default_matmul_precision("highest"):
         # In pieces of one window, so that memory stays that of a window.
-        states, infos = (
-            jax.vmap(last_pass)((x_prev, inputs))
+        data = x_prev, inputs, trajectory
+        (states, infos), ties = (
+            jax.vmap(last_pass)(data)
             if window == num_steps
-            else jax.lax.map(last_pass, (x_prev, inputs), batch_size=window)
+            else jax.lax.map(last_pass, data, batch_size=window)
         )
     finite = jnp.all(jnp.isfinite(jax.vmap(transition.ravel)(states)))
     status = jnp.where(finite, info.status, Status.NON_FINITE).astype(info.status.dtype)
     final_state = jax.tree.map(lambda leaf: leaf[-1], states)
-    return final_state, jax.vmap(transform)(states, infos), info._replace(status=status)
+    info = info._replace(status=status, num_ties=jnp.sum(ties, dtype=jnp.int32))
+    return final_state, jax.vmap(transform)(states, infos), info

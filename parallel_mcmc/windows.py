@@ -58,6 +58,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
         num_sequential_steps=zero + finite.size,
         num_resets=zero,
         num_limited=zero,
+        num_ties=zero,
     )
 
 
@@ -167,6 +168,7 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
+        num_ties=jnp.zeros((), jnp.int32),
     )
 
 

@@ -3,15 +3,35 @@
 import functools
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-# The tests compile hundreds of small programs and run each for a moment. Read at JAX's first use.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# The tests compile hundreds of small programs and run each for a moment. From the quickest
+# compilation on; not every version of JAX has every flag, and an unknown one ends the process.
+COMPILE_QUICKLY = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+)
 
+
+def accepted(flags):
+    """Whether XLA, in a process of its own, starts with these flags."""
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return not subprocess.run(
+        command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True
+    ).returncode
+
+
+# Read at JAX's first use. The workers of pytest-xdist inherit what the first process found.
+if "XLA_FLAGS" not in os.environ:
+    candidates = (" ".join(COMPILE_QUICKLY[i:]) for i in range(len(COMPILE_QUICKLY)))
+    os.environ["XLA_FLAGS"] = next(filter(accepted, candidates), "")
 
 _tests_run = itertools.count(1)
 

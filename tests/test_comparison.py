@@ -22,6 +22,7 @@ def trace_of(draws, status=(0, 0), steps=(0, 0)):
         num_sequential_steps=np.array(steps),
         num_resets=np.zeros(2, int),
         num_limited=np.zeros(2, int),
+        num_ties=np.zeros(2, int),
     )
     settings = {"solver": "jacobi", "tol": 1e-6, "window": 50, "max_iterations": 200}
     return Trace({"x": draws, "y": draws[..., 0]}, {}, info, settings)
@@ -97,7 +98,7 @@ def test_the_first_run_counts_as_compilation_and_the_others_are_quiet(capsys):
     assert found.trace == 1
     assert len(calls) == 4
     assert 0.01 <= found.seconds < 0.2
-    assert found.compilation == pytest.approx(0.19, abs=0.05)
+    assert found.compilation >= 0.2 - found.seconds
     assert capsys.readouterr().err.count("progress") == 1
 
 

@@ -364,3 +364,39 @@ def test_a_change_that_is_small_is_not_convergence(sequential_chain):
         solution = pm.solve(f, x0, inputs, solver=pm.jacobi(), max_iterations=100)
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.frontier) < 110
+
+
+# Two programs for one step --------------------------------------------------------------
+
+
+def test_a_decision_that_the_last_pass_tips_is_counted_and_the_solved_chain_stands(monkeypatch):
+    """Of a tie one program accepts and the other rejects; a chain of both is nobody's chain."""
+    transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.full(2, 0.8))
+    state = transition.init(jnp.zeros(2), jax.random.key(1))
+    inputs = transition.draw_inputs(jax.random.key(0), 60, state)
+    reference = np.asarray(pm.run_sequential(transition, state, inputs)[1][0].position)
+    accepted = np.any(reference[1:] != reference[:-1], axis=1)
+    tied = 20 + int(np.argmax(accepted[19:]))
+
+    def step(state, inputs):
+        """The program of the last pass: it rejects."""
+        u, t = inputs
+        new, info = transition.step(state, u)
+        return jax.tree.map(lambda a, b: jnp.where(t == tied, a, b), state, new), info
+
+    def recursion(_):
+        """The program of the solve: it accepts."""
+        return lambda x, inputs: plain(x, inputs[0])
+
+    plain = pm.transition.recursion(transition)
+    monkeypatch.setattr(pm.transition, "recursion", recursion)
+    _, (states, _), info = pm.run_parallel(
+        transition._replace(step=step), state, (inputs, jnp.arange(60)), solver=pm.jacobi()
+    )
+    assert int(info.num_ties) == 1
+    assert int(info.status) == pm.Status.CONVERGED
+    np.testing.assert_allclose(states.position, reference, atol=1e-5)
+    # Its caches are those of the state that stands.
+    np.testing.assert_allclose(
+        states.logdensity, -0.5 * np.sum(np.asarray(states.position) ** 2, -1), rtol=1e-5
+    )
