@@ -6,13 +6,15 @@ computes them.
 
 from typing import TYPE_CHECKING, Any
 
+from parallel_mcmc.diagnostics import Predictability
 from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
 from parallel_mcmc.linearize import exact_diagonal, hutchinson
+from parallel_mcmc.lyapunov import Exponent, lyapunov_exponent
 from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
-from parallel_mcmc.sampling import Trace, sample
+from parallel_mcmc.sampling import Trace, predictability, sample
 from parallel_mcmc.solve import solve
 from parallel_mcmc.solvers import Solver, deer, jacobi, picard, quasi_deer, sequential
 from parallel_mcmc.transition import Transition, run_parallel, run_sequential
@@ -40,7 +42,9 @@ __all__ = [
     "BlockInfo",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Exponent",
     "GibbsBlock",
+    "Predictability",
     "Solution",
     "SolveInfo",
     "Solver",
@@ -55,9 +59,11 @@ __all__ = [
     "hmc",
     "hutchinson",
     "jacobi",
+    "lyapunov_exponent",
     "mala",
     "parallelize",
     "picard",
+    "predictability",
     "quasi_deer",
     "random_walk",
     "run_inference_algorithm",

@@ -48,10 +48,15 @@ class SolveInfo(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The trajectory x_1..x_T (leading axis: time) and how it was found."""
+    """The trajectory x_1..x_T (leading axis: time) and how it was found.
+
+    Attributes:
+        predictability: `Predictability` of the trajectory, where it was asked for.
+    """
 
     trajectory: Any
     info: SolveInfo
+    predictability: Any = None
 
 
 class ConvergenceWarning(UserWarning):

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from parallel_mcmc.diagnostics import Predictability, assess
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solve import check_window
-from parallel_mcmc.solvers import Solver, deer
-from parallel_mcmc.transition import Transition, run_parallel
+from parallel_mcmc.solvers import Solver, deer, sequential
+from parallel_mcmc.transition import Transition, recursion, run_parallel
 from parallel_mcmc.windows import default_tol
 
 STATS = {
@@ -40,12 +41,14 @@ class Trace(NamedTuple):
         sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
         solve: `SolveInfo` with one entry per chain.
         settings: what the solve was asked for: solver, tolerance, window, limit.
+        predictability: `Predictability` with one entry per chain, where it was asked for.
     """
 
     position: Any
     sample_stats: dict[str, Array]
     solve: SolveInfo
     settings: dict[str, Any]
+    predictability: Predictability | None = None
 
     def to_inference_data(self, **kwargs: Any) -> Any:
         """ArviZ's container; see `parallel_mcmc.to_inference_data`."""
@@ -67,6 +70,7 @@ def sample(
     max_iterations: int = 200,
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
+    diagnose: bool = False,
 ) -> Trace:
     """Draw samples, all steps of all chains at once.
 
@@ -80,6 +84,8 @@ def sample(
         num_chains: independent chains, each with its own key and its own solve.
         solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
         progress_bar: show the steps solved so far.
+        diagnose: report the `Predictability` of each chain, for the price of one more pass
+            over it with D products with the kernel's Jacobian per step.
 
     Returns:
         A `Trace`. The draws are those of the sequential sampler for the same key.
@@ -116,9 +122,9 @@ def sample(
         states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
     check_start(states)
     with progress(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
-        position, stats, solve = jax.block_until_ready(
+        position, stats, solve, predictability = jax.block_until_ready(
             _sample(
-                transition, solver, window, num_samples, progress_bar,
+                transition, solver, window, num_samples, progress_bar, diagnose,
                 pairs[:, 0], states, tol, max_iterations,
             )
         )  # fmt: skip
@@ -129,19 +135,66 @@ def sample(
         "window": window,
         "max_iterations": int(max_iterations),
     }
-    trace = Trace(position, stats, solve, settings)
+    trace = Trace(position, stats, solve, settings, predictability)
     report(solve, on_failure, trace)
     return trace
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _sample(transition, solver, window, num_samples, shows_progress, keys, states, tol, limit):
+def predictability(
+    rng_key: Any,
+    transition_or_algorithm: Any,
+    initial_position: Any,
+    num_steps: int,
+    *,
+    num_chains: int = 1,
+    solver: Solver | None = None,
+    **options: Any,
+) -> Predictability:
+    """Whether a kernel's chains are worth solving in parallel, from a run of ``num_steps``.
+
+    Args:
+        rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
+        num_steps: steps of the run; the expected iterations are for as many.
+        solver: how to run it; step by step by default, which expanding chains need anyway.
+        options: others of `sample`, such as ``tol``, for which iterations are counted.
+
+    Returns:
+        `Predictability` with one entry per chain; ``verdict()`` puts it into words.
+
+    Costs the run and one more pass over it, with D products with the kernel's Jacobian per
+    step. What the figures rest on: arXiv:2508.16817 and `parallel_mcmc.diagnostics`.
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.2, num_integration_steps=7)
+    >>> result = pm.predictability(jax.random.key(0), kernel, jnp.zeros(2), 400)
+    >>> result.exponent.shape, bool(result.exponent[0] < -1)
+    ((1,), True)
+    """
+    trace = sample(
+        rng_key,
+        transition_or_algorithm,
+        initial_position,
+        num_steps,
+        num_chains=num_chains,
+        solver=sequential() if solver is None else solver,
+        diagnose=True,
+        **options,
+    )
+    assert trace.predictability is not None
+    return trace.predictability
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _sample(
+    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit
+):
     def keep(state, info):
-        return state.position, stats_of(state, info)
+        x = transition.ravel(state) if diagnose else None
+        return (state.position, stats_of(state, info)), x
 
     def run(chain, key, state):
         inputs = transition.draw_inputs(key, num_samples, state)
-        _, (position, stats), solve = run_parallel(
+        _, (kept, trajectory), solve = run_parallel(
             transition,
             state,
             inputs,
@@ -154,7 +207,12 @@ def _sample(transition, solver, window, num_samples, shows_progress, keys, state
             if shows_progress
             else None,
         )
-        return position, stats, solve
+        if not diagnose:
+            return *kept, solve, None
+        x0 = transition.ravel(state)
+        allowed = default_tol(x0.dtype) if tol is None else tol
+        predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
+        return *kept, solve, predictability
 
     return jax.vmap(run)(jnp.arange(keys.shape[0]), keys, states)
 

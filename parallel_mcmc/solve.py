@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from parallel_mcmc.diagnostics import assess
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver, deer
 from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
@@ -26,6 +27,7 @@ def solve(
     guess: Any = None,
     rng_key: Any = None,
     on_failure: Literal["finish", "raise"] = "finish",
+    diagnose: bool = False,
 ) -> Solution:
     """Evaluate the recursion x_t = f(x_{t-1}, u_t) for all t = 1..T in parallel.
 
@@ -47,6 +49,8 @@ def solve(
         on_failure: ``"finish"`` runs what has not converged step by step and warns;
             ``"raise"`` raises `ConvergenceError`, which holds the finished solution as ``result``.
             Inside `jit` neither can happen: look at ``info.status``.
+        diagnose: report the `Predictability` of the trajectory, for the price of one more pass
+            over it with D products per step.
 
     Returns:
         `Solution`: the trajectory, equal to the sequential one up to tolerance, and a `SolveInfo`.
@@ -64,13 +68,15 @@ def solve(
     window = check_window(window, num_steps_of(inputs))
     solver = deer() if solver is None else solver
     rng_key = jax.random.key(0) if rng_key is None else rng_key
-    solution = _solve(f, solver, window, x0, inputs, tol, max_iterations, scale, guess, rng_key)
+    solution = _solve(
+        f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key
+    )
     report(solution.info, on_failure, solution)
     return solution
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _solve(f, solver, window, x0, inputs, tol, max_iterations, scale, guess, rng_key):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key):
     """`solve` for pytrees, compiled: ravel, solve for vectors, unravel."""
     check_state(f, x0, inputs)
     vector0, unravel = ravel_pytree(x0)
@@ -86,7 +92,8 @@ def _solve(f, solver, window, x0, inputs, tol, max_iterations, scale, guess, rng
     limits = limits._replace(scale=None if scale is None else ravel(scale))
     guess = None if guess is None else jax.vmap(ravel)(guess)
     trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
-    return Solution(jax.vmap(unravel)(trajectory), info)
+    predictability = assess(step, vector0, inputs, trajectory, limits.tol) if diagnose else None
+    return Solution(jax.vmap(unravel)(trajectory), info, predictability)
 
 
 def check_state(f, x0, inputs):

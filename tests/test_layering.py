@@ -24,6 +24,8 @@ LAYERS = [
     "iteration",
     "report",
     "windows",
+    "lyapunov",
+    "diagnostics",
     "solve",
     "transition",
     "kernels",

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from parallel_mcmc.diagnostics import Predictability
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.sampling import Trace
 from parallel_mcmc.version import __version__
@@ -30,8 +31,10 @@ def to_inference_data(
         Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``. Both
         carry the attributes ``solver``, ``tol``, ``window``, ``solve_status``,
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
-        and the versions. Positions that are not dicts are named by their place in
-        the pytree; a single array is ``x``.
+        and the versions; after ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
+        ``lyapunov_exponent_standard_error``, ``contraction``, ``expected_iterations`` and
+        ``error_bound`` (one entry per chain). Positions that are not dicts are named by their
+        place in the pytree; a single array is ``x``.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)
@@ -45,7 +48,8 @@ def to_inference_data(
         groups["sample_stats"] = {
             name: np.asarray(value) for name, value in trace.sample_stats.items()
         }
-    return build(groups, attributes(trace.solve, trace.settings), coords=coords, dims=dims)
+    attrs = attributes(trace.solve, trace.settings) | predictions(trace.predictability)
+    return build(groups, attrs, coords=coords, dims=dims)
 
 
 def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: Any) -> Any:
@@ -86,4 +90,17 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
         "solve_frontier": np.atleast_1d(solve.frontier).tolist(),
         "solve_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),
         "solve_ties": np.atleast_1d(solve.num_ties).tolist(),
+    }
+
+
+def predictions(result: Predictability | None) -> dict[str, list[float]]:
+    """The predictability of each chain as attributes, if it was asked for."""
+    if result is None:
+        return {}
+    return {
+        "lyapunov_exponent": np.atleast_1d(result.exponent).tolist(),
+        "lyapunov_exponent_standard_error": np.atleast_1d(result.standard_error).tolist(),
+        "contraction": np.atleast_1d(result.contraction).tolist(),
+        "expected_iterations": np.atleast_1d(result.expected_iterations).tolist(),
+        "error_bound": np.atleast_1d(result.error_bound).tolist(),
     }

@@ -1,0 +1,358 @@
+"""The Lyapunov exponent against known ones, and what is concluded from it against solves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import parallel_mcmc as pm
+from parallel_mcmc.diagnostics import amplification, loop_squares, tree_squares
+from parallel_mcmc.lyapunov import (
+    batch_means,
+    log_growth,
+    loop_growth,
+    shift,
+    tree_growth,
+)
+
+A = np.array([[0.8, 0.3, 0.0], [0.0, 0.7, 0.2], [0.1, 0.0, 0.5]])
+LOG_RADIUS = np.log(np.abs(np.linalg.eigvals(A)).max())
+
+
+def linear(x, u):
+    return A.astype(x.dtype) @ x + u
+
+
+LOOP, TREE = (jax.jit(growth, static_argnums=0) for growth in (loop_growth, tree_growth))
+
+
+def chain(f, x0, inputs):
+    """x_1..x_T."""
+
+    def step(x, u):
+        x = f(x, u)
+        return x, x
+
+    return jax.lax.scan(step, x0, inputs)[1]
+
+
+def exponent_of(f, x0, inputs, **options):
+    x0 = jax.tree.map(jnp.asarray, x0)
+    return pm.lyapunov_exponent(f, x0, inputs, chain(f, x0, inputs), **options)
+
+
+# The exponent -----------------------------------------------------------------------------
+
+
+def test_a_linear_recursion_has_the_log_of_its_spectral_radius(dtype):
+    u = np.random.default_rng(0).normal(size=(400, 3)).astype(dtype)
+    exponent = exponent_of(linear, np.zeros(3, dtype), u)
+    assert exponent.value.dtype == exponent.standard_error.dtype == dtype
+    # The other eigenvalues are 0.64 of the radius: over the first batch, of 20 steps, they shrink
+    # to 0.64**20 = 1e-4, from up to 100 times as much, and that counts once in 380 steps.
+    assert float(exponent.value) == pytest.approx(LOG_RADIUS, abs=1e-4)
+
+
+def test_a_diagonal_map_on_a_pytree_has_the_largest_of_its_rates(x64):
+    def f(x, u):
+        return {"a": 0.3 * x["a"] + u, "b": (-0.9 * x["b"][0],), "c": 0.2 * x["c"]}
+
+    x0 = {"a": np.ones(2), "b": (np.ones((2, 1)),), "c": np.float64(1)}
+    assert float(exponent_of(f, x0, np.zeros(100)).value) == pytest.approx(np.log(0.9), abs=1e-9)
+
+
+def test_an_autoregression_has_the_log_of_its_coefficient_after_one_step_and_after_many(x64):
+    def f(x, u):
+        return -0.7 * x + u
+
+    for T in (1, 3, 50):
+        exponent = exponent_of(f, np.float64(0), np.ones(T))
+        assert float(exponent.value) == pytest.approx(np.log(0.7), abs=1e-12)
+        # One batch has no standard error.
+        assert float(exponent.standard_error) == (np.inf if T < 4 else pytest.approx(0, abs=1e-12))
+
+
+def test_the_logistic_map_doubles_perturbations(x64):
+    exponent = exponent_of(lambda x, u: 4 * x * (1 - x), np.float64(0.3), np.zeros(2_000))
+    assert 0 < float(exponent.standard_error) < 0.01
+    assert abs(float(exponent.value) - np.log(2)) < 4 * float(exponent.standard_error)
+
+
+@pytest.mark.parametrize("growth", [LOOP, TREE], ids=["loop", "tree"])
+def test_maps_that_expand_or_contract_beyond_float32_stay_finite(growth):
+    def f(x, u):
+        return u * x
+
+    v0 = jnp.array([0.5, -1.0], jnp.float32)
+    for factor in (30.0, 1e30, 1e-30):
+        # The trajectory does not matter to a linear map: that of factor**2000 overflows.
+        values = growth(f, jnp.ones((2_000, 2)), jnp.full(2_000, factor), v0)
+        assert values.dtype == jnp.float32
+        assert float(batch_means(values).value) == pytest.approx(np.log(factor), rel=1e-5)
+
+
+def test_a_tree_of_products_is_the_loop(x64):
+    u = jax.random.normal(jax.random.key(0), (150, 3))
+
+    def f(x, u):
+        # The Jacobian is zero at some steps, and not normal at the others.
+        return jnp.where(u[0] > 1.5, 0.0, jnp.tanh(linear(x, u)) * jnp.exp(u[1]))
+
+    x_prev = shift(jnp.zeros(3), chain(f, jnp.zeros(3), u))
+    v0 = jnp.array([0.3, -1.0, 0.5])
+    loop, tree = (growth(f, x_prev, u, v0) for growth in (LOOP, TREE))
+    forgotten = np.asarray(u[:, 0] > 1.5)
+    assert 0 < forgotten.sum() < 40
+    np.testing.assert_array_equal(np.isneginf(loop), forgotten)
+    np.testing.assert_allclose(tree, loop, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("growth", [LOOP, TREE], ids=["loop", "tree"])
+@pytest.mark.parametrize("T", [1, 30])
+def test_a_map_that_forgets_at_a_blow_has_minus_infinity_not_nan(growth, T):
+    def f(x, u):
+        return u
+
+    value, error = batch_means(
+        growth(f, jnp.zeros((T, 2)), jnp.ones((T, 2)), jnp.array([1.0, 0.5]))
+    )
+    assert np.isneginf(value)
+    assert error == 0
+
+
+def test_more_unknowns_than_max_dense_need_no_matrix(x64):
+    u = np.ones((60, 3))
+    few = exponent_of(linear, np.zeros(3), u, max_dense=2)
+    assert float(few.value) == pytest.approx(float(exponent_of(linear, np.zeros(3), u).value))
+    text = str(jax.make_jaxpr(lambda x: log_growth(linear, x, u, jax.random.key(0), 2))(u))
+    assert "platform_index" not in text and "60,3,3" not in text
+
+
+def test_many_chains_at_once_are_as_one_at_a_time_and_jit_changes_nothing(x64):
+    def f(x, u):
+        return jnp.tanh(linear(x, u))
+
+    u = jax.random.normal(jax.random.key(2), (3, 50, 3))
+    together = jax.jit(jax.vmap(lambda u: exponent_of(f, np.zeros(3), u)))(u)
+    alone = [exponent_of(f, np.zeros(3), u[i]) for i in range(3)]
+    np.testing.assert_allclose(together.value, [e.value for e in alone], rtol=1e-12)
+    np.testing.assert_allclose(
+        together.standard_error, [e.standard_error for e in alone], rtol=1e-9
+    )
+    assert np.ptp(together.value) > 0.001
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+def test_the_standard_error_covers_as_often_as_it_says(x64, correlation):
+    # x_t = e^(g_t) x_{t-1} with g an autoregression around -0.1: that is the exponent.
+    num_runs, T = 400, 900
+
+    def run(key):
+        noise = jax.random.normal(key, (T + 50,))
+        g = -0.1 + chain(lambda g, z: correlation * g + 0.3 * z, jnp.zeros(()), noise)[50:]
+        growth = log_growth(lambda x, g: jnp.exp(g) * x, jnp.ones((T, 1)), g, jax.random.key(0))
+        return batch_means(growth)
+
+    value, error = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(5), num_runs))
+    covered = np.mean(np.abs(value + 0.1) < 2 * error)
+    # Two standard errors of 29 batches cover 94.5 % where batches are independent, and 94 % with
+    # this correlation; four standard deviations of a binomial of 400 are 4.7 %.
+    assert 0.90 < covered < 0.99
+    # Without batches the correlated case would cover two thirds: errors are half of what they are.
+    iid = 0.3 / (1 - correlation**2) ** 0.5 / T**0.5
+    assert float(np.mean(error)) == pytest.approx(
+        iid * ((1 + correlation) / (1 - correlation)) ** 0.5, rel=0.1
+    )
+
+
+def test_a_trajectory_with_its_start_is_refused():
+    with pytest.raises(ValueError, match=r"5 steps and the inputs have 4.*without x0"):
+        pm.lyapunov_exponent(linear, jnp.zeros(3), jnp.ones((4, 3)), jnp.ones((5, 3)))
+
+
+# What follows from it -----------------------------------------------------------------------
+
+
+def wavy(x, u):
+    """Contracts by 0.9 at most, at a rate that depends on the state."""
+    return 0.9 * jnp.sin(x) + u
+
+
+def wavier(x, u):
+    return wavy(linear(x, u), u)
+
+
+@pytest.mark.parametrize("f", [linear, wavy], ids=["linear", "nonlinear"])
+@pytest.mark.parametrize("tol", [1e-1, 1e-3])
+def test_the_error_bound_holds_for_a_loose_solve_and_is_not_idle(x64, f, tol):
+    u = jax.random.normal(jax.random.key(3), (300, 3))
+    x0 = jnp.zeros(3)
+    solution = pm.solve(f, x0, u, solver=pm.jacobi(), tol=tol, diagnose=True)
+    exact = np.asarray(chain(f, x0, u))
+    low, high = np.quantile(exact, [0.25, 0.75], axis=0)
+    error = np.max(np.abs(solution.trajectory - exact) / ((high - low) / 1.349))
+    assert error > 1e-6  # the solve is loose
+    # The spread is taken from some rows of the trajectory, and so within 10 % of this one.
+    assert error < 1.1 * float(solution.predictability.error_bound)
+    assert float(solution.predictability.error_bound) < 100 * error
+
+
+def test_the_amplification_is_that_of_the_geometric_sum_within_its_factor(x64):
+    x_prev, u, unit = jnp.zeros((500, 1)), jnp.zeros((500, 1)), jnp.ones(1)
+    for rho in (0.0, 0.5, 0.9):
+        value = amplification(lambda x, u, rho=rho: rho * x + u, x_prev, u, unit, rho)
+        assert 1.15 <= float(value) * (1 - rho) <= 1.4143
+
+
+def test_the_tree_of_error_bounds_is_the_loop(x64):
+    x_prev = jax.random.normal(jax.random.key(7), (100, 3))
+    factor = np.random.default_rng(1).uniform(0.5, 1.5, (3, 3))
+    loop, tree = (
+        jax.jit(squares, static_argnums=0)(wavier, x_prev, x_prev, factor)
+        for squares in (loop_squares, tree_squares)
+    )
+    np.testing.assert_allclose(tree, loop, rtol=1e-10)
+    assert loop.shape == (100, 3) and np.all(loop[0] == 1) and np.ptp(loop) > 0.1
+
+
+def test_a_run_of_rejections_is_in_the_amplification(x64):
+    # 20 steps in a row with Jacobian 1 add up 20 residuals, whatever the exponent says.
+    rates = np.where((np.arange(400) >= 100) & (np.arange(400) < 120), 1.0, 0.3)
+    amplified = amplification(
+        lambda x, u: u * x, jnp.zeros((400, 1)), jnp.asarray(rates), jnp.ones(1), 0.3
+    )
+    worst = np.max(chain(lambda e, rate: rate * e + 1, jnp.zeros(()), jnp.asarray(rates)))
+    assert worst > 20 > 1 / (1 - 0.3)
+    assert worst <= float(amplified) < np.inf
+
+
+def varying(x, u):
+    rate, z = u
+    return rate * x + z
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.8])
+def test_the_expected_iterations_are_those_of_jacobi(x64, rate):
+    z, g = jax.random.normal(jax.random.key(4), (2, 400))
+    inputs = rate * jnp.exp(0.2 * g), z
+    solution = pm.solve(varying, jnp.zeros(()), inputs, solver=pm.jacobi(), diagnose=True)
+    expected = float(solution.predictability.expected_iterations)
+    # A rule of thumb, to a factor 1.5.
+    assert 1 / 1.5 < expected / int(solution.info.num_iterations) < 1.5
+
+
+def test_independent_proposals_take_as_many_iterations_as_their_longest_stretch_of_rejections(x64):
+    # The state is replaced with probability 0.2, and else kept.
+    def f(x, u):
+        return jnp.where(u[0] < 0.2, u[1], x)
+
+    u = jax.random.uniform(jax.random.key(6), (2, 500))
+    solution = pm.solve(f, jnp.zeros(()), (u[0], u[1]), solver=pm.jacobi(), diagnose=True)
+    result = solution.predictability
+    assert np.isneginf(result.exponent) and result.standard_error == result.contraction == 0
+    assert 1 / 2 < float(result.expected_iterations) / int(solution.info.num_iterations) < 2
+    assert "a parallel solve pays" in result.verdict()
+
+
+def test_an_expanding_chain_has_no_bound_and_needs_every_step(x64):
+    u = jnp.zeros(50)
+    solver = pm.sequential()
+    result = pm.solve(lambda x, u: 2 * x, jnp.ones(()), u, solver=solver, diagnose=True)
+    assert float(result.predictability.expected_iterations) == 50
+    assert np.isposinf(result.predictability.error_bound)
+
+
+def test_above_max_dense_the_bound_is_not_computed_and_says_so():
+    u = jnp.ones((16, 51))
+    solution = pm.solve(lambda x, u: x / 2 + u, u[0], u, solver=pm.jacobi(), diagnose=True)
+    assert float(solution.predictability.contraction) == pytest.approx(0.5, rel=1e-5)
+    assert np.isnan(solution.predictability.error_bound)
+
+
+# Words ----------------------------------------------------------------------------------------
+
+
+def with_exponent(value, error, iterations=20):
+    value = np.asarray(value)
+    fields = value, error, np.exp(value), iterations, 5.0, 1e-5, 1_000
+    return pm.Predictability(*(np.broadcast_to(field, value.shape) for field in fields))
+
+
+@pytest.mark.parametrize(
+    "result, words",
+    [
+        (with_exponent(-0.42, 0.02), ["forgets", "factor 0.657", "-0.420 +- 0.020", "solve pays"]),
+        (with_exponent(-0.42, 0.02, 600), ["forgets", "slowly", "600 iterations", "pm.deer()"]),
+        (with_exponent(0.2, 0.02), ["grow by a factor 1.22", "no parallel method", "step_size"]),
+        (with_exponent(-0.03, 0.02), ["undecided", "-0.030 +- 0.020", "more steps"]),
+        (with_exponent(0.03, 0.02), ["undecided"]),
+        (with_exponent(-0.7, np.inf), ["undecided"]),
+        (with_exponent(np.nan, np.nan), ["undecided"]),
+        (with_exponent(0.0, 0.0), ["random-walk", "pm.picard()"]),
+        (with_exponent(np.array([-0.4, 0.2]), 0.02), ["The chain 1 of 2", "grow"]),
+    ],
+)
+def test_the_verdict_says_what_to_do(result, words):
+    assert not [word for word in words if word not in result.verdict()]
+
+
+def test_words_are_not_to_be_had_inside_jit():
+    def words(exponent):
+        return len(with_exponent(-1.0, 0.1)._replace(exponent=exponent).verdict())
+
+    with pytest.raises(TypeError, match="outside"):
+        jax.jit(words)(1.0)
+
+
+# Kernels -----------------------------------------------------------------------------------
+
+
+def logdensity_fn(x):
+    return -jnp.sum(x["a"] ** 2) / 2
+
+
+START = {"a": jnp.zeros((2, 2))}
+MALA = pm.mala(logdensity_fn, {"a": jnp.zeros(2)}, 0.5)
+
+
+@pytest.fixture(scope="module")
+def diagnosed():
+    return pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2, diagnose=True)
+
+
+def test_mala_on_a_normal_forgets_by_its_step_size_at_each_acceptance(diagnosed):
+    # An accepted step is x + eps (-x) + noise: a factor 1 - eps, and 1 where it is rejected.
+    accepted = np.asarray(diagnosed.sample_stats["accepted"], float)
+    result = diagnosed.predictability
+    # All batches but the first, of 10 steps.
+    np.testing.assert_allclose(result.exponent, accepted[:, 10:].mean(1) * np.log(0.5), rtol=1e-4)
+    assert np.all((result.contraction > 0.5) & (result.contraction < 0.75))
+    assert np.all((result.error_bound > 0) & (result.error_bound < 1e-3))
+    assert "a parallel solve pays" in result.verdict()
+
+
+def test_a_kernel_is_diagnosed_alone_as_in_the_sample(diagnosed):
+    alone = pm.predictability(jax.random.key(0), MALA, START, 100, num_chains=2)
+    np.testing.assert_allclose(alone.exponent, diagnosed.predictability.exponent, rtol=1e-4)
+    assert alone.num_steps.tolist() == [100, 100]
+
+
+def test_diagnosing_changes_no_draw_and_is_left_out_unless_asked_for(diagnosed):
+    plain = pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2)
+    assert plain.predictability is None
+    np.testing.assert_allclose(plain.position["a"], diagnosed.position["a"], rtol=0, atol=1e-4)
+    names = {"lyapunov_exponent", "lyapunov_exponent_standard_error", "contraction"}
+    names |= {"expected_iterations", "error_bound"}
+    assert not names & set(plain.to_inference_data()["posterior"].attrs)
+    attrs = diagnosed.to_inference_data()["posterior"].attrs
+    assert names <= set(attrs)
+    assert attrs["lyapunov_exponent"] == diagnosed.predictability.exponent.tolist()
+    assert attrs["error_bound"] == diagnosed.predictability.error_bound.tolist()
+
+
+def test_a_blackjax_algorithm_is_diagnosed_as_it_is():
+    blackjax = pytest.importorskip("blackjax")
+    algorithm = blackjax.mala(lambda x: -jnp.sum(x**2) / 2, 0.5)
+    result = pm.predictability(jax.random.key(1), algorithm, jnp.zeros(2), 100)
+    assert result.exponent.shape == (1,)
+    assert np.log(0.5) - 1e-3 < float(result.exponent[0]) < 0.5 * np.log(0.5)
