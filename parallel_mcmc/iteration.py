@@ -145,12 +145,15 @@ def iterate(
         assert solver.linearize is not None  # `sequential()` does not come here
         return solver.linearize(f, x_prev, u, rng_key)
 
-    def assess(progress):
-        return outcome(progress, block, limits, offset_of(progress))
+    def body(carry: tuple[Progress, Outcome]) -> tuple[Progress, Outcome]:
+        # Of an evaluation in the carry, so that it is assessed once and in one place.
+        progress, _ = carry
+        seen = outcome(progress, block, limits, offset_of(progress))
+        stay = lambda progress, _: progress
+        return jax.lax.cond(seen.done, stay, advance, progress, seen), seen
 
-    def body(progress: Progress) -> Progress:
+    def advance(progress: Progress, seen: Outcome) -> Progress:
         offset = offset_of(progress)
-        seen = assess(progress)
         x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
         slide = seen.k if slides else jnp.zeros_like(seen.k)
         committed = (jnp.arange(block.window) < slide)[:, None]
@@ -204,8 +207,9 @@ def iterate(
         num_resets=zero,
         num_limited=zero,
     )
-    progress = jax.lax.while_loop(lambda progress: ~assess(progress).done, body, progress)
-    return progress, assess(progress)
+    seen = jax.eval_shape(lambda progress: outcome(progress, block, limits, 0), progress)
+    seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen)
+    return jax.lax.while_loop(lambda carry: ~carry[1].done, body, (progress, seen))
 
 
 def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Outcome:
