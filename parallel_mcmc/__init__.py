@@ -14,7 +14,16 @@ from parallel_mcmc.linearize import exact_diagonal, hutchinson
 from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
 from parallel_mcmc.sampling import Trace, sample
 from parallel_mcmc.solve import solve
-from parallel_mcmc.solvers import Solver, deer, jacobi, picard, quasi_deer, sequential
+from parallel_mcmc.solvers import (
+    Solver,
+    deer,
+    elk,
+    jacobi,
+    picard,
+    quasi_deer,
+    quasi_elk,
+    sequential,
+)
 from parallel_mcmc.transition import Transition, run_parallel, run_sequential
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ __all__ = [
     "Trace",
     "Transition",
     "deer",
+    "elk",
     "exact_diagonal",
     "from_blackjax",
     "gibbs",
@@ -59,6 +69,7 @@ __all__ = [
     "parallelize",
     "picard",
     "quasi_deer",
+    "quasi_elk",
     "random_walk",
     "run_inference_algorithm",
     "run_parallel",

@@ -9,7 +9,8 @@ With the current states x, all t of the window at once:
 
 Where d is larger than the chain is wide, the linearisation says nothing about
 f there, and a product of A_t along an expanding stretch is astronomical. Such
-steps take the correction of a second recurrence, whose maps are limited in norm.
+steps take the correction of a second recurrence, whose maps are limited in norm, or
+of a least-squares solve that penalises the size of d.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
@@ -77,7 +78,7 @@ class Progress(NamedTuple):
         worst: largest residual per coordinate among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite.
-        num_limited: linear maps whose norm was limited.
+        num_limited: linear maps whose norm was limited, or correction penalised.
     """
 
     states: Float[Array, "L D"]
@@ -158,7 +159,7 @@ def iterate(
         r = jnp.where(committed, 0, seen.r)
         unit = spread(x)
         unit = jnp.where(unit > 0, unit, spread(progress.f_values))  # at first all x are x_0
-        predicted, num_limited = predict(solver, progress.A, progress.factor, r, unit)
+        predicted, num_limited = predict(solver, progress.A, progress.factor, r, unit, seen.k)
         x_new = progress.f_values + predicted
         finite = finite_rows(x_new)[:, None]
         x_new = jnp.where(committed, x, jnp.where(finite, x_new, safe))
@@ -244,28 +245,56 @@ def predict(
     factor: Float[Array, " T"],
     r: Float[Array, "T D"],
     unit: Float[Array, " D"],
+    k: Int[Array, ""],
 ) -> tuple[Float[Array, "T D"], Int[Array, ""]]:
     """A_t d_{t-1}, by which f_t moves to first order, and how many A_t were limited for it.
 
     Newton's where both d_{t-1} and its image are at most ``solver.trust_radius`` in
-    every coordinate, in units of ``unit``; elsewhere that of the limited maps.
+    every coordinate, in units of ``unit``; elsewhere that of the limited maps, or
+    the penalised one. The first ``k`` steps are solved.
     """
     r = jnp.where(finite_rows(r)[:, None], r, 0)
 
-    def solution(A):
-        d = solver.solve_linear(A, r)
-        d = jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
-        return d, A.apply(d)
+    def previous(d):
+        return jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
 
-    d, newton = solution(A)
-    if solver.max_norm is None:
+    d = previous(solver.solve_linear(A, r))
+    newton = A.apply(d)
+    if solver.max_norm is None and solver.solve_penalised is None:
         return newton, jnp.zeros((), jnp.int32)
     radius = solver.trust_radius * unit
     trusted = jnp.all((jnp.abs(d) <= radius) & (jnp.abs(newton) <= radius), axis=-1)
-    limited, changed = A.limit(solver.max_norm, jnp.where(unit > 0, unit, 1))
-    _, careful = solution(scale_rows(limited, factor))
+    unit = jnp.where(unit > 0, unit, 1)
+    if solver.solve_penalised is None:
+        A, changed = A.limit(solver.max_norm, unit)
+        A = scale_rows(A, factor)
+        d = solver.solve_linear(A, r)
+    else:
+        A, changed = scale_rows(A, factor), jnp.ones_like(trusted)
+        d = penalised(solver.solve_penalised, A, r, unit, k)
+    careful = A.apply(previous(d))
     num_limited = jnp.sum(changed & ~trusted, dtype=jnp.int32)
     return jnp.where(trusted[:, None], newton, careful), num_limited
+
+
+def penalised(
+    solve: Callable,
+    A: LinearMap,
+    r: Float[Array, "T D"],
+    unit: Float[Array, " D"],
+    k: Int[Array, ""],
+) -> Float[Array, "T D"]:
+    """The penalised correction, in units of the spread; zero at the first ``k`` steps.
+
+    Least squares would move solved states for the sake of later residuals, and causality
+    would be lost. Without residuals of their own, and without the map that ties the
+    next step to the last of them, they fall out of the sum: their best d is 0. What
+    follows loses nothing, as that map would multiply a zero. So when x_1..x_k are exact
+    x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
+    """
+    step = jnp.arange(r.shape[0])
+    A = scale_rows(A.in_units(unit), (step > k).astype(r.dtype))
+    return unit * solve(A, jnp.where((step < k)[:, None], 0, r / unit))
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:

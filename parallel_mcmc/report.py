@@ -31,7 +31,7 @@ class SolveInfo(NamedTuple):
         frontier: leading steps that were solved in parallel without a gap.
         num_sequential_steps: steps that were run one by one.
         num_resets: states that were not finite on the way and were replaced.
-        num_limited: linear maps whose norm was limited on the way.
+        num_limited: linear maps whose norm was limited, or correction penalised, on the way.
     """
 
     status: Int[Array, ""]

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 LAYERS = [
     "linear_maps",
     "scans",
+    "kalman",
     "linearize",
     "solvers",
     "tolerance",

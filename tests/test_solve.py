@@ -17,6 +17,8 @@ SOLVERS = {
     "two_probes": pm.quasi_deer(pm.hutchinson(num_probes=2)),
     "picard": pm.picard(),
     "jacobi": pm.jacobi(),
+    "elk": pm.elk(),
+    "quasi_elk": pm.quasi_elk(),
     "sequential": pm.sequential(),
 }
 PARALLEL = [name for name in SOLVERS if name != "sequential"]
