@@ -10,12 +10,19 @@ from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
-from parallel_mcmc.linearize import exact_diagonal, hutchinson
+from parallel_mcmc.kernels.trajectory import parallel_integrator
+from parallel_mcmc.linearize import (
+    exact_blocks,
+    exact_diagonal,
+    hutchinson,
+    hutchinson_blocks,
+)
 from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
 from parallel_mcmc.sampling import Trace, sample
 from parallel_mcmc.solve import solve
 from parallel_mcmc.solvers import (
     Solver,
+    block_quasi_deer,
     deer,
     elk,
     jacobi,
@@ -34,12 +41,14 @@ if TYPE_CHECKING:
         parallelize,
         run_inference_algorithm,
     )
+    from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
 
 __version__ = "0.1.0"
 
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
+    "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax",
     "parallelize": "blackjax",
     "run_inference_algorithm": "blackjax",
@@ -57,15 +66,20 @@ __all__ = [
     "Status",
     "Trace",
     "Transition",
+    "blackjax_integrator",
+    "block_quasi_deer",
     "deer",
     "elk",
+    "exact_blocks",
     "exact_diagonal",
     "from_blackjax",
     "gibbs",
     "hmc",
     "hutchinson",
+    "hutchinson_blocks",
     "jacobi",
     "mala",
+    "parallel_integrator",
     "parallelize",
     "picard",
     "quasi_deer",

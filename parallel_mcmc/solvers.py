@@ -5,6 +5,7 @@
 | `deer()`                            | the Jacobian           | arXiv:2309.12252, 2309.16318      |
 | `quasi_deer()`                      | diagonal, one probe    | arXiv:2508.18413                  |
 | `quasi_deer(exact_diagonal())`      | diagonal               | arXiv:2407.19115                  |
+| `block_quasi_deer()`                | four diagonals         | arXiv:2508.18413                  |
 | `picard()`                          | 1                      | arXiv:2506.09762                  |
 | `jacobi()`                          | 0                      | arXiv:2509.21716                  |
 | `elk()`                             | the Jacobian, penalised| arXiv:2407.19115                  |
@@ -79,6 +80,37 @@ def quasi_deer(
     """
     linearize = lin.hutchinson(1) if linearize is None else linearize
     return Solver("quasi_deer", linearize, max_norm=max_norm, trust_radius=trust_radius)
+
+
+@functools.cache
+def block_quasi_deer(
+    linearize: Linearize | None = None, max_norm: float | None = 1.0, trust_radius: float = 1.0
+) -> Solver:
+    """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
+
+    The Jacobian of a leapfrog step on (position, momentum) is a rotation for each
+    coordinate, whose diagonal alone says nothing; the diagonals of its four blocks
+    say all where the Hessian is diagonal (arXiv:2508.18413). For `solve` the state, as a
+    vector, has q in its first half and p in its second, such as the pytree ``(q, p)``.
+
+    Four times the memory and eight times the scan of `quasi_deer`.
+
+    Args:
+        linearize: `hutchinson_blocks()` with one probe by default, `hutchinson_blocks(k)`
+            or `exact_blocks()`.
+        max_norm, trust_radius: as in `deer`, the limit on the spectral norm of each 2x2 block.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> def f(x, h):  # a pendulum
+    ...     q = x[0] + h * x[1]
+    ...     return q, x[1] - h * jnp.sin(q)
+    >>> x0, steps = (jnp.ones(1), jnp.zeros(1)), jnp.full(200, 0.01)
+    >>> info = pm.solve(f, x0, steps, solver=pm.block_quasi_deer()).info
+    >>> bool(info.num_iterations < 20)
+    True
+    """
+    linearize = lin.hutchinson_blocks(1) if linearize is None else linearize
+    return Solver("block_quasi_deer", linearize, max_norm=max_norm, trust_radius=trust_radius)
 
 
 @functools.cache
