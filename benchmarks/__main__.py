@@ -2,6 +2,7 @@
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
+python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      the tables in README and docs made anew from them
 """
@@ -27,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
-    run.add_argument("--suite", default="examples", choices=["examples", "blackjax"])
+    run.add_argument(
+        "--suite", default="examples", choices=["examples", "blackjax", "trajectories"]
+    )
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
         "--only",
@@ -61,6 +64,7 @@ def run_command(parsed: argparse.Namespace) -> None:
 
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
+    from benchmarks.trajectories import run_trajectories
 
     common = environment() | {
         "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
@@ -74,7 +78,8 @@ def run_command(parsed: argparse.Namespace) -> None:
         max_seconds=parsed.max_seconds,
         max_iterations=parsed.max_iterations,
     )
-    for record in run_suite(options):
+    run = run_trajectories if parsed.suite == "trajectories" else run_suite
+    for record in run(options):
         path = save(record | common, parsed.out)
         print(
             f"{record['target']}, {record['kernel']}, T = {record['T']:,}, {record['solver']}: "

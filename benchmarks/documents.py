@@ -35,6 +35,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "aims": lambda records: aims_table(of_suite("examples", records)),
     "examples": lambda records: runs_table(of_suite("examples", records)),
     "blackjax": lambda records: iterations_table(of_suite("blackjax", records)),
+    "trajectories": lambda records: iterations_table(of_suite("trajectories", records)),
 }
 
 

@@ -13,7 +13,7 @@ def render(records: list[Record]) -> str:
     for title, group in grouped(records, setting):
         parts.append(f"## {title}")
         for suite, rows in grouped(group, lambda r: r["suite"]):
-            if suite == "blackjax":
+            if suite in ("blackjax", "trajectories"):
                 parts.append(iterations_table(rows))
             else:
                 parts += [aims_table(rows), runs_table(rows)]

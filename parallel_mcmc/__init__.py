@@ -11,12 +11,23 @@ from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
-from parallel_mcmc.linearize import exact_diagonal, hutchinson
+from parallel_mcmc.kernels.trajectory import parallel_integrator
+from parallel_mcmc.linearize import exact_blocks, exact_diagonal, hutchinson, hutchinson_blocks
 from parallel_mcmc.lyapunov import Exponent, lyapunov_exponent
 from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
 from parallel_mcmc.sampling import Trace, predictability, sample
 from parallel_mcmc.solve import solve
-from parallel_mcmc.solvers import Solver, deer, jacobi, picard, quasi_deer, sequential
+from parallel_mcmc.solvers import (
+    Solver,
+    block_quasi_deer,
+    deer,
+    elk,
+    jacobi,
+    picard,
+    quasi_deer,
+    quasi_elk,
+    sequential,
+)
 from parallel_mcmc.transition import Transition, run_parallel, run_sequential
 from parallel_mcmc.version import __version__
 
@@ -28,10 +39,12 @@ if TYPE_CHECKING:
         parallelize,
         run_inference_algorithm,
     )
+    from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
 
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
+    "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax",
     "parallelize": "blackjax",
     "run_inference_algorithm": "blackjax",
@@ -52,19 +65,26 @@ __all__ = [
     "Trace",
     "Transition",
     "__version__",
+    "blackjax_integrator",
+    "block_quasi_deer",
     "deer",
+    "elk",
+    "exact_blocks",
     "exact_diagonal",
     "from_blackjax",
     "gibbs",
     "hmc",
     "hutchinson",
+    "hutchinson_blocks",
     "jacobi",
     "lyapunov_exponent",
     "mala",
+    "parallel_integrator",
     "parallelize",
     "picard",
     "predictability",
     "quasi_deer",
+    "quasi_elk",
     "random_walk",
     "run_inference_algorithm",
     "run_parallel",

@@ -7,9 +7,7 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
-Where d is not small the linearisation says little about f there, and a product of
-A_t along an expanding stretch is astronomical. Such steps take maps that are limited
-in norm, and a state that would leave the region of the chain is f_t alone: see `predict`.
+Corrections that are not small are limited: see `correction`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
@@ -29,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.correction import correct, expand, finite_rows, secant
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.solvers import Solver
@@ -72,12 +71,13 @@ class Progress(NamedTuple):
         f_values, A: the last evaluation, in the window. They go through the loop's
             carry for a second reason: the residual and the next iterate then see the same
             bits, while XLA may round two uses within one iteration differently.
-        factor: how far the last prediction of each f_t was right, ``(W,)``: see `secant`.
+        factor: how far the last prediction of each f_t was right, ``(W,)``: see
+            `correction.secant`.
         scale: spread per coordinate of states known to be right, ``(D,)``.
         worst: largest residual beyond rounding among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite.
-        num_limited: linear maps whose norm was limited.
+        num_limited: linear maps whose norm was limited, or corrections penalised.
     """
 
     states: Float[Array, "L D"]
@@ -149,8 +149,10 @@ def iterate(
         # Of an evaluation in the carry, so that it is assessed once and in one place.
         progress, _ = carry
         seen = outcome(progress, block, limits, offset_of(progress))
-        stay = lambda progress, _: progress
         return jax.lax.cond(seen.done, stay, advance, progress, seen), seen
+
+    def stay(progress: Progress, _: Outcome) -> Progress:
+        return progress
 
     def advance(progress: Progress, seen: Outcome) -> Progress:
         offset = offset_of(progress)
@@ -161,8 +163,8 @@ def iterate(
         r = jnp.where(committed, 0, seen.r)
         unit = spread(x)
         unit = jnp.where(unit > 0, unit, spread(progress.f_values))  # at first all x are x_0
-        predicted, careful, num_limited = predict(
-            solver, progress.A, progress.factor, progress.f_values, r, unit
+        predicted, careful, num_limited = correct(
+            solver, progress.A, progress.factor, progress.f_values, r, unit, seen.k
         )
         x_new = progress.f_values + predicted
         finite = finite_rows(x_new)[:, None]
@@ -242,57 +244,6 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     )
 
 
-def predict(
-    solver: Solver,
-    A: LinearMap,
-    factor: Float[Array, " T"],
-    f_values: Float[Array, "T D"],
-    r: Float[Array, "T D"],
-    unit: Float[Array, " D"],
-) -> tuple[Float[Array, "T D"], Float[Array, "T D"], Int[Array, ""]]:
-    """A_t d_{t-1}, by which f_t moves to first order.
-
-    Newton's where both d_{t-1} and its image are small, at most ``solver.trust_radius``
-    in units of ``unit``. Elsewhere A_t is limited in norm and scaled by ``factor``, and
-    the recurrence is solved again with these maps. A step that this would take further
-    than ``solver.reach`` units from the middle of the chain does not move: far out every
-    proposal is rejected, and a state once there hardly comes back.
-
-    Returns:
-        The prediction, that of the limited maps alone, and how many maps were limited.
-    """
-    r = jnp.where(finite_rows(r)[:, None], r, 0)
-
-    def solution(A):
-        d = solver.solve_linear(A, r)
-        d = jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
-        return d, A.apply(d)
-
-    def small(d, image):
-        radius = solver.trust_radius * unit
-        return jnp.all((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius), axis=-1)
-
-    d, newton = solution(A)
-    if solver.max_norm is None:
-        return newton, newton, jnp.zeros((), jnp.int32)
-    trusted = small(d, newton)
-    limited, changed = A.limit(solver.max_norm, jnp.where(unit > 0, unit, 1))
-    mixed = jax.tree.map(
-        lambda full, careful: jnp.where(expand(trusted, full), full, careful),
-        A,
-        scale_rows(limited, factor),
-    )
-    d, predicted = solution(mixed)
-    careful = limited.apply(d)
-    lost = trusted & ~small(d, predicted)
-    predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
-    middle = jnp.median(f_values[:: max(1, f_values.shape[0] // 256)], axis=0)
-    width = solver.reach * jnp.maximum(unit, spread(f_values))
-    inside = jnp.all(jnp.abs(f_values + predicted - middle) <= width, axis=-1)
-    num_limited = jnp.sum(changed & (lost | ~trusted), dtype=jnp.int32)
-    return jnp.where(inside[:, None], predicted, 0), careful, num_limited
-
-
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:
     """Zero for each map that is not finite, and how many there were."""
     finite = jnp.ones((), bool)
@@ -300,25 +251,6 @@ def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:
         finite = finite & finite_rows(leaf)
     A = jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A)
     return A, jnp.sum(~finite, dtype=jnp.int32)
-
-
-def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float[Array, " T"]:
-    """The factor in [0, 1] by which the last prediction of each f_t comes closest to what f_t did.
-
-    Where the map bends within the last correction, or an accept decision tipped, its
-    derivative says little about the next one: there the factor goes to 0, which is
-    Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
-    evaluation of its own. Predictions at the level of rounding count as right.
-    """
-    dot = jnp.sum(change * predicted, axis=-1)
-    square = jnp.sum(predicted**2, axis=-1)
-    noise = (8 * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum((change + predicted) ** 2, axis=-1)
-    factor = jnp.clip(dot / jnp.where(square > noise, square, 1), 0, 1)
-    return jnp.where((square > noise) & jnp.isfinite(dot), factor, 1)
-
-
-def scale_rows(A: LinearMap, factor: Float[Array, " T"]) -> LinearMap:
-    return jax.tree.map(lambda leaf: expand(factor, leaf) * leaf, A)
 
 
 def preceding(
@@ -335,11 +267,3 @@ def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: An
 def shift(a: Float[Array, "W D"], k: Int[Array, ""]) -> Float[Array, "W D"]:
     """Rows from k on, with zeros behind them."""
     return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, jnp.zeros_like(a)]), k, a.shape[0])
-
-
-def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
-    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
-
-
-def expand(mask: Array, leaf: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

@@ -1,9 +1,10 @@
 """Linear maps of one step, stacked over time: what a solver takes for the Jacobian.
 
-Every map offers the same three operations, which is all that a scan needs:
+Every map offers the same operations, which is all that a scan and its limits need:
 
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
+- ``A.in_units(unit)``: the map in coordinates measured in ``unit``,
 - ``A.limit(max_norm, unit)``: the map scaled or clipped so that products of many of
   them stay bounded, and which of them that changed. Norms are those of the map in
   coordinates measured in ``unit``, as a posterior may have scales of all sizes.
@@ -37,9 +38,12 @@ class Dense(NamedTuple):
     def compose(self, other: "Dense") -> "Dense":
         return Dense(jnp.einsum("...ij,...jk->...ik", self.matrix, other.matrix))
 
+    def in_units(self, unit: Float[Array, " D"]) -> "Dense":
+        return Dense(self.matrix * (unit / unit[:, None]))
+
     def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Dense", Bool[Array, "..."]]:
         """Scale each matrix to a spectral norm of at most ``max_norm``."""
-        norm = spectral_norm(self.matrix * (unit / unit[:, None]))
+        norm = spectral_norm(self.in_units(unit).matrix)
         too_long = norm > max_norm
         factor = jnp.where(too_long, max_norm / norm, 1.0)
         return Dense(self.matrix * factor[..., None, None]), too_long
@@ -55,6 +59,9 @@ class Diagonal(NamedTuple):
 
     def compose(self, other: "Diagonal") -> "Diagonal":
         return Diagonal(self.diagonal * other.diagonal)
+
+    def in_units(self, unit: Float[Array, " D"]) -> "Diagonal":
+        return self
 
     def limit(self, max_norm, unit=None) -> tuple["Diagonal", Bool[Array, "..."]]:
         """Clip each entry to ``[-max_norm, max_norm]``."""
@@ -82,12 +89,15 @@ class Block2x2(NamedTuple):
             d=self.c * other.b + self.d * other.d,
         )
 
+    def in_units(self, unit: Float[Array, " D"]) -> "Block2x2":
+        unit_q, unit_p = jnp.split(unit, 2)
+        return Block2x2(self.a, self.b * (unit_p / unit_q), self.c * (unit_q / unit_p), self.d)
+
     def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Block2x2", Bool[Array, "..."]]:
         """Scale each 2x2 block to a spectral norm of at most ``max_norm``."""
-        unit_q, unit_p = jnp.split(unit, 2)
-        b, c = self.b * (unit_p / unit_q), self.c * (unit_q / unit_p)
+        a, b, c, d = self.in_units(unit)
         # The larger singular value of a 2x2 matrix in closed form, without squares that overflow.
-        norm = 0.5 * (jnp.hypot(self.a + self.d, b - c) + jnp.hypot(self.a - self.d, b + c))
+        norm = 0.5 * (jnp.hypot(a + d, b - c) + jnp.hypot(a - d, b + c))
         factor = jnp.where(norm > max_norm, max_norm / norm, 1.0)
         return Block2x2(*(block * factor for block in self)), jnp.any(norm > max_norm, axis=-1)
 
@@ -101,6 +111,9 @@ class Identity(NamedTuple):
     def compose(self, other):
         return self
 
+    def in_units(self, unit=None):
+        return self
+
     def limit(self, max_norm, unit=None):
         return self, jnp.zeros((), bool)
 
@@ -112,6 +125,9 @@ class Zero(NamedTuple):
         return jnp.zeros_like(x)
 
     def compose(self, other):
+        return self
+
+    def in_units(self, unit=None):
         return self
 
     def limit(self, max_norm, unit=None):

@@ -15,6 +15,8 @@ an accept decision is held fixed (arXiv:2508.18413).
 | `dense`               | D                                    | D^2              |
 | `exact_diagonal()`    | D                                    | D                |
 | `hutchinson(k)`       | k                                    | D                |
+| `exact_blocks()`      | D                                    | D                |
+| `hutchinson_blocks(k)`| 2k                                   | D                |
 | `identity`, `zero`    | none                                 | none             |
 """
 
@@ -26,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from parallel_mcmc.linear_maps import Dense, Diagonal, Identity, LinearMap, Zero
+from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal, Identity, LinearMap, Zero
 
 Recursion: TypeAlias = Callable[[Float[Array, " D"], Any], Float[Array, " D"]]
 Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
@@ -106,6 +108,89 @@ def hutchinson(num_probes: int = 1) -> Linearize:
         return f_values, Diagonal(diagonal)
 
     return linearize
+
+
+@functools.cache
+def exact_blocks() -> Linearize:
+    """The diagonals of the four blocks of the Jacobian on x = (q, p) (arXiv:2508.18413).
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.block_quasi_deer(pm.exact_blocks())
+    """
+
+    def linearize(f, x_prev, inputs, rng_key=None):
+        basis = jnp.eye(half_of(x_prev), dtype=x_prev.dtype)
+
+        def at(x, u):
+            f_value, entries = block_estimates(f, x, u, basis)
+            return f_value, Block2x2(*entries.sum(axis=0))
+
+        return jax.vmap(at)(x_prev, inputs)
+
+    return linearize
+
+
+@functools.cache
+def hutchinson_blocks(num_probes: int = 1) -> Linearize:
+    """`exact_blocks`, estimated as the mean of z * (J (z, 0)) and of z * (J (0, z)) with z = +-1.
+
+    Stochastic block quasi-DEER (arXiv:2508.18413). Exact in one probe where the blocks are
+    diagonal. Probes as in `hutchinson`.
+
+    Args:
+        num_probes: at least 1; each costs two products with the Jacobian per step, which
+            for leapfrog steps are Hessian-vector products.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.block_quasi_deer(pm.hutchinson_blocks(num_probes=2))
+    """
+    if num_probes < 1:
+        raise ValueError(
+            f"hutchinson_blocks needs at least one probe, got num_probes={num_probes}; "
+            "use pm.jacobi() for a solve without derivatives."
+        )
+
+    def linearize(f, x_prev, inputs, rng_key):
+        shape = x_prev.shape[0], num_probes, half_of(x_prev)
+        probes = jax.random.rademacher(rng_key, shape, x_prev.dtype)
+
+        def at(x, u, probes):
+            f_value, estimates = block_estimates(f, x, u, probes)
+            return f_value, Block2x2(*estimates.mean(axis=0))
+
+        return jax.vmap(at)(x_prev, inputs, probes)
+
+    return linearize
+
+
+def half_of(x: Float[Array, "T D"]) -> int:
+    D = x.shape[-1]
+    if D % 2:
+        raise ValueError(
+            "Blocks are for states of two halves, position and momentum, of one size; got "
+            f"{D} numbers. Use pm.quasi_deer() for other states."
+        )
+    return D // 2
+
+
+def block_estimates(
+    f: Recursion, x: Float[Array, " D"], u: Any, probes: Float[Array, "K H"]
+) -> tuple[Float[Array, " D"], Float[Array, "K 4 H"]]:
+    """f, and for each probe z the products z * (J (z, 0)) and z * (J (0, z)), as a, b, c, d."""
+
+    def product(v, z):
+        f_value, Jv = jax.jvp(lambda x: f(x, u), (x,), (v,))
+        return f_value, z * Jv.reshape(2, -1)
+
+    none = jnp.zeros_like(probes)
+    q_probes, p_probes = (jnp.concatenate(v, axis=-1) for v in ((probes, none), (none, probes)))
+    in_turn = jax.vmap(product, out_axes=(None, 0))
+    f_value, from_both = in_turn(
+        jnp.concatenate([q_probes, p_probes]), jnp.concatenate([probes, probes])
+    )
+    a_and_c, b_and_d = jnp.split(from_both, 2)
+    blocks = jnp.stack([a_and_c, b_and_d], axis=2)  # probe, row of the block, column, coordinate
+    return f_value, blocks.reshape(len(probes), 4, -1)
 
 
 def identity(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):

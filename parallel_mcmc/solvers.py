@@ -5,8 +5,11 @@
 | `deer()`                            | the Jacobian           | arXiv:2309.12252, 2309.16318      |
 | `quasi_deer()`                      | diagonal, one probe    | arXiv:2508.18413                  |
 | `quasi_deer(exact_diagonal())`      | diagonal               | arXiv:2407.19115                  |
+| `block_quasi_deer()`                | four diagonals         | arXiv:2508.18413                  |
 | `picard()`                          | 1                      | arXiv:2506.09762                  |
 | `jacobi()`                          | 0                      | arXiv:2509.21716                  |
+| `elk()`                             | the Jacobian, penalised| arXiv:2407.19115                  |
+| `quasi_elk()`                       | diagonal, penalised    | arXiv:2407.19115                  |
 | `sequential()`                      | (step by step)         |                                   |
 
 They differ in speed alone: every one of them returns the sequential chain.
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from parallel_mcmc import linearize as lin
+from parallel_mcmc.kalman import kalman_scan
 from parallel_mcmc.linearize import Linearize
 from parallel_mcmc.scans import affine_scan
 
@@ -35,6 +39,8 @@ class Solver(NamedTuple):
         trust_radius: size up to which Newton's correction is taken, in spreads of the chain.
         reach: distance from the middle of the chain, in its spreads, beyond which no
             correction takes a state.
+        solve_penalised: ``(A, r) -> d`` in units of the spread, takes the place of
+            ``solve_linear`` with limited maps where the ``trust_radius`` is left; None for those.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Solver(NamedTuple):
     max_norm: float | None = 1.0
     trust_radius: float = 0.3
     reach: float = 8.0
+    solve_penalised: Callable | None = None
 
 
 @functools.cache
@@ -80,6 +87,102 @@ def quasi_deer(
     """
     linearize = lin.hutchinson(1) if linearize is None else linearize
     return Solver("quasi_deer", linearize, affine_scan, max_norm, trust_radius, reach)
+
+
+@functools.cache
+def block_quasi_deer(
+    linearize: Linearize | None = None,
+    max_norm: float | None = 1.0,
+    trust_radius: float = 0.3,
+    reach: float = 8.0,
+) -> Solver:
+    """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
+
+    The Jacobian of a leapfrog step on (position, momentum) is a rotation for each
+    coordinate, whose diagonal alone says nothing; the diagonals of its four blocks
+    say all where the Hessian is diagonal (arXiv:2508.18413). For `solve` the state, as a
+    vector, has q in its first half and p in its second, such as the pytree ``(q, p)``.
+
+    Four times the memory and eight times the scan of `quasi_deer`.
+
+    Args:
+        linearize: `hutchinson_blocks()` with one probe by default, `hutchinson_blocks(k)`
+            or `exact_blocks()`.
+        max_norm, trust_radius, reach: as in `deer`, the limit on the spectral norm of each 2x2
+            block.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> def f(x, h):  # a pendulum
+    ...     q = x[0] + h * x[1]
+    ...     return q, x[1] - h * jnp.sin(q)
+    >>> x0, steps = (jnp.ones(1), jnp.zeros(1)), jnp.full(200, 0.01)
+    >>> info = pm.solve(f, x0, steps, solver=pm.block_quasi_deer()).info
+    >>> bool(info.num_iterations < 20)
+    True
+    """
+    linearize = lin.hutchinson_blocks(1) if linearize is None else linearize
+    return Solver("block_quasi_deer", linearize, affine_scan, max_norm, trust_radius, reach)
+
+
+@functools.cache
+def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
+    """Levenberg-Marquardt with the full Jacobian through a Kalman smoother (arXiv:2407.19115).
+
+    The correction d, ``(T, D)``, is the least-squares solution
+
+        minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
+
+    in units of the spread of the chain, and Newton's (penalty 0) wherever that stays within the
+    ``trust_radius``, so that the last iterations converge as Newton's do. Solved steps
+    are held where they are, so that the first i states are exact after i iterations.
+
+    For stretches along which the map expands. D products with the Jacobian, D^2 memory and
+    some ten D^3 operations per step and iteration, a few times those of `deer`.
+
+    Args:
+        penalty: larger is more careful and slower. All |d_t| are at most the norm of all
+            residuals over ``2 sqrt(penalty)``.
+        trust_radius: as in `deer`; 0 penalises every correction, as the paper does.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> f = lambda x, u: 2 * jnp.tanh(2 * x) + u
+    >>> pm.solve(f, jnp.zeros(2), jnp.ones((50, 2)), solver=pm.elk()).trajectory.shape
+    (50, 2)
+    """
+    return penalised_solver("elk", lin.dense, penalty, trust_radius)
+
+
+@functools.cache
+def quasi_elk(
+    linearize: Linearize | None = None, penalty: float = 0.01, trust_radius: float = 0.3
+) -> Solver:
+    """`elk` with a diagonal: memory and smoother as the chain itself (arXiv:2407.19115).
+
+    A few elementwise operations per step and iteration on top of those of `quasi_deer`.
+
+    Args:
+        linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
+            or `exact_diagonal()`, which is the method of the paper.
+        penalty, trust_radius: as in `elk`.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_elk(pm.exact_diagonal(), penalty=1.0)
+    """
+    linearize = lin.hutchinson(1) if linearize is None else linearize
+    return penalised_solver("quasi_elk", linearize, penalty, trust_radius)
+
+
+def penalised_solver(
+    name: str, linearize: Linearize, penalty: float, trust_radius: float
+) -> Solver:
+    if not penalty > 0:
+        raise ValueError(
+            f"penalty must be positive, got {penalty}; pm.deer() and pm.quasi_deer() have none."
+        )
+    solve_penalised = functools.partial(kalman_scan, penalty=penalty)
+    return Solver(
+        name, linearize, max_norm=None, trust_radius=trust_radius, solve_penalised=solve_penalised
+    )
 
 
 @functools.cache

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.iteration import Block, Limits, finite_rows, iterate
+from parallel_mcmc.correction import finite_rows
+from parallel_mcmc.iteration import Block, Limits, iterate
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver

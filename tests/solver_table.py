@@ -7,6 +7,8 @@ SOLVERS = {
     "quasi_deer": pm.quasi_deer(),
     "exact_diagonal": pm.quasi_deer(pm.exact_diagonal()),
     "two_probes": pm.quasi_deer(pm.hutchinson(num_probes=2)),
+    "elk": pm.elk(),
+    "quasi_elk": pm.quasi_elk(),
     "picard": pm.picard(),
     "jacobi": pm.jacobi(),
     "sequential": pm.sequential(),

@@ -73,3 +73,14 @@ def test_one_row_of_the_suite_runs(tmp_path, capsys):
     assert record["command"].startswith("python -m benchmarks ")
     main(["report", *map(str, tmp_path.glob("*.json"))])
     assert "| banana | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
+
+
+def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
+    main(["run", "--suite", "trajectories", "--only", "banana/trajectory/64/block quasi-deer, 1",
+          "--repeats", "1", "--out", str(tmp_path)])  # fmt: skip
+    (record,) = load(list(tmp_path.glob("*.json")))
+    assert record["status"] == "CONVERGED"
+    assert record["num_steps_differ"] == 0
+    assert record["iterations"] < 16
+    main(["report", *map(str, tmp_path.glob("*.json"))])
+    assert "| banana | trajectory of length 1.5 | 64 |" in capsys.readouterr().out

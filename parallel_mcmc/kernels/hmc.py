@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.kernels.coordinates import coordinates
-from parallel_mcmc.kernels.leapfrog import PhasePoint, leapfrog
+from parallel_mcmc.kernels.leapfrog import Integrator, PhasePoint, leapfrog
 from parallel_mcmc.kernels.metropolis import accept_or_reject, draw_log_uniforms
+from parallel_mcmc.report import SolveInfo
 from parallel_mcmc.transition import Transition
 
 
@@ -26,7 +27,10 @@ class HMCState(NamedTuple):
 
 
 class HMCInfo(NamedTuple):
-    """``energy`` is the Hamiltonian at the end of the trajectory, as in BlackJAX."""
+    """``energy`` is the Hamiltonian at the end of the trajectory, as in BlackJAX.
+
+    ``trajectory`` says how a `parallel_integrator` solved it; None where it ran step by step.
+    """
 
     acceptance_rate: Float[Array, ""]
     is_accepted: Bool[Array, ""]
@@ -34,6 +38,7 @@ class HMCInfo(NamedTuple):
     energy: Float[Array, ""]
     num_integration_steps: Int[Array, ""]
     step_size: Float[Array, ""]
+    trajectory: SolveInfo | None = None
 
 
 class HMCInputs(NamedTuple):
@@ -48,6 +53,7 @@ def hmc(
     inverse_mass_matrix: Any = None,
     num_integration_steps: int = 8,
     divergence_threshold: float = 1000.0,
+    integrator: Integrator | None = None,
 ) -> Transition:
     """HMC (Duane et al. 1987; Neal 2011).
 
@@ -62,6 +68,8 @@ def hmc(
             close to pi / 2, a quarter period of a whitened posterior, gives nearly
             independent draws and solves of about ten iterations.
         divergence_threshold: an energy error above it is reported as a divergence.
+        integrator: `parallel_integrator` solves each trajectory in parallel over its leapfrog
+            steps; they run one by one by default.
 
     Costs ``num_integration_steps`` gradients per step, one more inside a solve.
 
@@ -92,7 +100,10 @@ def hmc(
         x = state.w
         h = jnp.asarray(step_size, x.dtype)
         begin = PhasePoint(x, inputs.momentum, state.logdensity, state.logdensity_grad)
-        end = leapfrog(value_and_grad, begin, h, num_integration_steps)
+        if integrator is None:
+            end, info_of_solve = leapfrog(value_and_grad, begin, h, num_integration_steps), None
+        else:
+            end, info_of_solve = integrator(value_and_grad, begin, h, num_integration_steps)
         energy = energy_of(end)
         log_ratio = energy_of(begin) - energy
         proposal = HMCState(unravel(end.q), end.q, end.logdensity, end.logdensity_grad)
@@ -104,6 +115,7 @@ def hmc(
             energy=energy,
             num_integration_steps=jnp.asarray(num_integration_steps, jnp.int32),
             step_size=h,
+            trajectory=info_of_solve,
         )
         return state, info
 

@@ -1,10 +1,12 @@
 """The leapfrog integrator: half a step of momentum, whole steps, half a step of momentum."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 from jaxtyping import Array, Float
+
+from parallel_mcmc.report import SolveInfo
 
 
 class PhasePoint(NamedTuple):
@@ -14,6 +16,10 @@ class PhasePoint(NamedTuple):
     p: Float[Array, " D"]
     logdensity: Float[Array, ""]
     logdensity_grad: Float[Array, " D"]
+
+
+Integrator: TypeAlias = Callable[..., tuple[PhasePoint, SolveInfo | None]]
+"""``(value_and_grad, point, step_size, num_steps) -> (the point at the end, how it went)``."""
 
 
 def leapfrog(

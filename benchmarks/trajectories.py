@@ -1,0 +1,102 @@
+"""One Hamiltonian trajectory solved in parallel: iterations against its number of leapfrog steps.
+
+The length stays and the steps get smaller, so that a row for more steps is a finer
+integration of the same path. There is no chain and no accept decision.
+"""
+
+import statistics
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import parallel_mcmc as pm
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected, spread
+from benchmarks.timing import compile_for, in_turn
+from parallel_mcmc.kernels.coordinates import coordinates
+from parallel_mcmc.kernels.leapfrog import PhasePoint, leapfrog
+from parallel_mcmc.targets import Target, banana, eight_schools
+
+LENGTH = 1.5
+STEPS = (4, 16, 64, 256, 1024)
+
+SOLVERS = {
+    "block quasi-deer, 1 probe": pm.block_quasi_deer(),
+    "block quasi-deer, exact": pm.block_quasi_deer(pm.exact_blocks()),
+    "deer": pm.deer(),
+    "quasi-deer, 1 probe": pm.quasi_deer(),
+}
+
+
+def gaussian() -> Target:
+    """Two coordinates of correlation 0.8: the Hessian is far from diagonal."""
+
+    def logdensity_fn(x):
+        a, b = x["x"]
+        return -(a**2 - 1.6 * a * b + b**2) / (2 * 0.36)
+
+    return Target("gaussian, correlation 0.8", logdensity_fn, {"x": jnp.ones(2)})
+
+
+TARGETS = (gaussian, banana, eight_schools)
+
+
+def run_trajectories(options: Options) -> Iterator[Record]:
+    """The records, one by one."""
+    for build in TARGETS:
+        target = build()
+        for num_steps in STEPS:
+            for solver in SOLVERS:
+                if selected(f"{target.name}/trajectory/{num_steps}/{solver}", options):
+                    yield run_one(target, num_steps, solver, options)
+
+
+def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Record:
+    """Both ways from the target's own position with a random momentum."""
+    ravel, unravel = coordinates(target.position)
+    value_and_grad = jax.value_and_grad(lambda x: target.logdensity_fn(unravel(x)))
+    q = ravel(target.position)
+    p = jax.random.normal(jax.random.key(options.seed), q.shape, q.dtype)
+    begin = PhasePoint(q, p, *value_and_grad(q))
+    h = jnp.asarray(LENGTH / num_steps, q.dtype)
+    integrate = pm.parallel_integrator(SOLVERS[solver], max_iterations=options.max_iterations)
+    loop = compile_for(lambda begin: leapfrog(value_and_grad, begin, h, num_steps), begin)
+    program = compile_for(lambda begin: integrate(value_and_grad, begin, h, num_steps), begin)
+
+    expected, (end, info) = loop.run(begin), program.run(begin)
+    difference = float(np.max(np.abs(np.subtract([end.q, end.p], [expected.q, expected.p]))))
+    seconds_sequential, seconds = in_turn(
+        [lambda: loop.run(begin), lambda: program.run(begin)], options.repeats, options.max_seconds
+    )
+    return {
+        "suite": options.suite,
+        "target": target.name,
+        "kernel": f"trajectory of length {LENGTH}",
+        "T": num_steps,
+        "D": q.size,
+        "chains": 1,
+        "solver": solver,
+        "dtype": str(q.dtype),
+        "seed": options.seed,
+        "iterations": int(info.num_iterations),
+        "aim": None,
+        "max_iterations": options.max_iterations,
+        "residual": float(info.residual),
+        "status": pm.Status(int(info.status)).name,
+        "num_sequential_steps": int(info.num_sequential_steps),
+        "num_limited": int(info.num_limited),
+        "num_resets": int(info.num_resets),
+        "max_difference": difference,
+        # Of the end point alone, from what rounding in that many steps explains.
+        "num_steps_differ": int(not difference <= 1e-3),
+        "compile_seconds": program.compile_seconds,
+        "compile_seconds_sequential": loop.compile_seconds,
+        "repeats": len(seconds),
+        **spread("seconds", seconds),
+        **spread("seconds_sequential", seconds_sequential),
+        "ratio": statistics.median(seconds_sequential) / statistics.median(seconds),
+        "bytes": program.num_bytes,
+        "bytes_sequential": loop.num_bytes,
+    }
