@@ -44,14 +44,14 @@ def german_credit(data: Path) -> Problem:
 
 
 EXAMPLES = (
-    Example("banana", "HMC, step 0.5 x 8", (10_000, 100_000), {10_000: 107}, banana),
+    Example("banana", "HMC, step 0.5 x 8", (10_000, 100_000), {10_000: 107, 100_000: 139}, banana),
     Example("mixture", "MALA, step 0.5", (100_000,), {100_000: 97}, mixture),
     Example("eight schools, conjugate", "Gibbs", (9_999,), {9_999: 37}, eight_schools),
     Example(
         "German credit",
         "MALA, step 0.0015",
         (1_024, 2_048, 4_096, 16_384),
-        {2_048: 17},
+        {1_024: 17, 2_048: 17, 4_096: 18, 16_384: 26},
         german_credit,
     ),
 )

@@ -102,11 +102,16 @@ def within_reach(
     """Which states are in the region of the chain.
 
     Far out every proposal is rejected: a state that is thrown there is a fixed point of
-    f, and wanders through the chain one step per iteration without end.
+    f, and wanders through the chain one step per iteration without end. The region is that
+    of most states before and after the correction, as a chain may start far from where it goes.
     """
-    middle = jnp.median(f_values[:: max(1, f_values.shape[0] // 256)], axis=0)
-    width = reach * jnp.maximum(unit, spread(f_values))
-    return jnp.all(jnp.abs(x - middle) <= width, axis=-1)
+
+    def middle(x):
+        return jnp.median(x[:: max(1, x.shape[0] // 256)], axis=0)
+
+    width = reach * jnp.maximum(unit, jnp.maximum(spread(f_values), spread(x)))
+    low, high = (pick(middle(f_values), middle(x)) for pick in (jnp.minimum, jnp.maximum))
+    return jnp.all((x >= low - width) & (x <= high + width), axis=-1)
 
 
 def penalised(

@@ -48,9 +48,16 @@ def problem(target, metric, dtype):
     return value_and_grad, PhasePoint(w, p, *value_and_grad(w))
 
 
-@pytest.mark.parametrize("num_steps", [1, 7, 64])
-@pytest.mark.parametrize("metric", ["diagonal", "dense"])
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("num_steps", [1, 64])
+@pytest.mark.parametrize(
+    "target, metric",
+    [
+        ("gaussian", "diagonal"),
+        ("gaussian", "dense"),
+        ("banana", "diagonal"),
+        ("regression", "dense"),
+    ],
+)
 def test_the_end_point_is_that_of_the_leapfrog_integrator(target, metric, num_steps, dtype):
     value_and_grad, begin = problem(target, metric, dtype)
     h = jnp.asarray(1.5 / num_steps if num_steps > 1 else 0.1, dtype)

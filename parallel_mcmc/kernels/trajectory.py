@@ -86,7 +86,7 @@ def solve_trajectory(
         return jnp.concatenate([q, p + h * value_and_grad(q)[1]])
 
     x = jnp.concatenate([point.q, point.p + h / 2 * point.logdensity_grad])
-    info = run_info(jnp.ones(0, bool), x.dtype)
+    info = run_info(jnp.ones(1, bool), x.dtype)
     tol = default_tol(x.dtype) if tol is None else tol
     if num_steps > 1:
         # All but the last step, which must be made in any case: its value and gradient are wanted.
