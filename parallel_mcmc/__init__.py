@@ -6,6 +6,7 @@ computes them.
 
 from typing import TYPE_CHECKING, Any
 
+from parallel_mcmc.auto import auto
 from parallel_mcmc.diagnostics import Predictability
 from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
 from parallel_mcmc.kernels.hmc import hmc
@@ -65,6 +66,7 @@ __all__ = [
     "Trace",
     "Transition",
     "__version__",
+    "auto",
     "blackjax_integrator",
     "block_quasi_deer",
     "deer",

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import Predictability, assess
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
-from parallel_mcmc.solve import check_window
-from parallel_mcmc.solvers import Solver, deer, sequential
-from parallel_mcmc.transition import Transition, recursion, run_parallel
-from parallel_mcmc.windows import default_tol
+from parallel_mcmc.solvers import Solver, sequential
+from parallel_mcmc.transition import Transition, pilot, recursion, run_parallel
+from parallel_mcmc.windows import check_window, default_tol
 
 STATS = {
     "lp": "logdensity",
@@ -40,7 +40,7 @@ class Trace(NamedTuple):
         position: draws, a pytree of ``(chains, draws, ...)``.
         sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
         solve: `SolveInfo` with one entry per chain.
-        settings: what the solve was asked for: solver, tolerance, window, limit.
+        settings: what the solve was asked for: solver and why, tolerance, window, limit.
         predictability: `Predictability` with one entry per chain, where it was asked for.
     """
 
@@ -64,7 +64,7 @@ def sample(
     num_samples: int,
     *,
     num_chains: int = 1,
-    solver: Solver | None = None,
+    solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
     max_iterations: int = 200,
@@ -108,9 +108,8 @@ def sample(
         raise ValueError(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
         )
-    window = check_window(window, num_samples)
+    check_window(window, num_samples)
     positions = check_position(initial_position, num_chains)
-    solver = deer() if solver is None else solver
     transition = as_transition(
         transition_or_algorithm, jax.tree.map(lambda leaf: leaf[0], positions)
     )
@@ -121,18 +120,32 @@ def sample(
     with jax.default_matmul_precision("highest"):  # as in the solve
         states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
     check_start(states)
+
+    def attempt(solver, num_steps, limit):
+        key, state = jax.tree.map(lambda leaf: leaf[0], (pairs[:, 0], states))
+        return pilot(transition, solver, num_steps, key, state, tol, limit)
+
+    x = jax.eval_shape(jax.vmap(transition.ravel), states)
+    choice = choose(
+        solver,
+        window,
+        num_samples,
+        jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        None if any_traced((pairs, states)) else attempt,
+        num_chains,
+    )
     with progress(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
         position, stats, solve, predictability = jax.block_until_ready(
             _sample(
-                transition, solver, window, num_samples, progress_bar, diagnose,
+                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
                 pairs[:, 0], states, tol, max_iterations,
             )
         )  # fmt: skip
-    dtype = jax.eval_shape(transition.ravel, jax.tree.map(lambda leaf: leaf[0], states)).dtype
     settings = {
-        "solver": solver.name,
-        "tol": float(default_tol(dtype) if tol is None else tol),
-        "window": window,
+        "solver": choice.solver.name,
+        "solver_choice": choice.reason,
+        "tol": float(default_tol(x.dtype) if tol is None else tol),
+        "window": choice.window,
         "max_iterations": int(max_iterations),
     }
     trace = Trace(position, stats, solve, settings, predictability)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
 from parallel_mcmc.report import Solution, check_on_failure, report
-from parallel_mcmc.solvers import Solver, deer
+from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
 
 
@@ -19,7 +20,7 @@ def solve(
     x0: Any,
     inputs: Any,
     *,
-    solver: Solver | None = None,
+    solver: Solver | Auto | None = None,
     tol: float | None = None,
     max_iterations: int = 200,
     window: int | None = None,
@@ -35,12 +36,12 @@ def solve(
         f: ``(x, u) -> x``, pure and traceable. Compilation is cached by the identity of f.
         x0: the state before the first step, any pytree of floating-point arrays.
         inputs: u_1..u_T, any pytree (PRNG keys included) with time as leading axis.
-        solver: `deer()` by default; see `parallel_mcmc.solvers`.
+        solver: `auto()` by default; see `parallel_mcmc.solvers`.
         tol: residual allowed at every step, in units of ``scale``; 1e-5 in float32 and
             1e-10 in float64 by default. Four units in the last place of x come on top.
         max_iterations: limit per window; what has not converged then runs step by step.
-        window: steps solved together; all of them by default. Memory for the linear maps
-            is that of one window.
+        window: steps solved together; all of them by default, or what `auto` finds room
+            for. Memory for the linear maps is that of one window.
         scale: typical size of each coordinate (a pytree as x0); by default the spread of
             the trajectory.
         guess: first iterate, a pytree of ``(T, ...)``; by default x0 everywhere. It does
@@ -65,12 +66,19 @@ def solve(
     ((100, 2), 0)
     """
     check_on_failure(on_failure)
-    window = check_window(window, num_steps_of(inputs))
-    solver = deer() if solver is None else solver
+    num_steps = num_steps_of(inputs)
     rng_key = jax.random.key(0) if rng_key is None else rng_key
+
+    def attempt(solver, num_steps, limit):
+        first = jax.tree.map(lambda leaf: leaf[:num_steps], inputs)
+        return _solve(f, solver, num_steps, False, x0, first, tol, limit, scale, None, rng_key).info
+
+    x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
+    choice = choose(solver, window, num_steps, x, None if any_traced((x0, inputs)) else attempt)
     solution = _solve(
-        f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key
-    )
+        f, choice.solver, choice.window, diagnose,
+        x0, inputs, tol, max_iterations, scale, guess, rng_key,
+    )  # fmt: skip
     report(solution.info, on_failure, solution)
     return solution
 
@@ -106,13 +114,3 @@ def check_state(f, x0, inputs):
         raise TypeError(
             f"f must return a state like x0, whose shapes are {shapes[0]}; got {shapes[1]}."
         )
-
-
-def check_window(window: int | None, num_steps: int) -> int:
-    if window is None:
-        return num_steps
-    if window < 1:
-        raise ValueError(
-            f"window must be at least 1 step, got {window}; None solves all steps at once."
-        )
-    return min(window, num_steps)

@@ -12,6 +12,7 @@ ties within rounding it may come to another state than the solve, with which the
 next step would not agree: there the solved x gives the state.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,10 +22,9 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.solve import check_window
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import rounding, spread
-from parallel_mcmc.windows import default_limits, run_info, solve_vectors
+from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
 
 class Transition(NamedTuple):
@@ -148,3 +148,21 @@ def run_parallel(
     final_state = jax.tree.map(lambda leaf: leaf[-1], states)
     info = info._replace(status=status, num_ties=jnp.sum(ties, dtype=jnp.int32))
     return final_state, jax.vmap(transform)(states, infos), info
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def pilot(
+    transition: Transition,
+    solver: Solver,
+    num_steps: int,
+    rng_key: Any,
+    state: Any,
+    tol: Any,
+    max_iterations: Any,
+) -> SolveInfo:
+    """How a solve of ``num_steps`` steps from ``state`` goes: what `auto` chooses by."""
+    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    x0 = transition.ravel(state)
+    limits = default_limits(x0.dtype, tol, max_iterations)
+    f = recursion(transition)
+    return solve_vectors(f, x0, inputs, solver, num_steps, limits, None, jax.random.key(0))[1]

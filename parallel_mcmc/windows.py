@@ -91,7 +91,8 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         states, frontier, x_start, scale = carry
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
         n = jnp.minimum(W, T - begin)
-        tell = None if progress is None else lambda frontier: progress(begin + frontier)
+        # A window may reach beyond the end, into steps that repeat the last.
+        tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
         block = Block(x_start, u, n, W, extend_guess)
         done, outcome = iterate(f, solver, block, states, frontier, scale, limits, rng_key, tell)
         solved = done.frontier + outcome.k if length > W else outcome.k
@@ -207,3 +208,13 @@ def check_dtype(dtype: Any, where: str = "") -> None:
             f"States must be float32 or float64, got {dtype}{where and f' at {where}'}; "
             "convert the initial one first."
         )
+
+
+def check_window(window: int | None, num_steps: int) -> int:
+    if window is None:
+        return num_steps
+    if window < 1:
+        raise ValueError(
+            f"window must be at least 1 step, got {window}; None solves all steps at once."
+        )
+    return min(window, num_steps)

@@ -102,7 +102,9 @@ def test_states_infos_and_final_state_are_those_of_blackjax(begin, key):
     expected_final, expected = blackjax.util.run_inference_algorithm(
         key(1), HMC, NUM_STEPS, **options
     )
-    final_state, history = pm.run_inference_algorithm(key(1), HMC, NUM_STEPS, **options)
+    final_state, history = pm.run_inference_algorithm(
+        key(1), HMC, NUM_STEPS, solver=pm.deer(), **options
+    )
     assert_same(history, expected)
     assert_same(final_state, expected_final)
 
@@ -112,12 +114,12 @@ def test_arguments_have_the_places_that_blackjax_gives_them():
     transform = lambda state, info: state.position["b"]  # noqa: E731
     arguments = jax.random.key(1), HMC, NUM_STEPS, state, None, transform
     expected = blackjax.util.run_inference_algorithm(*arguments)
-    assert_same(pm.run_inference_algorithm(*arguments), expected)
+    assert_same(pm.run_inference_algorithm(*arguments, solver=pm.deer()), expected)
 
 
 def test_the_final_state_is_the_last_of_the_history():
     final_state, (states, _) = pm.run_inference_algorithm(
-        jax.random.key(2), HMC, NUM_STEPS, initial_position=START
+        jax.random.key(2), HMC, NUM_STEPS, initial_position=START, solver=pm.deer()
     )
     assert_same(final_state, jax.tree.map(lambda leaf: leaf[-1], states), atol=0)
 
@@ -140,7 +142,9 @@ def test_a_transform_keeps_what_it_returns(window, solver):
 
 def test_it_runs_inside_jit_and_under_vmap():
     def run(key, position):
-        return pm.run_inference_algorithm(key, HMC, NUM_STEPS, initial_position=position)
+        return pm.run_inference_algorithm(
+            key, HMC, NUM_STEPS, initial_position=position, solver=pm.deer()
+        )
 
     key = jax.random.key(4)
     expected = run(key, START)
@@ -177,7 +181,12 @@ def test_a_second_run_with_a_new_key_traces_nothing_again(kind):
     counts = []
     for seed in range(3):
         _, history = pm.run_inference_algorithm(
-            jax.random.key(seed), algorithm, NUM_STEPS, initial_state=state, fields=fields
+            jax.random.key(seed),
+            algorithm,
+            NUM_STEPS,
+            initial_state=state,
+            fields=fields,
+            solver=pm.deer(),
         )
         histories.append(history[0].position)
         counts.append(len(traced))
@@ -221,6 +230,7 @@ def test_a_failure_that_raises_carries_the_final_state_and_the_history():
             initial_position=start,
             max_iterations=1,
             on_failure="raise",
+            solver=pm.deer(),
         )
     assert_same(caught.value.result, expected)
 
@@ -251,7 +261,7 @@ def test_the_loop_of_blackjax_drives_blocks_that_are_the_sequential_chain(solver
 
 
 def test_a_block_starts_from_a_position_as_its_algorithm_does():
-    block = pm.parallelize(HMC, 20, window=7)
+    block = pm.parallelize(HMC, 20, window=7, solver=pm.deer())
     final_state, (_, info) = blackjax.util.run_inference_algorithm(
         jax.random.key(7), block, 2, initial_position=START
     )
@@ -260,7 +270,7 @@ def test_a_block_starts_from_a_position_as_its_algorithm_does():
 
 
 def test_a_block_reports_a_limit_that_is_too_low_and_is_right():
-    block = pm.parallelize(HMC, NUM_STEPS, max_iterations=1)
+    block = pm.parallelize(HMC, NUM_STEPS, max_iterations=1, solver=pm.deer())
     _, info = jax.jit(block.step)(jax.random.key(8), HMC.init(START))
     _, (states, _) = blackjax.util.run_inference_algorithm(
         jax.random.key(8), HMC, NUM_STEPS, initial_state=HMC.init(START)
@@ -283,7 +293,10 @@ def assert_is_blackjax(algorithm, fields=None):
     state = algorithm.init(jnp.array([1.0, -1.0]))
     expected = blackjax.util.run_inference_algorithm(*arguments, initial_state=state)
     assert_same(
-        pm.run_inference_algorithm(*arguments, initial_state=state, fields=fields), expected
+        pm.run_inference_algorithm(
+            *arguments, initial_state=state, fields=fields, solver=pm.deer()
+        ),
+        expected,
     )
 
 
@@ -305,7 +318,12 @@ def test_a_state_that_carries_more_works_with_its_fields():
 def test_inside_jit_an_unknown_type_asks_for_its_fields():
     def run(position, fields):
         return pm.run_inference_algorithm(
-            jax.random.key(0), rebuildable(), 20, initial_position=position, fields=fields
+            jax.random.key(0),
+            rebuildable(),
+            20,
+            initial_position=position,
+            fields=fields,
+            solver=pm.deer(),
         )
 
     with pytest.raises(ValueError, match=r'Position is not known.*fields=\("position",\)'):
@@ -317,7 +335,7 @@ def test_inside_jit_an_unknown_type_asks_for_its_fields():
 
 def test_a_block_of_an_unknown_type_takes_its_fields():
     algorithm = persistent()
-    block = pm.parallelize(algorithm, NUM_STEPS, fields=("position", "momentum"))
+    block = pm.parallelize(algorithm, NUM_STEPS, fields=("position", "momentum"), solver=pm.deer())
     state = algorithm.init(jnp.ones(2))
     final_state, info = jax.jit(block.step)(jax.random.key(1), state)
     expected_final, (states, _) = blackjax.util.run_inference_algorithm(
@@ -357,7 +375,7 @@ def test_a_transition_takes_several_chains_of_a_blackjax_algorithm():
     algorithm = persistent()
     transition = pm.from_blackjax(algorithm, jnp.zeros(2), fields=("position", "momentum"))
     key = jax.random.key(2)
-    trace = pm.sample(key, transition, jnp.ones((2, 2)), NUM_STEPS, num_chains=2)
+    trace = pm.sample(key, transition, jnp.ones((2, 2)), NUM_STEPS, num_chains=2, solver=pm.deer())
     for chain, chain_key in enumerate(jax.random.split(key, 2)):
         _, (states, _) = blackjax.util.run_inference_algorithm(
             chain_key, algorithm, NUM_STEPS, initial_position=jnp.ones(2)
@@ -387,4 +405,6 @@ def test_a_state_of_ones_own_is_not_taken_for_that_of_blackjax():
 def test_a_state_without_a_position_is_an_error():
     algorithm = SamplingAlgorithm(lambda x, key=None: (x,), lambda key, state: (state, None))
     with pytest.raises(TypeError, match="has no `position`"):
-        pm.run_inference_algorithm(jax.random.key(0), algorithm, 5, initial_position=jnp.zeros(2))
+        pm.run_inference_algorithm(
+            jax.random.key(0), algorithm, 5, initial_position=jnp.zeros(2), solver=pm.deer()
+        )

@@ -317,7 +317,9 @@ MALA = pm.mala(logdensity_fn, {"a": jnp.zeros(2)}, 0.5)
 
 @pytest.fixture(scope="module")
 def diagnosed():
-    return pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2, diagnose=True)
+    return pm.sample(
+        jax.random.key(0), MALA, START, 100, num_chains=2, diagnose=True, solver=pm.deer()
+    )
 
 
 def test_mala_on_a_normal_forgets_by_its_step_size_at_each_acceptance(diagnosed):
@@ -338,7 +340,7 @@ def test_a_kernel_is_diagnosed_alone_as_in_the_sample(diagnosed):
 
 
 def test_diagnosing_changes_no_draw_and_is_left_out_unless_asked_for(diagnosed):
-    plain = pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2)
+    plain = pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2, solver=pm.deer())
     assert plain.predictability is None
     np.testing.assert_allclose(plain.position["a"], diagnosed.position["a"], rtol=0, atol=1e-4)
     names = {"lyapunov_exponent", "lyapunov_exponent_standard_error", "contraction"}

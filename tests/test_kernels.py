@@ -296,7 +296,7 @@ def test_a_gibbs_update_of_an_unknown_name_is_refused():
     blocks = [pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"nu": z})]
     transition = pm.gibbs(blocks, GIBBS_START)
     with pytest.raises(ValueError, match=r"set \['nu'\].*variables are \['mu', 'variance'\]"):
-        pm.sample(jax.random.key(0), transition, GIBBS_START, 10)
+        pm.sample(jax.random.key(0), transition, GIBBS_START, 10, solver=pm.deer())
 
 
 def test_a_gibbs_block_sees_what_those_before_it_have_set():
@@ -304,5 +304,7 @@ def test_a_gibbs_block_sees_what_those_before_it_have_set():
         pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"mu": z}),
         pm.GibbsBlock(lambda key: jnp.zeros(()), lambda x, _: {"variance": 2 * x["mu"]}),
     ]
-    trace = pm.sample(jax.random.key(0), pm.gibbs(blocks, GIBBS_START), GIBBS_START, 20)
+    trace = pm.sample(
+        jax.random.key(0), pm.gibbs(blocks, GIBBS_START), GIBBS_START, 20, solver=pm.deer()
+    )
     np.testing.assert_array_equal(trace.position["variance"], 2 * trace.position["mu"])

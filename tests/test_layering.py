@@ -26,6 +26,7 @@ LAYERS = [
     "iteration",
     "report",
     "windows",
+    "auto",
     "lyapunov",
     "diagnostics",
     "solve",

@@ -79,8 +79,12 @@ def test_one_chain_is_a_run_of_blackjax_with_the_same_key(solver):
 @pytest.mark.parametrize("window", [1, 7, 20, NUM_SAMPLES, 1000])
 def test_windows_do_not_change_the_draws(window):
     starts = jnp.ones((2, 2))
-    expected = pm.sample(jax.random.key(3), MALA, starts, NUM_SAMPLES, num_chains=2)
-    trace = pm.sample(jax.random.key(3), MALA, starts, NUM_SAMPLES, num_chains=2, window=window)
+    expected = pm.sample(
+        jax.random.key(3), MALA, starts, NUM_SAMPLES, num_chains=2, solver=pm.deer()
+    )
+    trace = pm.sample(
+        jax.random.key(3), MALA, starts, NUM_SAMPLES, num_chains=2, window=window, solver=pm.deer()
+    )
     assert_same(trace.position, expected.position)
     assert_same(trace.sample_stats, expected.sample_stats)
     assert trace.settings["window"] == min(window, NUM_SAMPLES)
@@ -88,7 +92,7 @@ def test_windows_do_not_change_the_draws(window):
 
 
 def test_one_draw_is_a_chain_too():
-    trace = pm.sample(jax.random.key(3), MALA, jnp.ones(2), 1)
+    trace = pm.sample(jax.random.key(3), MALA, jnp.ones(2), 1, solver=pm.deer())
     expected = pm.sample(jax.random.key(3), MALA, jnp.ones(2), 1, solver=pm.sequential())
     assert_same(trace.position, expected.position)
 
@@ -111,7 +115,7 @@ def test_nested_positions_with_scalars_keep_their_structure(kernel, num_chains):
     if num_chains > 1:
         start = jax.tree.map(lambda leaf: np.stack([leaf] * num_chains), NESTED)
     options = {"num_chains": num_chains}
-    trace = pm.sample(jax.random.key(4), kernel, start, NUM_SAMPLES, **options)
+    trace = pm.sample(jax.random.key(4), kernel, start, NUM_SAMPLES, solver=pm.deer(), **options)
     assert jax.tree.structure(trace.position) == jax.tree.structure(NESTED)
     for draws, leaf in zip(jax.tree.leaves(trace.position), jax.tree.leaves(NESTED), strict=True):
         assert draws.shape == (num_chains, NUM_SAMPLES, *leaf.shape)
@@ -123,7 +127,7 @@ def test_nested_positions_with_scalars_keep_their_structure(kernel, num_chains):
 
 def test_python_numbers_are_a_position():
     transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, {"a": 1.0}, 0.5)
-    trace = pm.sample(jax.random.key(4), transition, {"a": 1.0}, 20)
+    trace = pm.sample(jax.random.key(4), transition, {"a": 1.0}, 20, solver=pm.deer())
     assert trace.position["a"].shape == (1, 20)
 
 
@@ -132,17 +136,17 @@ def test_python_numbers_are_a_position():
 def test_typed_and_raw_keys_give_the_same_draws(kernel, num_chains):
     start = jnp.ones((num_chains, 2)) if num_chains > 1 else jnp.ones(2)
     typed, raw = (
-        pm.sample(key, kernel, start, NUM_SAMPLES, num_chains=num_chains).position
+        pm.sample(key, kernel, start, NUM_SAMPLES, num_chains=num_chains, solver=pm.deer()).position
         for key in (jax.random.key(5), jax.random.PRNGKey(5))
     )
     np.testing.assert_array_equal(typed, raw)
 
 
 def test_the_precision_is_that_of_the_start():
-    trace = pm.sample(jax.random.key(5), MALA, jnp.ones(2, "float64"), 10)
+    trace = pm.sample(jax.random.key(5), MALA, jnp.ones(2, "float64"), 10, solver=pm.deer())
     assert trace.position.dtype == "float64" and trace.settings["tol"] == 1e-10
     transition = pm.mala(logdensity_fn, jnp.ones(2, "float32"), 0.4)
-    trace = pm.sample(jax.random.key(5), transition, jnp.ones(2, "float32"), 10)
+    trace = pm.sample(jax.random.key(5), transition, jnp.ones(2, "float32"), 10, solver=pm.deer())
     assert trace.position.dtype == "float32" and trace.settings["tol"] == 1e-5
 
 
@@ -185,8 +189,10 @@ def test_a_progress_bar_is_closed_when_the_run_fails():
         [pm.GibbsBlock(jax.random.normal, lambda x, z: {"unknown": z})], {"x": jnp.zeros(())}
     )
     with pytest.raises(ValueError, match="unknown"):
-        pm.sample(jax.random.key(6), transition, {"x": 0.0}, 10, progress_bar=True)
-    pm.sample(jax.random.key(6), MALA, jnp.ones(2), 10, progress_bar=True)
+        pm.sample(
+            jax.random.key(6), transition, {"x": 0.0}, 10, progress_bar=True, solver=pm.deer()
+        )
+    pm.sample(jax.random.key(6), MALA, jnp.ones(2), 10, progress_bar=True, solver=pm.deer())
 
 
 # Bad arguments --------------------------------------------------------------------------
@@ -227,13 +233,13 @@ def test_a_start_outside_the_support_names_its_chain():
     transition = pm.mala(lambda x: jnp.sum(jnp.log(x) - x), jnp.ones(2), 0.1)
     starts = jnp.array([[1.0, 1.0], [2.0, 1.0], [-1.0, 1.0]])
     with pytest.raises(ValueError, match="initial position of chain 2; start inside"):
-        pm.sample(jax.random.key(0), transition, starts, 10, num_chains=3)
+        pm.sample(jax.random.key(0), transition, starts, 10, num_chains=3, solver=pm.deer())
 
 
 def test_scalar_leaves_with_several_chains_are_refused():
     transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, {"a": 1.0}, 0.5)
     with pytest.raises(ValueError, match=r"num_chains=2.*got shape \(\)"):
-        pm.sample(jax.random.key(0), transition, {"a": 1.0}, 10, num_chains=2)
+        pm.sample(jax.random.key(0), transition, {"a": 1.0}, 10, num_chains=2, solver=pm.deer())
 
 
 # Failure --------------------------------------------------------------------------------
@@ -243,7 +249,7 @@ def test_a_limit_that_is_too_low_warns_and_the_draws_are_right():
     arguments = jax.random.key(7), MALA, jnp.full(2, 3.0), 300
     expected = pm.sample(*arguments, solver=pm.sequential())
     with pytest.warns(pm.ConvergenceWarning, match="after 2 iterations.*run one by one"):
-        trace = pm.sample(*arguments, max_iterations=2)
+        trace = pm.sample(*arguments, max_iterations=2, solver=pm.deer())
     assert_same(trace.position, expected.position)
     assert trace.solve.status.tolist() == [pm.Status.FINISHED_SEQUENTIALLY]
     assert trace.solve.num_iterations.tolist() == [2]
@@ -254,14 +260,16 @@ def test_a_limit_that_is_too_low_warns_and_the_draws_are_right():
 def test_one_failing_chain_of_several_is_named():
     starts = jnp.array([[0.0, 1.0], [1.0, 0.0]])
     with pytest.warns(pm.ConvergenceWarning, match=r"2 of 2 chains did not converge; chain [01]: "):
-        pm.sample(jax.random.key(7), MALA, starts, 200, num_chains=2, max_iterations=1)
+        pm.sample(
+            jax.random.key(7), MALA, starts, 200, num_chains=2, max_iterations=1, solver=pm.deer()
+        )
 
 
 def test_a_failure_that_raises_carries_the_finished_trace():
     arguments = jax.random.key(7), MALA, jnp.full(2, 3.0), 300
     expected = pm.sample(*arguments, solver=pm.sequential())
     with pytest.raises(pm.ConvergenceError, match="after 2 iterations") as caught:
-        pm.sample(*arguments, max_iterations=2, on_failure="raise")
+        pm.sample(*arguments, max_iterations=2, on_failure="raise", solver=pm.deer())
     trace = caught.value.result
     assert isinstance(trace, pm.Trace)
     assert_same(trace.position, expected.position)
@@ -269,4 +277,4 @@ def test_a_failure_that_raises_carries_the_finished_trace():
 
 
 def test_a_solve_that_converges_does_not_raise():
-    pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, on_failure="raise")
+    pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, on_failure="raise", solver=pm.deer())

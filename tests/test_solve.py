@@ -309,7 +309,13 @@ def test_a_float32_state_stays_float32_where_64_bit_is_on(x64, sequential_chain)
 def test_under_jit_the_solution_is_the_same_and_a_failure_is_data():
     def solve(x0, inputs, max_iterations, on_failure="finish"):
         return pm.solve(
-            gated, x0, inputs, window=7, max_iterations=max_iterations, on_failure=on_failure
+            gated,
+            x0,
+            inputs,
+            window=7,
+            max_iterations=max_iterations,
+            on_failure=on_failure,
+            solver=pm.deer(),
         )
 
     inputs = inputs_of("expanding", 37)
@@ -519,7 +525,7 @@ def test_a_start_that_is_not_finite_is_what_f_makes_of_it(value, window, sequent
 def test_raising_holds_for_a_recursion_that_is_not_finite():
     inputs = jnp.ones((37, 2)).at[17].set(-50.0)
     with pytest.raises(pm.ConvergenceError, match="non-finite") as caught:
-        pm.solve(falls, jnp.ones(2), inputs, on_failure="raise")
+        pm.solve(falls, jnp.ones(2), inputs, on_failure="raise", solver=pm.deer())
     assert int(caught.value.result.info.status) == pm.Status.NON_FINITE
 
 
@@ -538,7 +544,7 @@ def test_a_derivative_that_is_not_finite_is_kept_out_and_counted(sequential_chai
 def test_a_warning_is_not_given_where_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pm.solve(gated, x0_of(), inputs_of("contracting", 37))
+        pm.solve(gated, x0_of(), inputs_of("contracting", 37), solver=pm.deer())
 
 
 # Wrong arguments -------------------------------------------------------------------------
@@ -547,17 +553,27 @@ def test_a_warning_is_not_given_where_all_is_well():
 @pytest.mark.parametrize("window", [0, -3])
 def test_a_window_without_a_step_is_an_error(window):
     with pytest.raises(ValueError, match=rf"window must be at least 1.*{window}"):
-        pm.solve(gated, x0_of(), inputs_of("contracting", 37), window=window)
+        pm.solve(gated, x0_of(), inputs_of("contracting", 37), window=window, solver=pm.deer())
 
 
 def test_an_integer_state_is_an_error():
     with pytest.raises(TypeError, match=r"float32 or float64.*int32"):
-        pm.solve(lambda x, u: x + u, jnp.zeros(2, jnp.int32), jnp.ones((37, 2), jnp.int32))
+        pm.solve(
+            lambda x, u: x + u,
+            jnp.zeros(2, jnp.int32),
+            jnp.ones((37, 2), jnp.int32),
+            solver=pm.deer(),
+        )
 
 
 def test_a_half_precision_state_is_an_error():
     with pytest.raises(TypeError, match=r"float32 or float64.*bfloat16"):
-        pm.solve(lambda x, u: x + u, jnp.zeros(2, jnp.bfloat16), jnp.ones((37, 2), jnp.bfloat16))
+        pm.solve(
+            lambda x, u: x + u,
+            jnp.zeros(2, jnp.bfloat16),
+            jnp.ones((37, 2), jnp.bfloat16),
+            solver=pm.deer(),
+        )
 
 
 def test_an_integer_leaf_among_floats_is_an_error():
@@ -567,7 +583,7 @@ def test_an_integer_leaf_among_floats_is_an_error():
 
     x0 = {"count": jnp.array(2**24, jnp.int32), "x": jnp.zeros(2)}
     with pytest.raises(TypeError, match=r"float32 or float64, got int32 at \['count'\]"):
-        pm.solve(f, x0, jnp.ones((37, 2)))
+        pm.solve(f, x0, jnp.ones((37, 2)), solver=pm.deer())
 
 
 @pytest.mark.parametrize(
@@ -590,6 +606,7 @@ def test_a_recursion_that_changes_the_structure_of_its_state_is_an_error():
             lambda state, u: {"b": 0.5 * state["a"] + u, "c": jnp.zeros(2)},
             {"a": jnp.zeros(2), "z": jnp.zeros(2)},
             jnp.ones((37, 2)),
+            solver=pm.deer(),
         )
 
 
@@ -605,15 +622,23 @@ def test_a_recursion_that_changes_the_structure_of_its_state_is_an_error():
 )
 def test_inputs_that_do_not_share_time_are_an_error(inputs):
     with pytest.raises(ValueError, match="leading axis"):
-        pm.solve(lambda x, u: x, jnp.zeros(2), inputs)
+        pm.solve(lambda x, u: x, jnp.zeros(2), inputs, solver=pm.deer())
 
 
 def test_an_unknown_reaction_to_failure_is_an_error():
     with pytest.raises(ValueError, match=r"on_failure must be .*'ignore'"):
-        pm.solve(gated, x0_of(), inputs_of("contracting", 37), on_failure="ignore")
+        pm.solve(
+            gated, x0_of(), inputs_of("contracting", 37), on_failure="ignore", solver=pm.deer()
+        )
 
 
 @pytest.mark.parametrize("guess_shape", [(36, D), (37, D + 1)])
 def test_a_guess_of_another_shape_is_an_error(guess_shape):
     with pytest.raises((TypeError, ValueError)):
-        pm.solve(gated, x0_of(), inputs_of("contracting", 37), guess=jnp.zeros(guess_shape))
+        pm.solve(
+            gated,
+            x0_of(),
+            inputs_of("contracting", 37),
+            guess=jnp.zeros(guess_shape),
+            solver=pm.deer(),
+        )

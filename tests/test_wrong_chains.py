@@ -139,7 +139,7 @@ def test_the_banana_at_step_size_one(solver, window, sequential_chain):
 
 def test_the_banana_at_step_size_one_in_double_precision(x64, sequential_chain):
     f, x0, inputs = hmc(banana), jnp.zeros(2), draws(1.0, 2, np.float64)
-    solution = pm.solve(f, x0, inputs)
+    solution = pm.solve(f, x0, inputs, solver=pm.deer())
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs), error=1e-6)
     assert int(solution.info.status) == pm.Status.CONVERGED
 
@@ -162,7 +162,9 @@ def test_iterates_far_out_do_not_set_their_own_tolerance(sequential_chain):
     row = np.arange(T)
     far = np.where(row % 2, 1e27, -1e27) * np.random.default_rng(0).uniform(size=T)
     guess = np.where(row % 512 < 200, far * 1e-7, far)[:, None] * np.ones(2)
-    solution = pm.solve(f, x0, inputs, window=512, guess=jnp.asarray(guess, jnp.float32))
+    solution = pm.solve(
+        f, x0, inputs, window=512, guess=jnp.asarray(guess, jnp.float32), solver=pm.deer()
+    )
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     # Nothing wrong was accepted, to be found out and run anew in the end.
     assert int(solution.info.frontier) >= 512
@@ -214,7 +216,7 @@ def test_a_guess_that_is_not_finite(bad, where, sequential_chain):
     f, x0, inputs = hmc(banana), jnp.zeros(2), draws(0.5, 2)
     guess = np.zeros((T, 2), np.float32)
     guess[where, 1] = bad
-    solution = pm.solve(f, x0, inputs, guess=guess)
+    solution = pm.solve(f, x0, inputs, guess=guess, solver=pm.deer())
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.status) == pm.Status.CONVERGED
     assert int(solution.info.num_iterations) > 1
@@ -332,7 +334,7 @@ def test_steps_without_a_value_do_not_end_a_solve(sequential_chain):
     inputs = jax.random.uniform(jax.random.key(0), (T, 1), minval=-0.5, maxval=0.9)
     inputs = inputs.at[0].set(0.5)
     assert np.mean(np.isnan(jax.vmap(lambda u: f(jnp.zeros(1), u))(inputs))) > 0.25
-    solution = pm.solve(f, jnp.zeros(1), inputs)
+    solution = pm.solve(f, jnp.zeros(1), inputs, solver=pm.deer())
     assert_right_chain(solution.trajectory, sequential_chain(f, jnp.zeros(1), inputs))
     assert int(solution.info.status) == pm.Status.CONVERGED
     assert int(solution.info.num_resets) > 0
@@ -347,7 +349,9 @@ def test_an_iteration_limit_that_is_too_low(max_iterations, window, sequential_c
     # With windows of 128, most never come to their end: their steps are run one by one.
     f, x0, inputs = hmc(banana), jnp.zeros(2), draws(1.0, 2)
     with pytest.warns(pm.ConvergenceWarning, match=r"after \d+ iterations"):
-        solution = pm.solve(f, x0, inputs, window=window, max_iterations=max_iterations)
+        solution = pm.solve(
+            f, x0, inputs, window=window, max_iterations=max_iterations, solver=pm.deer()
+        )
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.status) == pm.Status.FINISHED_SEQUENTIALLY
     assert int(solution.info.num_sequential_steps) > T // 2

@@ -30,10 +30,11 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
-from parallel_mcmc.solve import check_window
-from parallel_mcmc.solvers import Solver, deer
-from parallel_mcmc.transition import Transition, keep_all, run_parallel, run_sequential
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.transition import Transition, keep_all, pilot, run_parallel, run_sequential
+from parallel_mcmc.windows import check_window
 
 FIELDS = {
     "RWState": ("position",),
@@ -227,7 +228,7 @@ def run_inference_algorithm(
     initial_position: Any = None,
     transform: Callable = keep_all,
     *,
-    solver: Solver | None = None,
+    solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
     max_iterations: int = 200,
@@ -274,10 +275,17 @@ def run_inference_algorithm(
             "only Markov chains with one can be solved in parallel."
         )
     transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
+
+    def attempt(solver, num_steps, limit):
+        return pilot(transition, solver, num_steps, rng_key, initial_state, tol, limit)
+
+    x = jax.eval_shape(transition.ravel, initial_state)
+    traced = any_traced((rng_key, initial_state))
+    choice = choose(solver, window, num_steps, x, None if traced else attempt)
     final_state, history, info = _run(
         transition,
-        solver or deer(),
-        check_window(window, num_steps),
+        choice.solver,
+        choice.window,
         num_steps,
         transform,
         rng_key,
@@ -309,7 +317,7 @@ def parallelize(
     algorithm: Any,
     num_steps: int,
     *,
-    solver: Solver | None = None,
+    solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
     max_iterations: int = 200,
@@ -336,14 +344,17 @@ def parallelize(
 
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-    window = check_window(window, num_steps)
+    check_window(window, num_steps)
 
     def step(rng_key, state):
         transition = from_blackjax(algorithm, state.position, fields=fields)
+        # In a loop of BlackJAX's, where nothing can be tried.
+        x = jax.eval_shape(transition.ravel, state)
+        choice = choose(solver, window, num_steps, x, attempt=None)
         final_state, (states, infos), info = _run(
             transition,
-            solver or deer(),
-            window,
+            choice.solver,
+            choice.window,
             num_steps,
             keep_all,
             rng_key,

@@ -1,0 +1,162 @@
+"""`auto`: the solver for a chain, from the platform, its size, the memory and a pilot.
+
+1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
+2. Elsewhere a pilot, a short chain from the same start, is solved by Jacobi, quasi-DEER and, up
+   to ``max_dense`` unknowns, DEER. Of those within a quarter, or one, of the fewest iterations
+   the one with the cheapest iteration is taken: a derivative is paid for where it gains something.
+3. What none of them solves in half as many iterations as steps is not worth solving in
+   parallel, and runs step by step.
+4. The window is as long as the memory allows.
+
+Iterations are counted, not timed, so that the choice is the same for the same key on
+the same kind of machine. The draws do not depend on it, beyond the tolerance.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
+from parallel_mcmc.windows import check_window
+
+Attempt = Callable[[Solver, int, int], SolveInfo]
+"""``(solver, num_steps, max_iterations) -> info``: solve a chain of that many steps."""
+
+logger = logging.getLogger("parallel_mcmc")
+
+
+class Auto(NamedTuple):
+    """A solver that is yet to be chosen; see `auto`."""
+
+    platform: str | None
+    num_pilot_steps: int
+    max_dense: int
+    memory: float | None
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why, in words."""
+
+    solver: Solver
+    window: int
+    reason: str
+
+
+def auto(
+    platform: str | None = None,
+    num_pilot_steps: int = 256,
+    max_dense: int = 64,
+    memory: float | None = None,
+) -> Auto:
+    """Choose the solver for the chain at hand: the default wherever a solver can be given.
+
+    Args:
+        platform: ``"cpu"`` or another; by default that of JAX's default device. On a CPU the
+            choice is `sequential()`.
+        num_pilot_steps: length of the pilot, at least 2.
+        max_dense: unknowns up to which DEER is tried, which keeps their square per step.
+        memory: bytes for the arrays of one window, all chains together; by default half of the
+            device's memory, or 1e9 where JAX does not know that.
+
+    Costs up to three programs to compile, and three solves of the pilot. Inside `jit` there
+    can be no pilot: there it is DEER up to ``max_dense`` unknowns, and quasi-DEER above.
+
+    The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> transition = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), 0.2)
+    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 500, solver=pm.auto("cpu"))
+    >>> trace.settings["solver_choice"]
+    'sequential: on a CPU steps run fastest one after the other'
+    """
+    if num_pilot_steps < 2:
+        raise ValueError(f"num_pilot_steps must be at least 2, got {num_pilot_steps}.")
+    return Auto(platform, num_pilot_steps, max_dense, memory)
+
+
+def choose(
+    solver: Solver | Auto | None,
+    window: int | None,
+    num_steps: int,
+    x: Any,
+    attempt: Attempt | None,
+    num_chains: int = 1,
+) -> Choice:
+    """The solver and the window for a chain.
+
+    Args:
+        solver: what the user gave. A `Solver` is taken as it is; None is `auto()`.
+        window: what the user gave; None for as long as the memory allows.
+        num_steps: T.
+        x: the state as a vector, or its shape and dtype.
+        attempt: how to run the pilot; None where that cannot be done.
+        num_chains: that share the memory.
+    """
+    whole = check_window(window, num_steps)
+    if isinstance(solver, Solver):
+        return Choice(solver, whole, f"{solver.name}: as asked")
+    options = auto() if solver is None else solver
+    if not isinstance(options, Auto):
+        raise TypeError(
+            f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
+        )
+    chosen, why = choose_solver(options, num_steps, x.size, attempt)
+    steps = whole
+    if window is None:
+        memory = options.memory or default_memory()
+        steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
+        if steps < num_steps:
+            why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}")
+    logger.info("%s", choice.reason)
+    return choice
+
+
+def any_traced(tree: Any) -> bool:
+    """Whether the values are not there yet, so that no pilot can be run."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def choose_solver(
+    options: Auto, num_steps: int, dim: int, attempt: Attempt | None
+) -> tuple[Solver, str]:
+    if (options.platform or jax.default_backend()) == "cpu":
+        return sequential(), "on a CPU steps run fastest one after the other"
+    dense = [deer()] if dim <= options.max_dense else []
+    if attempt is None:
+        return (dense or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
+    length = min(options.num_pilot_steps, num_steps)
+    limit = max(1, length // 2)
+    iterations = {}
+    for solver in [jacobi(), quasi_deer(), *dense]:  # the cheapest iteration first
+        info = attempt(solver, length, limit)
+        if np.asarray(info.status) == Status.CONVERGED:
+            iterations[solver] = int(info.num_iterations)
+    if not iterations:
+        return sequential(), f"no solver solved a pilot of {length} steps in {limit} iterations"
+    fewest = min(iterations.values())
+    chosen = next(solver for solver, n in iterations.items() if n <= max(1.25 * fewest, fewest + 1))
+    counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
+    return chosen, f"a pilot of {length} steps took these iterations: {counts}"
+
+
+def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
+    """The largest power of two, at least 16, that fits; all steps where they do.
+
+    A step takes some 20 vectors, and for a dense linearisation 8 matrices: the compiler's
+    own figures for the examples of the benchmarks are 10 to 17, and 3 to 4, on a CPU, and a scan
+    that is a tree takes twice as much.
+    """
+    per_step = itemsize * (20 * dim + (8 * dim**2 if solver == deer() else 0))
+    if solver.linearize is None or per_step * num_steps <= memory:
+        return num_steps
+    return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))
+
+
+def default_memory() -> float:
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return statistics.get("bytes_limit", 2e9) / 2

@@ -1,0 +1,161 @@
+"""What `auto` chooses, that it says why, and that the draws do not depend on it."""
+
+import logging
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import parallel_mcmc as pm
+from parallel_mcmc.auto import Choice, choose, window_for
+
+# A pilot that does not converge says so where it is run by `pm.solve`, as here.
+pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
+GPU = pm.auto(platform="gpu")
+MIX = np.array([[0.6, 0.5, 0.0], [-0.5, 0.6, 0.3], [0.0, 0.2, 0.7]], np.float32)
+NOISE = jax.random.normal(jax.random.key(0), (400, 3))
+KEY = jax.random.key(0)
+
+
+def forgets(x, u):
+    return 0.01 * jnp.tanh(x) + u
+
+
+def diagonal(x, u):
+    return 0.95 * x + u
+
+
+def rotates(x, u):
+    return 1.1 * MIX.astype(x.dtype) @ x + u
+
+
+def expands(x, u):
+    return 4 * jnp.sin(3 * x[::-1]) + u
+
+
+def pilot_of(f):
+    """How `pm.solve` runs a pilot, and how often it did."""
+    calls = []
+
+    def attempt(solver, num_steps, limit):
+        calls.append(solver.name)
+        inputs = NOISE[:num_steps]
+        return pm.solve(f, jnp.zeros(3), inputs, solver=solver, max_iterations=limit).info
+
+    return attempt, calls
+
+
+@pytest.mark.parametrize(
+    "f, solver, words",
+    [
+        (forgets, pm.jacobi(), "a pilot of 256 steps took these iterations: jacobi "),
+        (diagonal, pm.quasi_deer(), "quasi_deer "),
+        (rotates, pm.deer(), "deer "),
+        (expands, pm.sequential(), "no solver solved a pilot of 256 steps in 128 iterations"),
+    ],
+)
+def test_the_cheapest_iteration_that_gains_something_is_taken(f, solver, words):
+    attempt, calls = pilot_of(f)
+    choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
+    assert choice.solver == solver
+    assert words in choice.reason and choice.reason.startswith(f"{solver.name}: ")
+    assert calls == ["jacobi", "quasi_deer", "deer"]
+    assert choose(GPU, None, 400, jnp.zeros(3), attempt) == choice
+
+
+def test_on_a_cpu_nothing_is_tried():
+    attempt, calls = pilot_of(rotates)
+    choice = choose(pm.auto(platform="cpu"), None, 400, jnp.zeros(3), attempt)
+    assert choice.solver == pm.sequential() and not calls
+    assert "cpu" in choice.reason.lower()
+
+
+def test_a_solver_and_a_window_that_are_given_are_taken_as_they_are():
+    assert choose(pm.picard(), None, 400, jnp.zeros(3), None) == Choice(
+        pm.picard(), 400, "picard: as asked"
+    )
+    attempt, _ = pilot_of(forgets)
+    assert choose(GPU, 100, 400, jnp.zeros(3), attempt).window == 100
+
+
+@pytest.mark.parametrize("dim, name", [(64, "deer"), (65, "quasi_deer")])
+def test_inside_jit_the_number_of_unknowns_decides(dim, name):
+    choice = choose(GPU, None, 400, jnp.zeros(dim), None)
+    assert choice.solver.name == name and "without a pilot" in choice.reason
+
+
+def test_above_max_dense_no_jacobian_is_made():
+    attempt, calls = pilot_of(diagonal)
+    choose(pm.auto(platform="gpu", max_dense=2), None, 400, jnp.zeros(3), attempt)
+    assert calls == ["jacobi", "quasi_deer"]
+
+
+def test_windows_are_as_long_as_the_memory_allows():
+    # A million steps of 25 unknowns in float32: 22 kB per step with dense maps.
+    window = window_for(pm.deer(), 1_000_000, 25, 4, 1e9)
+    assert window == 32_768
+    assert 0.5e9 < window * 4 * (20 * 25 + 8 * 25**2) <= 1e9
+    assert window_for(pm.jacobi(), 1_000_000, 25, 4, 1e9) == 262_144
+    assert window_for(pm.jacobi(), 1_000, 25, 4, 1e9) == 1_000
+    assert window_for(pm.sequential(), 1_000_000, 25, 4, 1.0) == 1_000_000
+    assert window_for(pm.deer(), 1_000, 25, 4, 1.0) == 16
+    attempt, _ = pilot_of(rotates)
+    choice = choose(pm.auto(platform="gpu", memory=1e5), None, 400, jnp.zeros(3), attempt)
+    assert choice.window == 128 and choice.reason.endswith("; windows of 128 steps for 0 MB")
+
+
+def test_memory_is_shared_by_the_chains():
+    attempt, _ = pilot_of(rotates)
+    options = pm.auto(platform="gpu", memory=1e5)
+    assert choose(options, None, 400, jnp.zeros(3), attempt, num_chains=4).window == 32
+
+
+def test_other_things_than_solvers_are_an_error():
+    with pytest.raises(TypeError, match=r"such as pm\.deer\(\), or pm\.auto\(\), got str"):
+        pm.solve(forgets, jnp.zeros(3), NOISE, solver="deer")
+    with pytest.raises(ValueError, match="num_pilot_steps must be at least 2, got 1"):
+        pm.auto(num_pilot_steps=1)
+
+
+# Where it is the default ------------------------------------------------------------------
+
+
+def test_solve_gives_the_same_trajectory_and_logs_its_choice(sequential_chain, caplog):
+    with caplog.at_level(logging.INFO, "parallel_mcmc"):
+        solution = pm.solve(rotates, jnp.zeros(3), NOISE, solver=GPU)
+        pm.solve(rotates, jnp.zeros(3), NOISE)
+    expected = sequential_chain(rotates, jnp.zeros(3), NOISE)
+    np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)
+    assert int(solution.info.num_iterations) > 0
+    assert [message.split(":")[0] for message in caplog.messages] == ["deer", "sequential"]
+    inside = jax.jit(lambda x0: pm.solve(rotates, x0, NOISE, solver=GPU).trajectory)(jnp.zeros(3))
+    np.testing.assert_allclose(inside, expected, atol=1e-4)
+
+
+def test_sample_keeps_the_reason_and_the_draws():
+    transition = pm.hmc(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(2), 0.2)
+    starts = jnp.zeros((2, 2))
+    chosen, plain = (
+        pm.sample(KEY, transition, starts, 100, num_chains=2, solver=solver)
+        for solver in (GPU, None)
+    )
+    # A normal has a diagonal Jacobian, so that one probe is enough.
+    assert chosen.settings["solver"] == "quasi_deer" and plain.settings["solver"] == "sequential"
+    attrs = chosen.to_inference_data()["posterior"].attrs
+    assert attrs["solver_choice"] == chosen.settings["solver_choice"]
+    assert attrs["solver_choice"].startswith("quasi_deer: a pilot of 100 steps took")
+    np.testing.assert_allclose(chosen.position, plain.position, atol=1e-4)
+
+
+def test_blackjax_entries_choose_too():
+    algorithm = blackjax.hmc(lambda x: -jnp.sum(x**2) / 2, 0.2, jnp.ones(2), 8)
+    arguments = KEY, algorithm, 100, algorithm.init(jnp.zeros(2))
+    expected = blackjax.util.run_inference_algorithm(*arguments)[1][0].position
+    for solver in (GPU, None):
+        history = pm.run_inference_algorithm(*arguments, solver=solver)[1]
+        np.testing.assert_allclose(history[0].position, expected, atol=1e-4)
+    block = pm.parallelize(algorithm, 100, solver=GPU)
+    _, info = jax.jit(block.step)(KEY, block.init(jnp.zeros(2)))
+    assert int(info.solve.num_iterations) > 0
