@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     run.add_argument(
-        "--suite", default="examples", choices=["examples", "blackjax", "trajectories"]
+        "--suite", default="examples", choices=["examples", "blackjax", "hard", "trajectories"]
     )
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(

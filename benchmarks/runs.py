@@ -10,9 +10,12 @@ import jax
 from benchmarks.compare import accept_rate, as_rows, differences, first_difference
 from benchmarks.problems import Example, Problem
 from benchmarks.records import Record
-from benchmarks.suites import SOLVERS, SUITES
+from benchmarks.suites import SOLVERS, SUITES, solvers_for
 from benchmarks.timing import Program, compile_for, in_turn
-from parallel_mcmc import Status, run_parallel, run_sequential
+from parallel_mcmc import Status, lyapunov_exponent, run_parallel, run_sequential
+from parallel_mcmc.auto import choose
+from parallel_mcmc.lyapunov import Exponent
+from parallel_mcmc.transition import pilot, recursion
 
 
 class Options(NamedTuple):
@@ -45,26 +48,37 @@ class Case(NamedTuple):
     inputs: Any
     sequential: Program
     reference: Any
+    exponent: Exponent
 
 
 def run_suite(options: Options) -> Iterator[Record]:
     """The records of a suite, one by one; examples that cannot run are skipped with a reason."""
     for example in SUITES[options.suite]:
-        rows = [
-            (T, [name for name in SOLVERS if selected(row_name(example, T, name), options)])
-            for T in example.lengths
-        ]
-        if not any(names for _, names in rows):
+        rows = (row_name(example, T, name) for T in example.lengths for name in SOLVERS)
+        if not any(selected(row, options) for row in rows):
             continue
         try:
             problem = example.build(options.data)
         except FileNotFoundError as error:
             print(f"{example.target}: skipped, {error}", flush=True)
             continue
-        for T, names in rows:
+        dim = num_unknowns(problem)
+        for T in example.lengths:
+            names = [
+                name
+                for name in solvers_for(options.suite, dim)
+                if selected(row_name(example, T, name), options)
+            ]
             case = prepare(problem, T, options.seed) if names else None
             for name in names:
                 yield run_one(example, case, T, name, options)
+
+
+def num_unknowns(problem: Problem) -> int:
+    def vector(key):
+        return problem.transition.ravel(problem.transition.init(problem.start(key), key))
+
+    return jax.eval_shape(vector, jax.random.key(0)).size
 
 
 def row_name(example: Example, T: int, solver: str) -> str:
@@ -90,19 +104,33 @@ def prepare(problem: Problem, T: int, seed: int) -> Case:
         return run_sequential(transition, state, inputs, keep_position)[1]
 
     program = compile_for(sequential, state, inputs)
-    return Case(problem, state, inputs, program, program.run(state, inputs))
+
+    def exponent(state, inputs):
+        states = run_sequential(transition, state, inputs)[1][0]
+        x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
+        return lyapunov_exponent(recursion(transition), x0, inputs, x)
+
+    reference = program.run(state, inputs)
+    return Case(problem, state, inputs, program, reference, jax.jit(exponent)(state, inputs))
 
 
 def run_one(example: Example, case: Case, T: int, solver: str, options: Options) -> Record:
     """Solve once to compare (and to warm up), then time against the sequential scan, in turn."""
     transition, state, inputs = case.problem.transition, case.state, case.inputs
+    x = jax.eval_shape(transition.ravel, state)
+    key = jax.random.key(options.seed)
+
+    def attempt(solver, num_steps, limit):
+        return pilot(transition, solver, num_steps, key, state, None, limit)
+
+    choice = choose(SOLVERS[solver], None, T, x, attempt)
 
     def solve(state, inputs):
         return run_parallel(
             transition,
             state,
             inputs,
-            solver=SOLVERS[solver],
+            solver=choice.solver,
             max_iterations=options.max_iterations,
             transform=keep_position,
         )[1:]
@@ -127,6 +155,10 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "seed": options.seed,
         "accept_rate": accept_rate(reference),
         "iterations": int(info.num_iterations),
+        "evaluations_per_draw": int(info.num_iterations) + int(info.num_sequential_steps) / T,
+        "exponent": float(case.exponent.value),
+        "exponent_error": float(case.exponent.standard_error),
+        "choice": choice.reason,
         "aim": example.aims.get(T),
         "max_iterations": options.max_iterations,
         "residual": float(info.residual),

@@ -1,19 +1,34 @@
 """What can be run: the suites, each a table of examples, and the solvers."""
 
 import parallel_mcmc as pm
-from benchmarks import blackjax_kernels, examples
+from benchmarks import blackjax_kernels, examples, hard
 from benchmarks.problems import Example
 from parallel_mcmc import Solver
+from parallel_mcmc.auto import Auto
 
 SUITES: dict[str, tuple[Example, ...]] = {
     "examples": examples.EXAMPLES,
     "blackjax": blackjax_kernels.EXAMPLES,
+    "hard": hard.EXAMPLES,
 }
 
-SOLVERS: dict[str, Solver] = {
+SOLVERS: dict[str, Solver | Auto] = {
     "deer": pm.deer(),
     "quasi-deer, 1 probe": pm.quasi_deer(),
     "quasi-deer, exact": pm.quasi_deer(pm.exact_diagonal()),
     "jacobi": pm.jacobi(),
     "picard": pm.picard(),
+    # As on an accelerator: on a CPU the choice is to run step by step.
+    "auto": pm.auto(platform="gpu"),
 }
+
+MAX_DENSE = 64
+"""Unknowns up to which full Jacobians are tried."""
+
+
+def solvers_for(suite: str, dim: int) -> list[str]:
+    """Names of the solvers that a suite runs for so many unknowns."""
+    left_out = ["deer"] if dim > MAX_DENSE else []
+    return [
+        name for name in SOLVERS if name not in left_out and (name != "auto" or suite == "hard")
+    ]

@@ -1,5 +1,6 @@
 """Swapping one function: states, transforms, keys, compilation, blocks and unknown state types."""
 
+import functools
 from typing import Any, NamedTuple
 
 import blackjax
@@ -408,3 +409,23 @@ def test_a_state_without_a_position_is_an_error():
         pm.run_inference_algorithm(
             jax.random.key(0), algorithm, 5, initial_position=jnp.zeros(2), solver=pm.deer()
         )
+
+
+def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
+    """Iterates may be far out, where a loop that shrinks until it improves would not end."""
+
+    def loglikelihood_fn(x):
+        return jnp.sum(x**2) / 4 - jnp.sum(jnp.logaddexp(0.0, x))
+
+    algorithm = blackjax.elliptical_slice(loglikelihood_fn, mean=jnp.zeros(3), cov=jnp.eye(3))
+    transition = pm.from_blackjax(algorithm, jnp.zeros(3))
+    state = transition.init(jnp.zeros(3), jax.random.key(0))
+    inputs = transition.draw_inputs(jax.random.key(1), 256, state)
+    f = pm.transition.recursion(transition)
+    for size in (1e2, 1e9, 1e160):  # log u counts, is lost, and the log likelihood overflows
+        x = jax.vmap(lambda u, size=size: f(jnp.full(3, size), u))(inputs)
+        assert x.shape == (256, 3)
+    solve = functools.partial(pm.run_parallel, transition, solver=pm.picard())
+    states = jax.jit(solve)(state, inputs)[1][0]
+    expected = pm.run_sequential(transition, state, inputs)[1][0].position
+    np.testing.assert_allclose(states.position, expected, atol=1e-3)

@@ -132,7 +132,8 @@ def _transition(algorithm, structure, shapes, fields, x64):
     def unravel(x):
         values = unravel_fields(x)
         # Fields that `init` draws with this key are among those replaced.
-        return algorithm.init(values["position"], jax.random.key(0))._replace(**values)
+        state = algorithm.init(values["position"], jax.random.key(0))._replace(**values)
+        return lowered(state) if kind.__name__ == "EllipSliceState" else state
 
     def draw_inputs(rng_key, num_steps, state):
         keys = jax.random.split(rng_key, num_steps)
@@ -153,6 +154,18 @@ def _transition(algorithm, structure, shapes, fields, x64):
         return algorithm.step(key, state)
 
     return Transition(init, draw_inputs, step, ravel, unravel), kind
+
+
+def lowered(state: Any) -> Any:
+    """With a log likelihood lower by its rounding, so that the loop of elliptical slices ends.
+
+    It shrinks its bracket until a proposal is above log likelihood + log u. Far out, where
+    an iterate may be, log u is lost in rounding, and no proposal is above what is the state's own.
+    """
+    value = jax.lax.stop_gradient(state.logdensity)
+    value = value - jnp.finfo(value.dtype).eps * jnp.abs(value)
+    # Nothing is above NaN or below it: there any proposal ends the loop.
+    return state._replace(logdensity=jnp.where(jnp.isfinite(value), value, jnp.nan))
 
 
 def known_fields(kind: type) -> tuple[str, ...] | None:
