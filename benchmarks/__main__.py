@@ -28,9 +28,8 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
-    run.add_argument(
-        "--suite", default="examples", choices=["examples", "blackjax", "hard", "trajectories"]
-    )
+    suites = ["examples", "blackjax", "hard", "trajectories", "memory"]
+    run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
         "--only",
@@ -62,6 +61,7 @@ def run_command(parsed: argparse.Namespace) -> None:
 
     jax.config.update("jax_enable_x64", parsed.float64)
 
+    from benchmarks.memory import run_memory
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
     from benchmarks.trajectories import run_trajectories
@@ -78,17 +78,25 @@ def run_command(parsed: argparse.Namespace) -> None:
         max_seconds=parsed.max_seconds,
         max_iterations=parsed.max_iterations,
     )
-    run = run_trajectories if parsed.suite == "trajectories" else run_suite
-    for record in run(options):
+    runs = {"trajectories": run_trajectories, "memory": run_memory}
+    for record in runs.get(parsed.suite, run_suite)(options):
         path = save(record | common, parsed.out)
         print(
             f"{record['target']}, {record['kernel']}, T = {record['T']:,}, {record['solver']}: "
-            f"{record['iterations']} iterations, {record['status'].lower()}, "
-            f"{record['num_steps_differ']} steps differ, "
-            f"{record['seconds_sequential']:.3g} s sequential, {record['seconds']:.3g} s parallel"
-            f" -> {path.name}",
+            f"{found(record)} -> {path.name}",
             flush=True,
         )
+
+
+def found(record: dict) -> str:
+    """What a run came to, in a line."""
+    if record["suite"] == "memory":
+        return f"{record['bytes'] / 1e6:,.0f} MB in windows of {record['window']:,}"
+    return (
+        f"{record['iterations']} iterations, {record['status'].lower()}, "
+        f"{record['num_steps_differ']} steps differ, "
+        f"{record['seconds_sequential']:.3g} s sequential, {record['seconds']:.3g} s parallel"
+    )
 
 
 def report_command(parsed: argparse.Namespace) -> None:

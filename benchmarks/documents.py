@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.records import Record
-from benchmarks.tables import aims_table, iterations_table, runs_table
+from benchmarks.tables import aims_table, hard_table, iterations_table, memory_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"]
@@ -35,6 +35,8 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "aims": lambda records: aims_table(of_suite("examples", records)),
     "examples": lambda records: runs_table(of_suite("examples", records)),
     "blackjax": lambda records: iterations_table(of_suite("blackjax", records)),
+    "hard": lambda records: hard_table(of_suite("hard", records)),
+    "memory": lambda records: memory_table(of_suite("memory", records)),
     "trajectories": lambda records: iterations_table(of_suite("trajectories", records)),
 }
 

@@ -15,6 +15,10 @@ def render(records: list[Record]) -> str:
         for suite, rows in grouped(group, lambda r: r["suite"]):
             if suite in ("blackjax", "trajectories"):
                 parts.append(iterations_table(rows))
+            elif suite == "hard":
+                parts.append(hard_table(rows))
+            elif suite == "memory":
+                parts.append(memory_table(rows))
             else:
                 parts += [aims_table(rows), runs_table(rows)]
     return "\n\n".join(parts)
@@ -33,9 +37,7 @@ def iterations_table(records: list[Record]) -> str:
     """Iterations per kernel and solver; where steps were left to be run one by one, how many."""
     solvers = list(dict.fromkeys(r["solver"] for r in records))
     rows = []
-    for (target, kernel, T), group in grouped(
-        records, lambda r: (r["target"], r["kernel"], r["T"])
-    ):
+    for (target, kernel, T), group in grouped(records, row_of):
         cells = {r["solver"]: iterations_cell(r) for r in group}
         rows.append([target, kernel, f"{T:,}", *(cells.get(name, "") for name in solvers)])
     return markdown(["target", "kernel", "T", *solvers], rows)
@@ -45,6 +47,66 @@ def iterations_cell(r: Record) -> str:
     left = f" + {r['num_sequential_steps']}" if r["num_sequential_steps"] else ""
     differ = f" ({r['num_steps_differ']} differ)" if r["num_steps_differ"] else ""
     return f"{r['iterations']}{left}{differ}"
+
+
+def hard_table(records: list[Record]) -> str:
+    """Iterations per kernel and solver beside the exponent, and how `auto` compares."""
+    solvers = [name for name in dict.fromkeys(r["solver"] for r in records) if name != "auto"]
+    rows = []
+    for (target, kernel, T), group in grouped(records, row_of):
+        cells = {r["solver"]: r for r in group}
+        best = fewest_iterations(group)
+        rows.append([
+            target,
+            kernel,
+            exponent_cell(group[0]),
+            *(iterations_cell(cells[name]) if name in cells else "" for name in solvers),
+            "-" if best is None else f"{T / best['iterations']:.0f}",
+            "-" if best is None else f"{best['evaluations_per_draw']:.0f}",
+            auto_cell(cells["auto"]) if "auto" in cells else "",
+        ])  # fmt: skip
+    head = ["target", "kernel", "exponent", *solvers, "T / fewest", "evaluations per draw", "auto"]
+    return markdown(head, rows)
+
+
+def memory_table(records: list[Record]) -> str:
+    """Megabytes planned per solver, the draws among them."""
+    return markdown(
+        ["target", "kernel", "T", "solver", "window", "MB", "of which draws"],
+        [
+            [
+                r["target"],
+                r["kernel"],
+                f"{r['T']:,}",
+                r["solver"],
+                f"{r['window']:,}",
+                f"{r['bytes'] / 1e6:,.0f}",
+                f"{r['bytes_of_draws'] / 1e6:,.0f}",
+            ]
+            for r in records
+        ],
+    )
+
+
+def row_of(r: Record) -> tuple[str, str, int]:
+    return r["target"], r["kernel"], r["T"]
+
+
+def auto_cell(r: Record) -> str:
+    """Iterations, and the solver that `auto` chose."""
+    return f"{iterations_cell(r)} ({r['choice'].split(':')[0]})"
+
+
+def fewest_iterations(group: list[Record]) -> Record | None:
+    solved = [r for r in group if r["status"] == "CONVERGED" and r["iterations"]]
+    return min(solved, key=lambda r: r["iterations"], default=None)
+
+
+def exponent_cell(r: Record) -> str:
+    """Nats per step; -inf, which JSON has not, where single steps forget everything."""
+    if r["exponent"] is None:
+        return "-inf"
+    return f"{r['exponent']:.2f} +- {r['exponent_error']:.2f}"
 
 
 def aims_table(records: list[Record]) -> str:

@@ -1,5 +1,6 @@
 """What `auto` chooses, that it says why, and that the draws do not depend on it."""
 
+import functools
 import logging
 
 import blackjax
@@ -104,6 +105,25 @@ def test_windows_are_as_long_as_the_memory_allows():
     attempt, _ = pilot_of(rotates)
     choice = choose(pm.auto(platform="gpu", memory=1e5), None, 400, jnp.zeros(3), attempt)
     assert choice.window == 128 and choice.reason.endswith("; windows of 128 steps for 0 MB")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", [pm.deer(), pm.jacobi()], ids=lambda solver: solver.name)
+def test_a_million_steps_of_25_unknowns_are_planned_within_a_gigabyte(solver):
+    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(25), 0.2)
+    state = transition.init(jnp.zeros(25), KEY)
+    T = 1_000_000
+    window = window_for(solver, T, 25, 4, 1e9)
+
+    def positions(key, state):
+        inputs = transition.draw_inputs(key, T, state)
+        solve = functools.partial(pm.run_parallel, solver=solver, window=window)
+        return solve(transition, state, inputs, transform=lambda state, _: state.position)[1]
+
+    memory = jax.jit(positions).lower(KEY, state).compile().memory_analysis()
+    assert memory.output_size_in_bytes == T * 25 * 4
+    # The numbers drawn, the trajectory and the states before each step are of that size too.
+    assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 1e9 + 2 * T * 25 * 4
 
 
 def test_memory_is_shared_by_the_chains():

@@ -9,7 +9,7 @@ from benchmarks.__main__ import main, result_files
 from benchmarks.compare import differences
 from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
 from benchmarks.records import load, save
-from benchmarks.tables import iterations_cell, scientific
+from benchmarks.tables import fewest_iterations, iterations_cell, row_of, scientific
 
 
 def test_differences_are_in_standard_deviations_of_the_sequential_chain():
@@ -84,3 +84,17 @@ def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
     assert record["iterations"] < 16
     main(["report", *map(str, tmp_path.glob("*.json"))])
     assert "| banana | trajectory of length 1.5 | 64 |" in capsys.readouterr().out
+
+
+def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_row():
+    records = load(result_files())
+    for r in records:
+        if "num_steps_differ" in r and r["num_steps_differ"]:
+            assert r["tie_margin"] is not None and r["tie_margin"] < 1e-3, r
+    hard = [r for r in records if r["suite"] == "hard"]
+    for r in (r for r in hard if r["solver"] == "auto"):
+        best = fewest_iterations([other for other in hard if row_of(other) == row_of(r)])
+        if best is None:
+            assert r["choice"].startswith("sequential: ")
+        else:
+            assert 0 < r["iterations"] <= 1.5 * best["iterations"], r
