@@ -32,7 +32,7 @@ from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
-from parallel_mcmc.tolerance import leading, rounding, scaled, spread, trusted_spread
+from parallel_mcmc.tolerance import num_leading, rounding, scaled, spread, trusted_spread
 
 
 class Limits(NamedTuple):
@@ -97,6 +97,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         k: leading steps of the window within tolerance.
+        within: which steps are within tolerance of f at the state before them, ``(W, )``.
+        allowed: the tolerance, beyond rounding, per coordinate.
         r: the residual, ``(W, D)``.
         residual: its largest value among the steps of the block, in units of the scale.
         worst: its largest value per coordinate among the first k steps.
@@ -105,6 +107,8 @@ class Outcome(NamedTuple):
     """
 
     k: Int[Array, ""]
+    within: Bool[Array, " W"]
+    allowed: Float[Array, " D"]
     r: Float[Array, "W D"]
     residual: Float[Array, ""]
     worst: Float[Array, " D"]
@@ -225,13 +229,16 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     else:
         known = scale = limits.scale
     evaluated = progress.num_iterations > 0
-    k = leading(jnp.abs(r) <= limits.tol * scale + rounding(x))
-    k = jnp.where(evaluated, k, 0)
+    allowed = limits.tol * scale
+    within = jnp.all(jnp.abs(r) <= allowed + rounding(x), axis=-1) & evaluated
+    k = num_leading(within)
     row = jnp.arange(block.window)[:, None]
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
     return Outcome(
         k=k,
+        within=within,
+        allowed=allowed,
         r=r,
         residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
         worst=jnp.max(jnp.where(row < k, jnp.maximum(jnp.abs(r) - rounding(x), 0), 0), axis=0),

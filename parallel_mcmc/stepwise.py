@@ -25,17 +25,20 @@ def finish(
     x_start: Float[Array, " D"],
     inputs: Any,
     wanted: Bool[Array, " L"],
-    allowed: Float[Array, " D"] | None = None,
+    allowed: Float[Array, " D"],
+    end: Int[Array, ""] | int | None = None,
 ) -> tuple[Float[Array, "L D"], Int[Array, ""]]:
     """Replace the ``wanted`` states step by step, and say how many steps that took.
 
-    With ``allowed``, also the states behind them that a replaced one has moved by more.
+    Also the states behind them, up to ``end``, for as long as a replaced one has moved by
+    more than ``allowed``.
 
     In pieces of about sqrt(L) steps: under `vmap` every turn of a `while_loop`
     copies the whole trajectory, which must not happen at every step. Where no
     chain needs it, no piece is run.
     """
     length = states.shape[0]
+    end = length if end is None else end
     piece = max(1, int(length**0.5))
     index = jnp.arange(length, dtype=jnp.int32)
 
@@ -51,12 +54,11 @@ def finish(
         def step(carry, data):
             x, moved = carry
             u, index, wanted, known = data
-            replaced = (index >= t) & (wanted | moved)
+            replaced = (index >= t) & (index < end) & (wanted | moved)
             x = jnp.where(replaced, f(x, u), known)
-            if allowed is not None:
-                # Written so that NaN counts as moved.
-                now = replaced & ~jnp.all(jnp.abs(x - known) <= allowed)
-                moved = jnp.where(index >= t, now, moved)
+            # Written so that NaN counts as moved.
+            now = replaced & ~jnp.all(jnp.abs(x - known) <= allowed)
+            moved = jnp.where(index >= t, now, moved)
             return (x, moved), (x, replaced)
 
         data = rows((inputs, index, wanted, states), begin, piece)

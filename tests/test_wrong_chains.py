@@ -354,7 +354,7 @@ def test_an_iteration_limit_that_is_too_low(max_iterations, window, sequential_c
         )
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.status) == pm.Status.FINISHED_SEQUENTIALLY
-    assert int(solution.info.num_sequential_steps) > T // 2
+    assert 0 < int(solution.info.num_sequential_steps) <= T
 
 
 def test_a_change_that_is_small_is_not_convergence(sequential_chain):
