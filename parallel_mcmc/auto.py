@@ -147,11 +147,11 @@ def choose_solver(
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
     """The largest power of two, at least 16, that fits; all steps where they do.
 
-    A step takes some 20 vectors, and for a dense linearisation 8 matrices: the compiler's
-    own figures for the examples of the benchmarks are 10 to 17, and 3 to 4, on a CPU, and a scan
-    that is a tree takes twice as much.
+    A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
+    figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
+    slide, and 3 to 4 matrices, of which a scan that is a tree takes twice as many.
     """
-    per_step = itemsize * (20 * dim + (8 * dim**2 if solver == deer() else 0))
+    per_step = itemsize * (32 * dim + (8 * dim**2 if solver == deer() else 0))
     if solver.linearize is None or per_step * num_steps <= memory:
         return num_steps
     return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))

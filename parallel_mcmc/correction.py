@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.tolerance import spread
+from parallel_mcmc.tolerance import Region, region
 
 
 class Correction(NamedTuple):
@@ -48,6 +48,7 @@ def correct(
     f_values: Float[Array, "T D"],
     r: Float[Array, "T D"],
     unit: Float[Array, " D"],
+    of_f: Region,
     k: Int[Array, ""],
 ) -> Correction:
     """A_t d_{t-1}, by which f_t moves to first order, under the rules above.
@@ -57,6 +58,7 @@ def correct(
         A, f_values, r: the last evaluation and its residuals.
         factor: from `secant`.
         unit: spread of the chain per coordinate.
+        of_f: the region of ``f_values``.
         k: leading steps that are solved.
     """
     r = jnp.where(finite_rows(r)[:, None], r, 0)
@@ -84,7 +86,7 @@ def correct(
         lost = trusted & ~within(radius, d, predicted)
         predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
         trusted = trusted & ~lost
-    inside = within_reach(solver.reach, f_values, f_values + predicted, unit)
+    inside = within_reach(solver.reach, f_values + predicted, of_f, unit)
     num_limited = jnp.sum(limited & ~trusted, dtype=jnp.int32)
     return Correction(jnp.where(inside[:, None], predicted, 0), careful, num_limited)
 
@@ -97,7 +99,7 @@ def within(
 
 
 def within_reach(
-    reach: float, f_values: Float[Array, "T D"], x: Float[Array, "T D"], unit: Float[Array, " D"]
+    reach: float, x: Float[Array, "T D"], of_f: Region, unit: Float[Array, " D"]
 ) -> Bool[Array, " T"]:
     """Which states are in the region of the chain.
 
@@ -105,12 +107,9 @@ def within_reach(
     f, and wanders through the chain one step per iteration without end. The region is that
     of most states before and after the correction, as a chain may start far from where it goes.
     """
-
-    def middle(x):
-        return jnp.median(x[:: max(1, x.shape[0] // 256)], axis=0)
-
-    width = reach * jnp.maximum(unit, jnp.maximum(spread(f_values), spread(x)))
-    low, high = (pick(middle(f_values), middle(x)) for pick in (jnp.minimum, jnp.maximum))
+    of_x = region(x)
+    width = reach * jnp.maximum(unit, jnp.maximum(of_f.spread, of_x.spread))
+    low, high = (pick(of_f.middle, of_x.middle) for pick in (jnp.minimum, jnp.maximum))
     return jnp.all((x >= low - width) & (x <= high + width), axis=-1)
 
 

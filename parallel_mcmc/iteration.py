@@ -32,7 +32,14 @@ from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
-from parallel_mcmc.tolerance import num_leading, rounding, scaled, spread, trusted_spread
+from parallel_mcmc.tolerance import (
+    Region,
+    num_leading,
+    region,
+    rounding,
+    scaled,
+    trusted_spread,
+)
 
 
 class Limits(NamedTuple):
@@ -76,7 +83,7 @@ class Progress(NamedTuple):
         scale: spread per coordinate of states known to be right, ``(D,)``.
         worst: largest residual beyond rounding among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
-        num_resets: states replaced because they were not finite.
+        num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps whose norm was limited, or corrections penalised.
     """
 
@@ -103,6 +110,7 @@ class Outcome(NamedTuple):
         residual: its largest value among the steps of the block, in units of the scale.
         worst: its largest value per coordinate among the first k steps.
         scale: as in `Progress`.
+        x, f: where the states and the values of f are.
         done: nothing more to gain from iterating.
     """
 
@@ -113,6 +121,8 @@ class Outcome(NamedTuple):
     residual: Float[Array, ""]
     worst: Float[Array, " D"]
     scale: Float[Array, " D"]
+    x: Region
+    f: Region
     done: Bool[Array, ""]
 
 
@@ -162,18 +172,25 @@ def iterate(
         offset = offset_of(progress)
         x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
         slide = seen.k if slides else jnp.zeros_like(seen.k)
-        committed = (jnp.arange(block.window) < slide)[:, None]
+        row = jnp.arange(block.window)
+        committed = (row < slide)[:, None]
         safe = state_before(progress.states, block.x_start, offset + seen.k)
-        r = jnp.where(committed, 0, seen.r)
-        unit = spread(x)
-        unit = jnp.where(unit > 0, unit, spread(progress.f_values))  # at first all x are x_0
+        # What is right to rounding stands: where the maps are large, a chain of corrections of a
+        # few ulp would keep all the states behind it trembling by more than the tolerance.
+        noise = jnp.minimum(rounding(x), limits.tol * seen.scale)
+        still = jnp.all(jnp.abs(seen.r) <= noise, axis=-1)[:, None]
+        r = jnp.where(committed | still, 0, seen.r)
+        unit = jnp.where(seen.x.spread > 0, seen.x.spread, seen.f.spread)  # at first all x are x_0
         predicted, careful, num_limited = correct(
-            solver, progress.A, progress.factor, progress.f_values, r, unit, seen.k
+            solver, progress.A, progress.factor, progress.f_values, r, unit, seen.f, seen.k
         )
-        x_new = progress.f_values + predicted
-        finite = finite_rows(x_new)[:, None]
-        x_new = jnp.where(committed, x, jnp.where(finite, x_new, safe))
-        num_resets = jnp.sum(~finite, dtype=jnp.int32)
+        still = still & jnp.all(jnp.abs(predicted) <= noise, axis=-1)[:, None]
+        x_new = jnp.where(still | committed, x, progress.f_values + predicted)
+        following = x_new[jnp.minimum(seen.k, block.window - 1)]
+        stands = num_standing_still(progress.states, offset + seen.k, safe, following)
+        replaced = ~finite_rows(x_new) | ((row > seen.k) & (row <= seen.k + stands))
+        x_new = jnp.where(replaced[:, None], safe, x_new)
+        num_resets = jnp.sum(replaced, dtype=jnp.int32)
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x_new, offset, 0)
         if slides and block.extend_guess:
             unseen = (jnp.arange(states.shape[0]) >= offset + block.window)[:, None]
@@ -223,9 +240,10 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
     x_start = state_before(progress.states, block.x_start, jnp.asarray(offset))
     r = progress.f_values - x
+    of_x, of_f = region(x), region(progress.f_values)
     if limits.scale is None:
-        known = trusted_spread(x, progress.f_values, x_start, progress.scale)
-        scale = jnp.minimum(known, spread(x))
+        known = trusted_spread(x, progress.f_values, x_start, progress.scale, of_f.spread)
+        scale = jnp.minimum(known, of_x.spread)
     else:
         known = scale = limits.scale
     evaluated = progress.num_iterations > 0
@@ -243,12 +261,34 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
         residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
         worst=jnp.max(jnp.where(row < k, jnp.maximum(jnp.abs(r) - rounding(x), 0), 0), axis=0),
         scale=jnp.where(evaluated, known, progress.scale),
+        x=of_x,
+        f=of_f,
         done=(
             (offset + k >= block.num_steps)
             | (progress.num_iterations >= limits.max_iterations)
             | ~jnp.all(jnp.isfinite(at_frontier))
         ),
     )
+
+
+def num_standing_still(
+    states: Float[Array, "L D"], t: Int[Array, ""], last: Float[Array, " D"], x: Float[Array, " D"]
+) -> Int[Array, ""]:
+    """How many steps after t are guessed to end in ``last``, the state before it, as step t does.
+
+    A chain that starts far out may reject hundreds of proposals before it moves. The
+    iterates are elsewhere then, their maps say nothing about it, and the frontier would go
+    one step per iteration. Where it has stood still for four steps or more it is guessed to
+    do so for twice as many. ``x``, the state after step t, is f at a solved state already.
+    """
+
+    def same(x):
+        return jnp.all(jnp.abs(x - last) <= rounding(last), axis=-1)
+
+    step = jnp.arange(states.shape[0])
+    moved = jnp.max(jnp.where((step < t) & ~same(states), step, -1))
+    length = t - 1 - moved
+    return jnp.where((length >= 4) & same(x), 2 * length, 0)
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:

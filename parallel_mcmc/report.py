@@ -31,7 +31,8 @@ class SolveInfo(NamedTuple):
         frontier: leading steps that were solved in parallel without a gap; of a chain
             that is not finite, those before the first such state.
         num_sequential_steps: steps that were run one by one.
-        num_resets: states that were not finite on the way and were replaced.
+        num_resets: states replaced on the way, as they were not finite or the chain had stood still
+            before them.
         num_limited: linear maps whose norm was limited, or correction penalised, on the way.
         num_ties: steps of a kernel at which the pass that follows the solve came to
             another state: an accept decision ties within rounding there. The solve's stands.

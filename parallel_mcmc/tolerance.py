@@ -7,8 +7,17 @@ right. The scale is the spread of the chain itself, and only of states that can
 be trusted. NaN is never within tolerance.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+
+class Region(NamedTuple):
+    """Where most of the states are, per coordinate: their median, and their spread around it."""
+
+    middle: Float[Array, " D"]
+    spread: Float[Array, " D"]
 
 
 def trusted_spread(
@@ -16,21 +25,28 @@ def trusted_spread(
     f_values: Float[Array, "T D"],
     x_start: Float[Array, " D"],
     known: Float[Array, " D"],
+    one_step: Float[Array, " D"],
 ) -> Float[Array, " D"]:
     """The spread of states that are right, never of iterates that may be far out.
 
     A tolerance taken from the spread of all iterates would be generous just when they
     are poor. Trusted are: what is ``known`` from before; the leading states that agree
-    with f to rounding; and, while every state is still x_0, one step from there.
+    with f to rounding; and, while every state is still x_0, ``one_step`` from there: the
+    spread of f.
     """
-    k = leading(jnp.abs(f_values - x) <= rounding(x))
+    k = num_leading(jnp.all(jnp.abs(f_values - x) <= rounding(x), axis=-1))
     exact = spread(x[jnp.arange(256) * k // 256])
-    one_step = jnp.where(jnp.all(x == x_start), spread(f_values), 0)
+    one_step = jnp.where(jnp.all(x == x_start), one_step, 0)
     return jnp.maximum(known, jnp.maximum(exact, one_step))
 
 
 def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
-    """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
+    """Standard deviation per coordinate: see `region`."""
+    return region(x).spread
+
+
+def region(x: Float[Array, "T D"]) -> Region:
+    """Median and standard deviation, from the quartiles of 256 to 511 evenly spaced rows.
 
     Quartiles, so that a few states far out do not count. The plain standard deviation where
     more than half of the rows are equal, and 0, which allows nothing, where it is not finite.
@@ -40,17 +56,12 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
     width = (sample[(3 * n) // 4] - sample[n // 4]) / 1.349
     # Of differences, so that equal rows have none, whatever their size.
     width = jnp.where(width == 0, jnp.std(sample - sample[0], axis=0), width)
-    return jnp.where(jnp.isfinite(width), width, 0)
+    return Region(sample[n // 2], jnp.where(jnp.isfinite(width), width, 0))
 
 
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     """Four units in the last place of x: the residual that no solve can be held to."""
     return 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
-
-
-def leading(within: Bool[Array, "T D"]) -> Int[Array, ""]:
-    """How many leading rows are true throughout."""
-    return num_leading(jnp.all(within, axis=-1))
 
 
 def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:

@@ -17,6 +17,7 @@ COMPILE_QUICKLY = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
     "--xla_backend_optimization_level=0",
+    "--xla_disable_hlo_passes=tree_reduction_rewriter",
 )
 
 

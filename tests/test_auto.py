@@ -97,7 +97,7 @@ def test_windows_are_as_long_as_the_memory_allows():
     # A million steps of 25 unknowns in float32: 22 kB per step with dense maps.
     window = window_for(pm.deer(), 1_000_000, 25, 4, 1e9)
     assert window == 32_768
-    assert 0.5e9 < window * 4 * (20 * 25 + 8 * 25**2) <= 1e9
+    assert 0.5e9 < window * 4 * (32 * 25 + 8 * 25**2) <= 1e9
     assert window_for(pm.jacobi(), 1_000_000, 25, 4, 1e9) == 262_144
     assert window_for(pm.jacobi(), 1_000, 25, 4, 1e9) == 1_000
     assert window_for(pm.sequential(), 1_000_000, 25, 4, 1.0) == 1_000_000
@@ -123,7 +123,7 @@ def test_a_million_steps_of_25_unknowns_are_planned_within_a_gigabyte(solver):
     memory = jax.jit(positions).lower(KEY, state).compile().memory_analysis()
     assert memory.output_size_in_bytes == T * 25 * 4
     # The numbers drawn, the trajectory and the states before each step are of that size too.
-    assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 1e9 + 2 * T * 25 * 4
+    assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 1e9 + 3 * T * 25 * 4
 
 
 def test_memory_is_shared_by_the_chains():

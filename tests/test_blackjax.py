@@ -72,8 +72,9 @@ def test_every_solver_gives_the_history_of_blackjax(kernel, target, solver, blac
         np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-6 * size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kernel", EACH_KERNEL)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_float32_differs_by_rounding_or_says_where_a_decision_tied(kernel, target, blackjax_chains):
     # The solvers take turns, so that each meets every kind of kernel in single precision too.
     turn = KERNELS.index(kernel) + list(TARGETS).index(target)

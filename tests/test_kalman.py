@@ -12,6 +12,8 @@ from parallel_mcmc.kalman import kalman_scan, loop_filter, smooth, tree_filter
 from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal
 from parallel_mcmc.scans import affine_scan
 
+pytestmark = pytest.mark.slow
+
 D = 3
 KINDS = ["dense", "diagonal"]
 

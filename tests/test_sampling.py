@@ -100,7 +100,7 @@ def test_one_draw_is_a_chain_too():
 # Positions and keys ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_chains", [1, 2])
+@pytest.mark.parametrize("num_chains", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -131,7 +131,7 @@ def test_python_numbers_are_a_position():
     assert trace.position["a"].shape == (1, 20)
 
 
-@pytest.mark.parametrize("num_chains", [1, 3])
+@pytest.mark.parametrize("num_chains", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kernel", [MALA, HMC], ids=["mala", "blackjax-hmc"])
 def test_typed_and_raw_keys_give_the_same_draws(kernel, num_chains):
     start = jnp.ones((num_chains, 2)) if num_chains > 1 else jnp.ones(2)

@@ -10,6 +10,7 @@ import pytest
 from solver_table import SOLVERS
 
 import parallel_mcmc as pm
+from parallel_mcmc import targets
 
 pytestmark = pytest.mark.slow
 PARALLEL = [name for name in SOLVERS if name != "sequential"]
@@ -334,13 +335,13 @@ def test_under_jit_the_solution_is_the_same_and_a_failure_is_data():
 @quiet
 @pytest.mark.parametrize(("name", "window"), [("exact_diagonal", 7), ("jacobi", None)])
 def test_under_vmap_each_chain_is_as_if_alone(name, window, sequential_chain):
-    # The last chain moves once and stays there, which Jacobi hands on by one step at a time:
-    # it does not come to its end, and must not disturb the others.
+    # The last chain turns around the origin and forgets nothing, which Jacobi hands on by one step
+    # at a time: it does not come to its end, and must not disturb the others.
     T, kinds = 37, ["contracting", "expanding", "piecewise"]
     chains = [inputs_of(kind, T, seed=seed) for seed, kind in enumerate(kinds)]
-    chains.append({**chains[0], "slope": jnp.zeros(T), "gate": jnp.full(T, 2.0)})
-    chains[-1]["gate"] = chains[-1]["gate"].at[0].set(-2.0)
-    x0 = jnp.stack([x0_of(), -x0_of(), 2 * x0_of(), x0_of()])
+    slope = 1 / np.abs(np.linalg.eigvals(MIX)).max()
+    chains.append({**chains[0], "slope": jnp.full(T, slope), "noise": 1e-3 * chains[0]["noise"]})
+    x0 = jnp.stack([x0_of(), -x0_of(), 2 * x0_of(), 1e-3 * x0_of()])
 
     def solve(x0, inputs):
         return pm.solve(gated, x0, inputs, solver=SOLVERS[name], window=window, max_iterations=20)
@@ -361,6 +362,24 @@ def test_under_vmap_each_chain_is_as_if_alone(name, window, sequential_chain):
     if name == "jacobi":
         assert statuses[0] == pm.Status.CONVERGED
         assert statuses[-1] == pm.Status.FINISHED_SEQUENTIALLY
+
+
+@pytest.mark.parametrize("window", [None, 64])
+def test_a_chain_that_stands_still_is_not_followed_step_by_step(window):
+    # From out there the first proposal is accepted and the next hundreds are rejected, while the
+    # iterates have gone to where the accepted ones of later steps would go.
+    target = targets.banana()
+    position = {"x": jnp.array([-24.424557, -20.356806])}
+    trace = pm.sample(
+        jax.random.key(3), pm.hmc(target.logdensity_fn, position, 0.5, None, 8), position, 600,
+        solver=pm.deer(), window=window,
+    )  # fmt: skip
+    x = np.asarray(trace.position["x"][0])
+    np.testing.assert_allclose(x[1:], np.broadcast_to(x[1], x[1:].shape), rtol=1e-6)
+    assert np.abs(x[1] - x[0]).min() > 10
+    # Guesses of 8, 24, 72, ... steps; before there were any, hundreds of iterations.
+    assert int(trace.solve.num_iterations[0]) < 30
+    assert int(trace.solve.num_resets[0]) > 0 and int(trace.solve.num_sequential_steps[0]) == 0
 
 
 # Guess, scale, tolerance -----------------------------------------------------------------

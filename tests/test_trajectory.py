@@ -14,6 +14,8 @@ from parallel_mcmc.kernels.leapfrog import PhasePoint, leapfrog
 from parallel_mcmc.linear_maps import Block2x2
 from parallel_mcmc.targets import banana, logistic_regression
 
+pytestmark = pytest.mark.slow
+
 COVARIANCE = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.3], [0.0, 0.3, 0.5]])
 PRECISION = np.linalg.inv(COVARIANCE)
 

@@ -8,6 +8,8 @@ import pytest
 import parallel_mcmc as pm
 from parallel_mcmc import warmup
 
+pytestmark = pytest.mark.slow
+
 SD = np.array([0.1, 1.0, 10.0])
 
 
