@@ -12,7 +12,7 @@ along an expanding stretch is astronomical. Four rules, each for what was seen t
 - and scaled by how far their last prediction came true, `secant`;
 - no correction takes a state out of the region of the chain, the ``reach``.
 
-None of them touches the fixed point: once d_{t-1} is zero, x_t is f_t to the last bit.
+None of them touches the fixed point: where d_{t-1} is zero, what is added to f_t is zero too.
 """
 
 from collections.abc import Callable

@@ -10,9 +10,9 @@ With the current states x, all t of the window at once:
 Corrections that are not small are limited: see `correction`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
-in the scan is relative to d, which goes to zero. And once d_{t-1} is zero, x_t
-is f_t to the last bit, so that the fixed point is the chain itself, not a
-neighbour of it.
+in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
+becomes f_t to the last bit, or stays what it is where that is within 4 ulp and
+the tolerance of f_t: the fixed point is the chain itself, not a neighbour of it.
 
 By causality the leading states become exact one after the other, whatever A_t
 is. The *frontier* is the number of leading steps within tolerance. A window

@@ -86,11 +86,7 @@ def hutchinson(num_probes: int = 1) -> Linearize:
     >>> import parallel_mcmc as pm
     >>> solver = pm.quasi_deer(pm.hutchinson(num_probes=2))
     """
-    if num_probes < 1:
-        raise ValueError(
-            f"hutchinson needs at least one probe, got num_probes={num_probes}; "
-            "use pm.jacobi() for a solve without derivatives."
-        )
+    check_num_probes(num_probes)
 
     def linearize(f, x_prev, inputs, rng_key):
         T, D = x_prev.shape
@@ -144,11 +140,7 @@ def hutchinson_blocks(num_probes: int = 1) -> Linearize:
     >>> import parallel_mcmc as pm
     >>> solver = pm.block_quasi_deer(pm.hutchinson_blocks(num_probes=2))
     """
-    if num_probes < 1:
-        raise ValueError(
-            f"hutchinson_blocks needs at least one probe, got num_probes={num_probes}; "
-            "use pm.jacobi() for a solve without derivatives."
-        )
+    check_num_probes(num_probes)
 
     def linearize(f, x_prev, inputs, rng_key):
         shape = x_prev.shape[0], num_probes, half_of(x_prev)
@@ -161,6 +153,14 @@ def hutchinson_blocks(num_probes: int = 1) -> Linearize:
         return jax.vmap(at)(x_prev, inputs, probes)
 
     return linearize
+
+
+def check_num_probes(num_probes: int) -> None:
+    if num_probes < 1:
+        raise ValueError(
+            f"num_probes must be at least 1, got {num_probes}; "
+            "use pm.jacobi() for a solve without derivatives."
+        )
 
 
 def half_of(x: Float[Array, "T D"]) -> int:

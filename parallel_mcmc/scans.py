@@ -27,7 +27,7 @@ def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
     Returns:
         ``x_1..x_T``, shape ``(T, D)``.
 
-    On a CPU this is a loop: there the loop is 3 to 26 times faster than the
+    On a CPU this is a loop: there the loop is several times faster than the
     tree, and compiles in a fraction of the time. Elsewhere it is
     `jax.lax.associative_scan`. The choice is made when the program is lowered
     for its device, so that one traced function serves both.

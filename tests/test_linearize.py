@@ -151,7 +151,7 @@ def test_identity_and_zero_use_no_derivative(linearize, kind):
 
 @pytest.mark.parametrize("num_probes", [0, -1])
 def test_hutchinson_without_a_probe_is_an_error_with_a_next_step(num_probes):
-    with pytest.raises(ValueError, match=r"at least one probe.*pm\.jacobi\(\)"):
+    with pytest.raises(ValueError, match=rf"at least 1, got {num_probes}.*pm\.jacobi\(\)"):
         lin.hutchinson(num_probes)
 
 

@@ -220,5 +220,5 @@ def test_a_state_without_two_halves_is_an_error(linearize):
 
 
 def test_less_than_one_probe_is_an_error():
-    with pytest.raises(ValueError, match=r"at least one probe, got num_probes=0"):
+    with pytest.raises(ValueError, match=r"num_probes must be at least 1, got 0"):
         pm.hutchinson_blocks(0)
