@@ -65,10 +65,13 @@ EXPANDING = {"slope": 3.0, "is_piecewise": True, "log_unit": -2.0, "seed": 1}
 @pytest.mark.parametrize("name", SOLVERS)
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(recursion=recursions)
+@example(recursion=CONTRACTING | {"shape": SHAPES[1], "poisoned": None})
+@example(recursion=CONTRACTING | {"shape": SHAPES[2], "poisoned": None})
 @example(recursion=CONTRACTING | {"shape": SHAPES[3], "poisoned": None})
+@example(recursion=CONTRACTING | {"shape": SHAPES[4], "poisoned": None})
 @example(recursion=EXPANDING | {"shape": SHAPES[3], "poisoned": None})
 @example(recursion=EXPANDING | {"shape": SHAPES[2], "poisoned": 0.5})
-def test_every_step_of_what_is_returned_obeys_the_recursion(name, recursion):
+def test_every_step_of_what_is_returned_obeys_the_recursion(name, recursion, sequential_chain):
     with jax.enable_x64(True):
         x0, inputs = build(**recursion)
         window = recursion["shape"][2]
@@ -77,6 +80,7 @@ def test_every_step_of_what_is_returned_obeys_the_recursion(name, recursion):
         )[:2]
         x = np.asarray(x)
         expected = np.asarray(jax.vmap(gated)(jnp.concatenate([x0[None], x[:-1]]), inputs))
+        chain = sequential_chain(gated, x0, inputs)
     finite = np.isfinite(expected).all(axis=1)
     assert (int(info.status) == pm.Status.NON_FINITE) == (not finite.all())
     np.testing.assert_array_equal(np.isfinite(x).all(axis=1), finite)
@@ -89,19 +93,6 @@ def test_every_step_of_what_is_returned_obeys_the_recursion(name, recursion):
         assert steps == 0
     if info.status == pm.Status.FINISHED_SEQUENTIALLY:
         assert steps > 0 and int(info.frontier) < len(x)
-
-
-@pytest.mark.parametrize("name", SOLVERS)
-@settings(max_examples=10, deadline=None, derandomize=True, database=None)
-@given(recursion=recursions.map(lambda r: r | {"slope": r["slope"] / 4, "poisoned": None}))
-def test_what_contracts_is_the_sequential_chain(name, recursion, sequential_chain):
-    if recursion["is_piecewise"]:  # a gate that closes keeps differences
-        recursion["slope"] = 0.0
-    with jax.enable_x64(True):
-        x0, inputs = build(**recursion)
-        window = recursion["shape"][2]
-        x = pm.solve(gated, x0, inputs, solver=SOLVERS[name], window=window, max_iterations=50)[0]
-        expected = sequential_chain(gated, x0, inputs)
-    # Slopes of at most 3/4 add up a residual of 1e-10 to four times as much.
-    unit = 10.0 ** recursion["log_unit"]
-    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-8 * unit)
+    if recursion["slope"] <= 0.75 and not recursion["is_piecewise"] and finite.all():
+        # Slopes of at most 3/4 add up a residual of 1e-10 to four times as much.
+        np.testing.assert_allclose(x, chain, rtol=0, atol=1e-8 * unit)

@@ -39,8 +39,14 @@ def assert_same(actual, expected, atol=ATOL):
 # Chains ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", [pm.deer(), pm.jacobi(), pm.sequential()], ids=lambda s: s.name)
-@pytest.mark.parametrize("kernel", [MALA, HMC], ids=["mala", "blackjax-hmc"])
+@pytest.mark.parametrize(
+    "kernel, solver",
+    [
+        pytest.param(MALA, pm.deer(), id="mala-deer"),
+        pytest.param(HMC, pm.jacobi(), id="blackjax-hmc-jacobi", marks=pytest.mark.slow),
+        pytest.param(MALA, pm.sequential(), id="mala-sequential", marks=pytest.mark.slow),
+    ],
+)
 def test_each_chain_is_the_chain_run_alone_with_its_key(kernel, solver):
     key, starts = jax.random.key(1), jnp.array([[0.0, 1.0], [2.0, -1.0], [-0.5, 0.5]])
     trace = pm.sample(key, kernel, starts, NUM_SAMPLES, num_chains=3, solver=solver)
@@ -76,7 +82,7 @@ def test_one_chain_is_a_run_of_blackjax_with_the_same_key(solver):
         np.testing.assert_allclose(trace.sample_stats[name][0], values, rtol=0, atol=ATOL)
 
 
-@pytest.mark.parametrize("window", [1, 7, 20, NUM_SAMPLES, 1000])
+@pytest.mark.parametrize("window", [pytest.param(1, marks=pytest.mark.slow), 7, 1000])
 def test_windows_do_not_change_the_draws(window):
     starts = jnp.ones((2, 2))
     expected = pm.sample(
@@ -100,15 +106,15 @@ def test_one_draw_is_a_chain_too():
 # Positions and keys ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_chains", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
-    "kernel",
+    "kernel, num_chains",
     [
-        pm.random_walk(nested_logdensity_fn, NESTED, 0.5),
-        pm.hmc(nested_logdensity_fn, NESTED, 0.2),
-        blackjax.mala(nested_logdensity_fn, 0.2),
+        pytest.param(pm.random_walk(nested_logdensity_fn, NESTED, 0.5), 1, id="random_walk-1"),
+        pytest.param(
+            pm.hmc(nested_logdensity_fn, NESTED, 0.2), 2, id="hmc-2", marks=pytest.mark.slow
+        ),
+        pytest.param(blackjax.mala(nested_logdensity_fn, 0.2), 2, id="blackjax-mala-2"),
     ],
-    ids=["random_walk", "hmc", "blackjax-mala"],
 )
 def test_nested_positions_with_scalars_keep_their_structure(kernel, num_chains):
     start = NESTED
@@ -131,8 +137,13 @@ def test_python_numbers_are_a_position():
     assert trace.position["a"].shape == (1, 20)
 
 
-@pytest.mark.parametrize("num_chains", [1, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kernel", [MALA, HMC], ids=["mala", "blackjax-hmc"])
+@pytest.mark.parametrize(
+    "kernel, num_chains",
+    [
+        pytest.param(HMC, 1, id="blackjax-hmc-1"),
+        pytest.param(MALA, 3, id="mala-3", marks=pytest.mark.slow),
+    ],
+)
 def test_typed_and_raw_keys_give_the_same_draws(kernel, num_chains):
     start = jnp.ones((num_chains, 2)) if num_chains > 1 else jnp.ones(2)
     typed, raw = (
@@ -142,6 +153,7 @@ def test_typed_and_raw_keys_give_the_same_draws(kernel, num_chains):
     np.testing.assert_array_equal(typed, raw)
 
 
+@pytest.mark.slow
 def test_the_precision_is_that_of_the_start():
     trace = pm.sample(jax.random.key(5), MALA, jnp.ones(2, "float64"), 10, solver=pm.deer())
     assert trace.position.dtype == "float64" and trace.settings["tol"] == 1e-10
@@ -153,9 +165,15 @@ def test_the_precision_is_that_of_the_start():
 # Progress -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", [pm.deer(), pm.sequential()], ids=lambda solver: solver.name)
-@pytest.mark.parametrize("window", [None, 16])
-def test_a_progress_bar_reaches_the_end_and_changes_no_draw(window, solver, monkeypatch):
+@pytest.mark.parametrize(
+    "solver, window",
+    [
+        pytest.param(pm.deer(), 16, id="deer-16"),
+        pytest.param(pm.deer(), None, id="deer", marks=pytest.mark.slow),
+        pytest.param(pm.sequential(), None, id="sequential", marks=pytest.mark.slow),
+    ],
+)
+def test_a_progress_bar_reaches_the_end_and_changes_no_draw(solver, window, monkeypatch):
     bars = []
 
     class Bar(tqdm.auto.tqdm):

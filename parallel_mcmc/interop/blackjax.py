@@ -281,7 +281,7 @@ def run_inference_algorithm(
     if initial_state is None:
         rng_key, init_key = jax.random.split(rng_key)
         with jax.default_matmul_precision("highest"):  # as in the solve
-            initial_state = inference_algorithm.init(initial_position, init_key)
+            initial_state = jax.jit(inference_algorithm.init)(initial_position, init_key)
     if not hasattr(initial_state, "position"):
         raise TypeError(
             f"The state of the algorithm, a {type(initial_state).__name__}, has no `position`; "
