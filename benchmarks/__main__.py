@@ -1,10 +1,14 @@
 """The command line.
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
+python -m benchmarks run --suite defaults      chains of 4,096 steps, and the iterations aimed at
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
 python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
+python -m benchmarks run --suite hard          hard targets, four kernels, every solver and `auto`
+python -m benchmarks run --suite memory        the memory that a million steps are planned in
+python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks report                    those records as Markdown tables
-python -m benchmarks docs                      the tables in README and docs made anew from them
+python -m benchmarks docs                      tables and figure of README and docs made anew
 """
 
 import argparse
@@ -28,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
-    suites = ["examples", "blackjax", "hard", "trajectories", "memory"]
+    suites = ["examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep"]
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
@@ -64,6 +68,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.memory import run_memory
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
+    from benchmarks.sweep import run_sweep
     from benchmarks.trajectories import run_trajectories
 
     common = environment() | {
@@ -78,7 +83,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         max_seconds=parsed.max_seconds,
         max_iterations=parsed.max_iterations,
     )
-    runs = {"trajectories": run_trajectories, "memory": run_memory}
+    runs = {"trajectories": run_trajectories, "memory": run_memory, "sweep": run_sweep}
     for record in runs.get(parsed.suite, run_suite)(options):
         path = save(record | common, parsed.out)
         print(
@@ -92,6 +97,9 @@ def found(record: dict) -> str:
     """What a run came to, in a line."""
     if record["suite"] == "memory":
         return f"{record['bytes'] / 1e6:,.0f} MB in windows of {record['window']:,}"
+    if record["suite"] == "sweep":
+        deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]
+        return f"exponent {record['exponent']:.3f}, deer {deer}, jacobi {jacobi} iterations"
     return (
         f"{record['iterations']} iterations, {record['status'].lower()}, "
         f"{record['num_steps_differ']} steps differ, "
@@ -107,12 +115,14 @@ def report_command(parsed: argparse.Namespace) -> None:
 
 
 def docs_command(parsed: argparse.Namespace) -> None:
-    from benchmarks.documents import DOCUMENTS, with_tables
+    from benchmarks.documents import DOCUMENTS, of_suite, with_tables
     from benchmarks.records import load
+    from benchmarks.sweep import draw_figure
 
     records = load(result_files())
     for path in DOCUMENTS:
         path.write_text(with_tables(path.read_text(), records))
+    draw_figure(of_suite("sweep", records), HERE.parent / "docs" / "predictability.png")
 
 
 def result_files() -> list[Path]:

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.records import Record
-from benchmarks.tables import aims_table, hard_table, iterations_table, memory_table, runs_table
+from benchmarks.tables import (
+    aims_table,
+    hard_table,
+    iterations_table,
+    memory_table,
+    runs_table,
+    sweep_table,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"]
@@ -33,10 +40,12 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         SHORT,
     ),
     "aims": lambda records: aims_table(of_suite("examples", records)),
+    "defaults": lambda records: aims_table(of_suite("defaults", records)),
     "examples": lambda records: runs_table(of_suite("examples", records)),
     "blackjax": lambda records: iterations_table(of_suite("blackjax", records)),
     "hard": lambda records: hard_table(of_suite("hard", records)),
     "memory": lambda records: memory_table(of_suite("memory", records)),
+    "sweep": lambda records: sweep_table(of_suite("sweep", records)),
     "trajectories": lambda records: iterations_table(of_suite("trajectories", records)),
 }
 

@@ -1,7 +1,7 @@
 """What can be run: the suites, each a table of examples, and the solvers."""
 
 import parallel_mcmc as pm
-from benchmarks import blackjax_kernels, examples, hard
+from benchmarks import blackjax_kernels, defaults, examples, hard
 from benchmarks.problems import Example
 from parallel_mcmc import Solver
 from parallel_mcmc.auto import Auto
@@ -10,6 +10,7 @@ SUITES: dict[str, tuple[Example, ...]] = {
     "examples": examples.EXAMPLES,
     "blackjax": blackjax_kernels.EXAMPLES,
     "hard": hard.EXAMPLES,
+    "defaults": defaults.EXAMPLES,
 }
 
 SOLVERS: dict[str, Solver | Auto] = {

@@ -19,6 +19,8 @@ def render(records: list[Record]) -> str:
                 parts.append(hard_table(rows))
             elif suite == "memory":
                 parts.append(memory_table(rows))
+            elif suite == "sweep":
+                parts.append(sweep_table(rows))
             else:
                 parts += [aims_table(rows), runs_table(rows)]
     return "\n\n".join(parts)
@@ -88,6 +90,22 @@ def memory_table(records: list[Record]) -> str:
     )
 
 
+def sweep_table(records: list[Record]) -> str:
+    """Exponent and iterations per step size."""
+    rows = [
+        [
+            r["target"],
+            r["kernel"],
+            f"{r['acceptance_rate']:.2f}",
+            exponent_cell(r),
+            str(r["iterations_deer"]),
+            str(r["iterations_jacobi"]),
+        ]
+        for r in records
+    ]
+    return markdown(["target", "kernel", "accept", "exponent", "deer", "jacobi"], rows)
+
+
 def row_of(r: Record) -> tuple[str, str, int]:
     return r["target"], r["kernel"], r["T"]
 
@@ -113,16 +131,17 @@ def aims_table(records: list[Record]) -> str:
     """Iterations of the best solver against the aim, per chain."""
 
     def chain(r):
-        return r["target"], r["T"], r["seed"]
+        return r["target"], r["kernel"], r["T"], r["seed"]
 
     rows = []
-    for (target, T, seed), group in grouped(records, chain):
+    for (target, kernel, T, seed), group in grouped(records, chain):
         solved = [r for r in group if r["status"] == "CONVERGED"]
         best = min(solved, key=lambda r: r["iterations"], default=None)
         right = sum(r["num_steps_differ"] == 0 for r in group)
         aim = group[0]["aim"]
         rows.append([
             target,
+            kernel,
             f"{T:,}",
             str(seed),
             "-" if aim is None else f"<= {aim}",
@@ -130,8 +149,8 @@ def aims_table(records: list[Record]) -> str:
             "-" if aim is None else "yes" if best and best["iterations"] <= aim else "no",
             f"{right} of {len(group)}",
         ])  # fmt: skip
-    head = ["target", "T", "seed", "aim", "iterations (best solver)", "met", "right chain"]
-    return markdown(head, rows)
+    head = "target", "kernel", "T", "seed", "aim", "iterations (best solver)", "met", "right chain"
+    return markdown(list(head), rows)
 
 
 COLUMNS: dict[str, Callable[[Record], str]] = {

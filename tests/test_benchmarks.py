@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.compare import differences
 from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
@@ -72,7 +73,7 @@ def test_one_row_of_the_suite_runs(tmp_path, capsys):
     assert record["iterations"] <= record["aim"] == 107
     assert record["command"].startswith("python -m benchmarks ")
     main(["report", *map(str, tmp_path.glob("*.json"))])
-    assert "| banana | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
+    assert "| banana | HMC, step 0.5 x 8 | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
 
 
 def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
@@ -84,6 +85,22 @@ def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
     assert record["iterations"] < 16
     main(["report", *map(str, tmp_path.glob("*.json"))])
     assert "| banana | trajectory of length 1.5 | 64 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_short_sweep_runs_and_is_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "T", 100)
+    monkeypatch.setattr(sweep, "STEPS", [0.01, 0.1])
+    main(["run", "--suite", "sweep", "--only", "banana", "--out", str(tmp_path)])
+    records = load(list(tmp_path.glob("*.json")))
+    assert [r["target"] for r in records] == ["banana", "banana"]
+    for r in records:
+        assert 0 < r["iterations_deer"] <= r["iterations_jacobi"] <= 101
+        assert r["max_difference_sd_deer"] < 1e-3 and r["max_difference_sd_jacobi"] < 1e-3
+    main(["report", *map(str, tmp_path.glob("*.json"))])
+    assert "| banana | MALA, step 0.1 |" in capsys.readouterr().out
+    sweep.draw_figure(records, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_row():

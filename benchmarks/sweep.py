@@ -1,0 +1,95 @@
+"""Iterations against the exponent, over step sizes: the figure of arXiv:2508.16817, for MALA.
+
+The exponent of the chain comes from `parallel_mcmc.lyapunov_exponent`, the iterations from solves.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import parallel_mcmc as pm
+from benchmarks.hard import HARD, Hard
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected
+from parallel_mcmc.transition import recursion
+
+T = 4_096
+STEPS = np.logspace(-2.5, 0.5, 13)
+"""Step sizes in units of the smallest variance of a target."""
+MAX_ITERATIONS = 1_000
+SOLVERS = {"deer": pm.deer(), "jacobi": pm.jacobi()}
+TARGETS = ("logistic", "mixture", "eight schools", "banana")
+
+
+def run_sweep(options: Options) -> Iterator[Record]:
+    for name in TARGETS:
+        if not selected(name, options):
+            continue
+        hard = HARD[name](options.data)
+        measure = jax.jit(lambda step_size, hard=hard: measured(hard, step_size, options))
+        for step in STEPS:
+            step_size = hard.unit**2 * float(step)
+            found = jax.device_get(measure(jnp.asarray(step_size)))
+            yield {
+                "suite": "sweep",
+                "target": name,
+                "kernel": f"MALA, step {step_size:.3g}",
+                "T": T,
+                "chains": 1,
+                "solver": " and ".join(SOLVERS),
+                "dtype": "float32",
+                "seed": options.seed,
+                "step_size": step_size,
+                **{key: value.item() for key, value in found.items()},
+            }
+
+
+def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
+    """The exponent of the sequential chain, and how each solver fares. Traceable."""
+    transition = pm.mala(hard.logdensity_fn, hard.position, step_size, hard.inverse_mass_matrix)
+    state = transition.init(hard.position, None)
+    inputs = transition.draw_inputs(jax.random.key(options.seed), T, state)
+    _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
+    x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
+    exponent = pm.lyapunov_exponent(recursion(transition), x0, inputs, x)
+    found = {
+        "exponent": exponent.value,
+        "exponent_error": exponent.standard_error,
+        "acceptance_rate": jnp.mean(infos.acceptance_rate),
+    }
+    unit = jnp.std(x, axis=0)
+    for name, solver in SOLVERS.items():
+        _, draws, info = pm.run_parallel(
+            transition, state, inputs, solver=solver,
+            max_iterations=MAX_ITERATIONS, transform=lambda state, _: transition.ravel(state),
+        )  # fmt: skip
+        found[f"iterations_{name}"] = info.num_iterations
+        found[f"num_sequential_steps_{name}"] = info.num_sequential_steps
+        found[f"max_difference_sd_{name}"] = jnp.max(jnp.abs(draws - x) / unit)
+    return found
+
+
+def draw_figure(records: list[Record], path: Path) -> None:
+    """Iterations over exponent, a panel per solver."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(SOLVERS), sharey=True)
+    for panel, solver in zip(panels, SOLVERS, strict=True):
+        for target in TARGETS:
+            rows = [r for r in records if r["target"] == target and r["exponent"] is not None]
+            rows.sort(key=lambda r: r["step_size"])
+            panel.plot(
+                [r["exponent"] for r in rows], [r[f"iterations_{solver}"] for r in rows], "o-",
+                markersize=4, linewidth=0.7, label=target,
+            )  # fmt: skip
+        panel.axvline(0, color="grey", linewidth=0.7)
+        panel.set(title=solver, xlabel="Lyapunov exponent, nats per step", yscale="log")
+        panel.set_xscale("symlog", linthresh=0.01)
+    panels[0].set_ylabel(f"iterations for {T:,} steps")
+    panels[-1].legend(frameon=False)
+    figure.savefig(path, dpi=120)
