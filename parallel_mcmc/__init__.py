@@ -16,7 +16,7 @@ from parallel_mcmc.kernels.trajectory import parallel_integrator
 from parallel_mcmc.linearize import exact_blocks, exact_diagonal, hutchinson, hutchinson_blocks
 from parallel_mcmc.lyapunov import Exponent, lyapunov_exponent
 from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
-from parallel_mcmc.sampling import Trace, predictability, sample
+from parallel_mcmc.sampling import predictability, sample
 from parallel_mcmc.solve import solve
 from parallel_mcmc.solvers import (
     Solver,
@@ -29,24 +29,21 @@ from parallel_mcmc.solvers import (
     quasi_elk,
     sequential,
 )
+from parallel_mcmc.trace import Trace
 from parallel_mcmc.transition import Transition, run_parallel, run_sequential
 from parallel_mcmc.version import __version__
 
 if TYPE_CHECKING:
     from parallel_mcmc.interop.arviz import to_inference_data
-    from parallel_mcmc.interop.blackjax import (
-        BlockInfo,
-        from_blackjax,
-        parallelize,
-        run_inference_algorithm,
-    )
+    from parallel_mcmc.interop.blackjax import BlockInfo, parallelize, run_inference_algorithm
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
+    from parallel_mcmc.interop.blackjax_transition import from_blackjax
 
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
     "blackjax_integrator": "blackjax_integrator",
-    "from_blackjax": "blackjax",
+    "from_blackjax": "blackjax_transition",
     "parallelize": "blackjax",
     "run_inference_algorithm": "blackjax",
 }

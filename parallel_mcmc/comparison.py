@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from parallel_mcmc.report import Status, describe_failure
-from parallel_mcmc.sampling import Trace
+from parallel_mcmc.trace import Trace
 
 
 class Timed(NamedTuple):

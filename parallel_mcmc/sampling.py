@@ -2,59 +2,19 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import Predictability, assess
-from parallel_mcmc.report import SolveInfo, check_on_failure, report
+from parallel_mcmc.progress import advance, showing
+from parallel_mcmc.report import check_on_failure, report
 from parallel_mcmc.solvers import Solver, sequential
+from parallel_mcmc.trace import Trace, stats_of
 from parallel_mcmc.transition import Transition, pilot, recursion, run_parallel
 from parallel_mcmc.windows import check_window, default_tol
-
-STATS = {
-    "lp": "logdensity",
-    "acceptance_rate": "acceptance_rate",
-    "accepted": "is_accepted",
-    "diverging": "is_divergent",
-    "energy": "energy",
-    "n_steps": "num_integration_steps",
-    "tree_depth": "num_trajectory_expansions",
-    "step_size": "step_size",
-}
-"""Names of ArviZ's schema, and the fields of states and infos that hold them."""
-
-
-WITHOUT_PRIOR = ("EllipSliceState", "MarginalState")
-"""States of BlackJAX whose ``logdensity`` is the likelihood alone, and so not ``lp``."""
-
-
-class Trace(NamedTuple):
-    """Draws, statistics and how they were found.
-
-    Attributes:
-        position: draws, a pytree of ``(chains, draws, ...)``.
-        sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
-        solve: `SolveInfo` with one entry per chain.
-        settings: what the solve was asked for: solver and why, tolerance, window, limit.
-        predictability: `Predictability` with one entry per chain, where it was asked for.
-    """
-
-    position: Any
-    sample_stats: dict[str, Array]
-    solve: SolveInfo
-    settings: dict[str, Any]
-    predictability: Predictability | None = None
-
-    def to_inference_data(self, **kwargs: Any) -> Any:
-        """ArviZ's container; see `parallel_mcmc.to_inference_data`."""
-        from parallel_mcmc.interop.arviz import to_inference_data
-
-        return to_inference_data(self, **kwargs)
 
 
 def sample(
@@ -134,7 +94,7 @@ def sample(
         None if any_traced((pairs, states)) else attempt,
         num_chains,
     )
-    with progress(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
+    with showing(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
         position, stats, solve, predictability = jax.block_until_ready(
             _sample(
                 transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
@@ -216,7 +176,7 @@ def _sample(
             tol=tol,
             max_iterations=limit,
             transform=keep,
-            progress=functools.partial(jax.debug.callback, _advance, chain)
+            progress=functools.partial(jax.debug.callback, advance, chain)
             if shows_progress
             else None,
         )
@@ -230,23 +190,11 @@ def _sample(
     return jax.vmap(run)(jnp.arange(keys.shape[0]), keys, states)
 
 
-def stats_of(state: Any, info: Any) -> dict[str, Array]:
-    """The statistics of one step that ArviZ has a name for."""
-    found = {}
-    for name, field in STATS.items():
-        if name == "lp" and type(state).__name__ in WITHOUT_PRIOR:
-            continue
-        value = getattr(info, field, getattr(state, field, None))
-        if value is not None and jnp.ndim(value) == 0:
-            found[name] = jnp.asarray(value)
-    return found
-
-
 def as_transition(transition_or_algorithm: Any, position: Any) -> Transition:
     if isinstance(transition_or_algorithm, Transition):
         return transition_or_algorithm
     if hasattr(transition_or_algorithm, "init") and hasattr(transition_or_algorithm, "step"):
-        from parallel_mcmc.interop.blackjax import from_blackjax
+        from parallel_mcmc.interop.blackjax_transition import from_blackjax
 
         return from_blackjax(transition_or_algorithm, position)
     raise TypeError(
@@ -281,31 +229,3 @@ def check_start(states: Any) -> None:
             f"The log density is not finite at the initial position of chain {bad[0]}; start "
             "inside the support."
         )
-
-
-@contextlib.contextmanager
-def progress(total: int) -> Iterator[None]:
-    """A tqdm bar that `_advance` moves."""
-    from tqdm.auto import tqdm
-
-    global _bar
-    with tqdm(total=total, unit="draw") as bar:
-        _bar, solved = (bar, {}), None
-        try:
-            yield
-            jax.effects_barrier()
-            bar.update(total - bar.n)
-        finally:
-            _bar = solved
-
-
-def _advance(chain: Any, frontier: Any) -> None:
-    """Called from inside the solve: a chain has come this far."""
-    if _bar is None:
-        return
-    bar, frontiers = _bar
-    frontiers[int(chain)] = max(frontiers.get(int(chain), 0), int(frontier))
-    bar.update(sum(frontiers.values()) - bar.n)
-
-
-_bar: Any = None

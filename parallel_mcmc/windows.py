@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.correction import finite_rows
-from parallel_mcmc.iteration import Block, Limits, iterate
+from parallel_mcmc.iteration import iterate
 from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.outcome import Block, Limits
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
@@ -17,7 +18,7 @@ from parallel_mcmc.tolerance import num_leading, scaled, spread
 
 
 class Summary(NamedTuple):
-    """What the iterations on one block came to; the fields are those of `iteration.Progress`.
+    """What the iterations on one block came to; the fields are those of `outcome.Progress`.
 
     Attributes:
         num_steps: how many steps were then run one by one.

@@ -9,7 +9,7 @@ import pytest
 
 from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
 from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.sampling import Trace
+from parallel_mcmc.trace import Trace
 
 
 def trace_of(draws, status=(0, 0), steps=(0, 0)):

@@ -11,7 +11,7 @@ import numpy as np
 
 from parallel_mcmc.diagnostics import Predictability
 from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.sampling import Trace
+from parallel_mcmc.trace import Trace
 from parallel_mcmc.version import __version__
 
 
