@@ -41,10 +41,24 @@ if TYPE_CHECKING:
         run_inference_algorithm,
     )
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
+    from parallel_mcmc.interop.numpyro_adaptive import (
+        ParallelHMC,
+        ParallelMALA,
+        ParallelRandomWalk,
+    )
+    from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
+    from parallel_mcmc.interop.numpyro_gibbs import ParallelGibbs
+    from parallel_mcmc.interop.numpyro_mcmc import MCMC
 
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
+    "MCMC": "numpyro_mcmc",
+    "ParallelBlackJAX": "numpyro_blackjax",
+    "ParallelGibbs": "numpyro_gibbs",
+    "ParallelHMC": "numpyro_adaptive",
+    "ParallelMALA": "numpyro_adaptive",
+    "ParallelRandomWalk": "numpyro_adaptive",
     "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax",
     "parallelize": "blackjax",
@@ -53,11 +67,17 @@ _INTEROP = {
 """Where to find what needs another library's module; imported when first asked for."""
 
 __all__ = [
+    "MCMC",
     "BlockInfo",
     "ConvergenceError",
     "ConvergenceWarning",
     "Exponent",
     "GibbsBlock",
+    "ParallelBlackJAX",
+    "ParallelGibbs",
+    "ParallelHMC",
+    "ParallelMALA",
+    "ParallelRandomWalk",
     "Predictability",
     "Solution",
     "SolveInfo",

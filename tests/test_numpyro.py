@@ -1,0 +1,299 @@
+"""Kernels under `numpyro.infer.MCMC` and under `pm.MCMC`: the same draws, however they are asked."""
+
+import functools
+import pickle
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.infer import MCMC, Predictive, log_likelihood
+
+import parallel_mcmc as pm
+
+NUM_WARMUP, NUM_SAMPLES, WINDOW = 40, 30, 12  # the last window is not used up
+Y = np.array([0.3, 1.9, -0.4, 1.1])
+CLASSES = {"numpyro": MCMC, "pm": pm.MCMC}
+EXACT = {"rtol": 1e-6, "atol": 1e-6}  # tol is 1e-10 of the spread, and steps contract
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def model(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    numpyro.deterministic("variance", sigma**2)
+    with numpyro.plate("data", y.shape[0]):
+        numpyro.sample("y", dist.Normal(mu, sigma), obs=y)
+
+
+def mean_model(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    variance = numpyro.sample("variance", dist.InverseGamma(3.0, 2.0))
+    numpyro.deterministic("sigma", jnp.sqrt(variance))
+    numpyro.sample("y", dist.Normal(mu, jnp.sqrt(variance)), obs=y)
+
+
+def blocks(y):
+    def update_mean(x, noise):
+        precision = 1 / 4 + y.size / x["variance"]
+        return {"mu": jnp.sum(y) / x["variance"] / precision + noise / jnp.sqrt(precision)}
+
+    def update_variance(x, noise):
+        return {"variance": noise * (2.0 + jnp.sum((y - x["mu"]) ** 2) / 2)}
+
+    return [
+        pm.GibbsBlock(jax.random.normal, update_mean),
+        pm.GibbsBlock(lambda key: 1 / jax.random.gamma(key, 3 + y.size / 2), update_variance),
+    ]
+
+
+def blackjax_mala(logdensity_fn):
+    return blackjax.mala(logdensity_fn, 0.1)
+
+
+def blackjax_dynamic_hmc(logdensity_fn):
+    return blackjax.dhmc(logdensity_fn, 0.3, jnp.ones(2))
+
+
+KERNELS = {
+    "hmc": (lambda **o: pm.ParallelHMC(model, **o), pm.jacobi),
+    "mala": (lambda **o: pm.ParallelMALA(model, **o), pm.deer),
+    "random walk": (lambda **o: pm.ParallelRandomWalk(model, **o), pm.picard),
+    "blackjax mala": (lambda **o: pm.ParallelBlackJAX(model, blackjax_mala, **o), pm.deer),
+    "blackjax dhmc": (lambda **o: pm.ParallelBlackJAX(model, blackjax_dynamic_hmc, **o), pm.jacobi),
+    "gibbs": (lambda **o: pm.ParallelGibbs(mean_model, blocks, **o), pm.deer),
+}
+FIELDS = ("potential_energy", "accept_prob", "mean_accept_prob", "solve.status", "i")
+
+
+def sampler(kernel="hmc", cls="pm", solver=None, window=WINDOW, **options):
+    make, default = KERNELS[kernel]
+    settings = {"num_warmup": NUM_WARMUP, "num_samples": NUM_SAMPLES, "progress_bar": False}
+    made = make(solver=default() if solver is None else solver, window=window)
+    return CLASSES[cls](made, **(settings | options))
+
+
+def drawn(mcmc):
+    """Draws and fields by chain, as numpy arrays."""
+    return jax.device_get((mcmc.get_samples(True), mcmc.get_extra_fields(True)))
+
+
+def assert_same(one, other, **tolerance):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **(tolerance or EXACT)), one, other)
+
+
+def run(*args, seed=0, y=Y, extra_fields=FIELDS, **options):
+    mcmc = sampler(*args, **options)
+    mcmc.run(jax.random.key(seed), y, extra_fields=extra_fields)
+    return mcmc
+
+
+@functools.cache
+def stepwise(kernel="hmc", num_chains=1, num_samples=NUM_SAMPLES):
+    """What every run must reproduce: NumPyro's class, and a solver that takes step after step."""
+    chains = {"num_chains": num_chains, "chain_method": "sequential"}
+    return drawn(run(kernel, "numpyro", pm.sequential(), num_samples=num_samples, **chains))
+
+
+# The draws.
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
+    result = run(kernel, cls)
+    assert_same(drawn(result), stepwise(kernel))
+    assert not drawn(result)[1]["solve.status"].any()
+    assert int(np.max(result.last_state.solve.num_iterations)) > 0  # it was solved in parallel
+    assert jax.tree.leaves(drawn(result)[0])[0].std() > 0  # and moved
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("method", ["sequential", "vectorized", jax.vmap], ids=str)
+def test_every_way_to_run_chains_gives_the_same_draws(cls, method):
+    result = run(cls=cls, num_chains=2, chain_method=method)
+    samples, fields = drawn(result)
+    assert samples["mu"].shape == fields["potential_energy"].shape == (2, NUM_SAMPLES)
+    # Vectorised arithmetic rounds differently, and the warm-up adapts to it.
+    assert_same((samples, fields), stepwise(num_chains=2), rtol=1e-5, atol=1e-5)
+    assert result.last_state.z["mu"].shape == (2,)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_window_does_not_change_the_draws(cls):
+    assert_same(drawn(run(cls=cls, window=NUM_SAMPLES + 5))[0], stepwise()[0])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_raw_keys_do_as_well(cls):
+    mcmc = sampler(cls=cls, solver=pm.sequential())
+    mcmc.run(jax.random.PRNGKey(0), Y)
+    np.testing.assert_allclose(mcmc.get_samples()["mu"], stepwise()[0]["mu"][0], **EXACT)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_thinning_keeps_every_third_draw(cls):
+    result = run(cls=cls, thinning=3, num_samples=NUM_SAMPLES - 1)
+    last = stepwise(num_samples=NUM_SAMPLES - 1)[0]["mu"][0][::-1][::3][::-1]
+    np.testing.assert_allclose(result.get_samples()["mu"], last[-(29 // 3) :], **EXACT)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_progress_bar_changes_nothing(cls, capfd, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # NumPyro shows no bar there
+    monkeypatch.delenv("CI", raising=False)
+    assert_same(drawn(run(cls=cls, progress_bar=True)), stepwise())
+    shown = capfd.readouterr().err
+    assert "100%" in shown
+    if cls == "numpyro":
+        assert "step size" in shown and "iterations, converged" in shown
+
+
+# Warm-up, and what follows it.
+
+
+@pytest.fixture(params=CLASSES)
+def warm(request):
+    mcmc = sampler(cls=request.param)
+    mcmc.warmup(jax.random.key(0), Y)
+    return mcmc
+
+
+def test_runs_after_a_warmup_follow_their_keys(warm):
+    results = []
+    for seed in (1, 2, 1):
+        warm.run(jax.random.key(seed), Y)
+        results.append(np.asarray(warm.get_samples()["mu"]))
+    np.testing.assert_array_equal(results[0], results[2])
+    assert np.all(results[0] != results[1])
+
+
+def test_a_chain_continued_from_its_last_state_is_the_chain_run_in_one_go(warm):
+    whole = CLASSES["pm"](warm.sampler, num_warmup=40, num_samples=60, progress_bar=False)
+    whole.post_warmup_state = warm.post_warmup_state
+    whole.run(jax.random.key(1), Y)
+    parts = []
+    key = jax.random.key(1)
+    for _ in range(2):
+        warm.run(key, Y)
+        parts.append(np.asarray(warm.get_samples()["mu"]))
+        warm.post_warmup_state = warm.last_state
+        key = warm.last_state.rng_key
+    np.testing.assert_allclose(np.concatenate(parts), whole.get_samples()["mu"], **EXACT)
+
+
+def test_other_keys_in_the_middle_of_a_window_give_other_draws(warm):
+    warm.run(jax.random.key(1), Y)
+    warm.post_warmup_state = warm.last_state  # 30 draws: six of the third window are left
+    results = []
+    for seed in (2, 3):
+        warm.run(jax.random.key(seed), Y)
+        results.append(np.asarray(warm.get_samples()["mu"]))
+    assert np.all(results[0] != results[1])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("kernel", ["hmc", "gibbs"])
+def test_the_warmup_is_collected_where_asked(kernel, cls):
+    results = []
+    for name in ("numpyro", cls):
+        mcmc = sampler(kernel, name, pm.sequential())
+        mcmc.warmup(jax.random.key(0), Y, collect_warmup=True, extra_fields=("accept_prob",))
+        results.append(drawn(mcmc))
+        assert results[-1][0]["mu"].shape == (1, NUM_WARMUP)
+        assert int(mcmc.post_warmup_state.i) == NUM_WARMUP
+    assert_same(*results)
+    assert len(np.unique(results[0][0]["mu"])) > NUM_WARMUP / 2
+
+
+def test_one_kernel_serves_two_samplers_with_different_warmups():
+    mcmc = sampler()
+    mcmc.warmup(jax.random.key(0), Y)
+    other = pm.MCMC(mcmc.sampler, num_warmup=60, num_samples=5, progress_bar=False)
+    other.run(jax.random.key(5), Y)
+    mcmc.run(jax.random.key(1), Y)
+    assert mcmc.last_state.plan.num_warmup == NUM_WARMUP
+    step_sizes = [
+        state.adapt_state.step_size for state in (mcmc.post_warmup_state, mcmc.last_state)
+    ]
+    assert step_sizes[0] == step_sizes[1]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_new_data_of_the_same_size_are_used(cls):
+    mcmc = sampler(cls=cls, jit_model_args=True)
+    mcmc.run(jax.random.key(0), Y)
+    mcmc.run(jax.random.key(0), Y + 1.0)
+    expected = run(cls="pm", solver=pm.sequential(), y=Y + 1.0)
+    assert_same(mcmc.get_samples(), expected.get_samples())
+
+
+# Fields, summaries, files.
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_extra_fields_reach_into_the_state(cls):
+    fields = ("adapt_state.step_size", "z.sigma", "~z.variance", "solve.num_iterations")
+    mcmc = run(cls=cls, extra_fields=fields)
+    samples, extra = drawn(mcmc)
+    assert set(samples) == {"mu", "sigma"}
+    assert set(extra) == {"diverging", "adapt_state.step_size", "z.sigma", "solve.num_iterations"}
+    np.testing.assert_allclose(np.exp(extra["z.sigma"]), samples["sigma"], rtol=1e-12)
+    assert np.all(extra["adapt_state.step_size"] == extra["adapt_state.step_size"][0, 0])
+    assert np.all(extra["solve.num_iterations"] > 0)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_sampler_is_pickled_with_its_draws_and_goes_on(cls):
+    mcmc = run(cls=cls, solver=pm.sequential())
+    copy = pickle.loads(pickle.dumps(mcmc))
+    assert_same(drawn(copy), drawn(mcmc))
+    for sampler in (mcmc, copy):
+        sampler.post_warmup_state = sampler.last_state
+        sampler.run(jax.random.key(3), Y)
+    assert_same(copy.get_samples(), mcmc.get_samples())
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
+    mcmc = run(cls=cls, solver=pm.sequential())
+    mcmc.transfer_states_to_host()
+    samples = mcmc.get_samples()
+    assert isinstance(samples["mu"], np.ndarray)
+    np.testing.assert_allclose(samples["variance"], samples["sigma"] ** 2, rtol=1e-12)
+    predicted = Predictive(model, samples)(jax.random.key(1), Y)
+    assert predicted["variance"].shape == (NUM_SAMPLES,)
+    assert log_likelihood(model, samples, Y)["y"].shape == (NUM_SAMPLES, Y.size)
+
+
+def test_the_summary_ends_with_a_line_on_the_solve(capsys):
+    run().print_summary()
+    shown = capsys.readouterr().out
+    assert "sigma" in shown and "variance" not in shown
+    assert "Solved in parallel: 1 of 1 chains converged" in shown.splitlines()[-1]
+    run(solver=pm.sequential()).print_summary()
+    assert "Run step by step (sequential: as asked)" in capsys.readouterr().out
+
+
+def test_a_chain_finished_step_by_step_is_right_and_warns_once():
+    kernel = pm.ParallelHMC(model, solver=pm.jacobi(), max_iterations=1)
+    mcmc = pm.MCMC(kernel, num_warmup=NUM_WARMUP, num_samples=NUM_SAMPLES, progress_bar=False)
+    with pytest.warns(pm.ConvergenceWarning, match="run one by one") as warned:
+        mcmc.run(jax.random.key(0), Y)
+    assert len(warned) == 1
+    np.testing.assert_allclose(mcmc.get_samples()["mu"], stepwise()[0]["mu"][0], **EXACT)
+
+
+def test_a_kernel_of_numpyros_runs_as_it_does_there():
+    results = []
+    for cls in CLASSES.values():
+        kernel = numpyro.infer.HMC(model, num_steps=3, adapt_step_size=False, step_size=0.3)
+        mcmc = cls(kernel, num_warmup=0, num_samples=20, progress_bar=False)
+        mcmc.run(jax.random.key(0), Y)
+        results.append(mcmc.get_samples())
+    assert_same(*results)
