@@ -1,4 +1,4 @@
-"""Kernels under `numpyro.infer.MCMC` and under `pm.MCMC`: the same draws, however they are asked."""
+"""Kernels under `numpyro.infer.MCMC` and `pm.MCMC`: the same draws, however one asks for them."""
 
 import functools
 import pickle
@@ -19,7 +19,11 @@ Y = np.array([0.3, 1.9, -0.4, 1.1])
 CLASSES = {"numpyro": MCMC, "pm": pm.MCMC}
 EXACT = {"rtol": 1e-6, "atol": 1e-6}  # tol is 1e-10 of the spread, and steps contract
 
-pytestmark = pytest.mark.usefixtures("x64")
+
+@pytest.fixture(scope="module", autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
 
 
 def model(y):
@@ -60,8 +64,8 @@ def blackjax_dynamic_hmc(logdensity_fn):
 
 
 KERNELS = {
-    "hmc": (lambda **o: pm.ParallelHMC(model, **o), pm.jacobi),
-    "mala": (lambda **o: pm.ParallelMALA(model, **o), pm.deer),
+    "hmc": (lambda **o: pm.ParallelHMC(model, step_size=0.5, **o), pm.jacobi),
+    "mala": (lambda **o: pm.ParallelMALA(model, step_size=0.1, **o), pm.deer),
     "random walk": (lambda **o: pm.ParallelRandomWalk(model, **o), pm.picard),
     "blackjax mala": (lambda **o: pm.ParallelBlackJAX(model, blackjax_mala, **o), pm.deer),
     "blackjax dhmc": (lambda **o: pm.ParallelBlackJAX(model, blackjax_dynamic_hmc, **o), pm.jacobi),
@@ -94,10 +98,10 @@ def run(*args, seed=0, y=Y, extra_fields=FIELDS, **options):
 
 
 @functools.cache
-def stepwise(kernel="hmc", num_chains=1, num_samples=NUM_SAMPLES):
+def stepwise(kernel="hmc", num_chains=1, num_warmup=NUM_WARMUP):
     """What every run must reproduce: NumPyro's class, and a solver that takes step after step."""
-    chains = {"num_chains": num_chains, "chain_method": "sequential"}
-    return drawn(run(kernel, "numpyro", pm.sequential(), num_samples=num_samples, **chains))
+    options = {"num_chains": num_chains, "chain_method": "sequential", "num_warmup": num_warmup}
+    return drawn(run(kernel, "numpyro", pm.sequential(), **options))
 
 
 # The draws.
@@ -106,8 +110,8 @@ def stepwise(kernel="hmc", num_chains=1, num_samples=NUM_SAMPLES):
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
-    result = run(kernel, cls)
-    assert_same(drawn(result), stepwise(kernel))
+    result = run(kernel, cls, num_warmup=0)
+    assert_same(drawn(result), stepwise(kernel, num_warmup=0))
     assert not drawn(result)[1]["solve.status"].any()
     assert int(np.max(result.last_state.solve.num_iterations)) > 0  # it was solved in parallel
     assert jax.tree.leaves(drawn(result)[0])[0].std() > 0  # and moved
@@ -126,28 +130,31 @@ def test_every_way_to_run_chains_gives_the_same_draws(cls, method):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_the_window_does_not_change_the_draws(cls):
-    assert_same(drawn(run(cls=cls, window=NUM_SAMPLES + 5))[0], stepwise()[0])
+    result = run(cls=cls, window=NUM_SAMPLES + 5, num_warmup=0)
+    assert_same(drawn(result)[0], stepwise(num_warmup=0)[0])
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_raw_keys_do_as_well(cls):
-    mcmc = sampler(cls=cls, solver=pm.sequential())
+    mcmc = sampler(cls=cls, solver=pm.sequential(), num_warmup=0)
     mcmc.run(jax.random.PRNGKey(0), Y)
-    np.testing.assert_allclose(mcmc.get_samples()["mu"], stepwise()[0]["mu"][0], **EXACT)
+    expected = stepwise(num_warmup=0)[0]["mu"][0]
+    np.testing.assert_allclose(mcmc.get_samples()["mu"], expected, **EXACT)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_thinning_keeps_every_third_draw(cls):
-    result = run(cls=cls, thinning=3, num_samples=NUM_SAMPLES - 1)
-    last = stepwise(num_samples=NUM_SAMPLES - 1)[0]["mu"][0][::-1][::3][::-1]
-    np.testing.assert_allclose(result.get_samples()["mu"], last[-(29 // 3) :], **EXACT)
+    # Of 29 draws the first two are left over, then the last of each three is kept.
+    result = run(cls=cls, thinning=3, num_samples=29, solver=pm.sequential(), num_warmup=0)
+    expected = stepwise(num_warmup=0)[0]["mu"][0][4:29:3]
+    np.testing.assert_allclose(result.get_samples()["mu"], expected, **EXACT)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_progress_bar_changes_nothing(cls, capfd, monkeypatch):
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # NumPyro shows no bar there
     monkeypatch.delenv("CI", raising=False)
-    assert_same(drawn(run(cls=cls, progress_bar=True)), stepwise())
+    assert_same(drawn(run(cls=cls, progress_bar=True, num_warmup=0)), stepwise(num_warmup=0))
     shown = capfd.readouterr().err
     assert "100%" in shown
     if cls == "numpyro":
@@ -157,44 +164,47 @@ def test_a_progress_bar_changes_nothing(cls, capfd, monkeypatch):
 # Warm-up, and what follows it.
 
 
-@pytest.fixture(params=CLASSES)
-def warm(request):
+@pytest.fixture(scope="module", params=CLASSES)
+def warmed_up(request):
+    """A sampler, and its state after the warm-up."""
     mcmc = sampler(cls=request.param)
     mcmc.warmup(jax.random.key(0), Y)
-    return mcmc
+    return mcmc, mcmc.post_warmup_state
 
 
-def test_runs_after_a_warmup_follow_their_keys(warm):
-    results = []
-    for seed in (1, 2, 1):
-        warm.run(jax.random.key(seed), Y)
-        results.append(np.asarray(warm.get_samples()["mu"]))
-    np.testing.assert_array_equal(results[0], results[2])
-    assert np.all(results[0] != results[1])
+def continued(mcmc, state, key):
+    mcmc.post_warmup_state = state
+    mcmc.run(key, Y)
+    return np.asarray(mcmc.get_samples()["mu"])
 
 
-def test_a_chain_continued_from_its_last_state_is_the_chain_run_in_one_go(warm):
-    whole = CLASSES["pm"](warm.sampler, num_warmup=40, num_samples=60, progress_bar=False)
-    whole.post_warmup_state = warm.post_warmup_state
-    whole.run(jax.random.key(1), Y)
-    parts = []
-    key = jax.random.key(1)
-    for _ in range(2):
-        warm.run(key, Y)
-        parts.append(np.asarray(warm.get_samples()["mu"]))
-        warm.post_warmup_state = warm.last_state
-        key = warm.last_state.rng_key
-    np.testing.assert_allclose(np.concatenate(parts), whole.get_samples()["mu"], **EXACT)
+def test_runs_after_a_warmup_follow_their_keys(warmed_up):
+    one, two, again = (continued(*warmed_up, jax.random.key(seed)) for seed in (1, 2, 1))
+    np.testing.assert_array_equal(one, again)
+    assert np.all(one != two)
 
 
-def test_other_keys_in_the_middle_of_a_window_give_other_draws(warm):
-    warm.run(jax.random.key(1), Y)
-    warm.post_warmup_state = warm.last_state  # 30 draws: six of the third window are left
-    results = []
-    for seed in (2, 3):
-        warm.run(jax.random.key(seed), Y)
-        results.append(np.asarray(warm.get_samples()["mu"]))
-    assert np.all(results[0] != results[1])
+@functools.cache
+def in_one_go():
+    mcmc = sampler(solver=pm.sequential(), num_samples=2 * NUM_SAMPLES)
+    mcmc.warmup(jax.random.key(0), Y)
+    return continued(mcmc, mcmc.post_warmup_state, jax.random.key(1))
+
+
+def test_a_chain_continued_from_its_last_state_is_the_chain_run_in_one_go(warmed_up):
+    mcmc, state = warmed_up
+    first = continued(mcmc, state, jax.random.key(1))
+    second = continued(mcmc, mcmc.last_state, mcmc.last_state.rng_key)
+    np.testing.assert_allclose(np.concatenate([first, second]), in_one_go(), **EXACT)
+
+
+def test_other_keys_in_the_middle_of_a_window_give_other_draws(warmed_up):
+    mcmc, state = warmed_up
+    first = continued(mcmc, state, jax.random.key(1))
+    last = mcmc.last_state  # after 30 draws, with six of the third window left
+    others = [continued(mcmc, last, jax.random.key(seed)) for seed in (2, 3)]
+    assert np.all(others[0] != others[1])
+    assert np.all(others[0][:6] != in_one_go()[len(first) :][:6])
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -211,26 +221,21 @@ def test_the_warmup_is_collected_where_asked(kernel, cls):
     assert len(np.unique(results[0][0]["mu"])) > NUM_WARMUP / 2
 
 
-def test_one_kernel_serves_two_samplers_with_different_warmups():
-    mcmc = sampler()
-    mcmc.warmup(jax.random.key(0), Y)
-    other = pm.MCMC(mcmc.sampler, num_warmup=60, num_samples=5, progress_bar=False)
+def test_one_kernel_serves_two_samplers_with_different_warmups(warmed_up):
+    mcmc, state = warmed_up
+    before = continued(mcmc, state, jax.random.key(1))
+    other = pm.MCMC(mcmc.sampler, num_warmup=NUM_WARMUP + 20, num_samples=5, progress_bar=False)
     other.run(jax.random.key(5), Y)
-    mcmc.run(jax.random.key(1), Y)
-    assert mcmc.last_state.plan.num_warmup == NUM_WARMUP
-    step_sizes = [
-        state.adapt_state.step_size for state in (mcmc.post_warmup_state, mcmc.last_state)
-    ]
-    assert step_sizes[0] == step_sizes[1]
+    np.testing.assert_array_equal(continued(mcmc, state, jax.random.key(1)), before)
+    assert mcmc.last_state.adapt_state.step_size == state.adapt_state.step_size
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_new_data_of_the_same_size_are_used(cls):
-    mcmc = sampler(cls=cls, jit_model_args=True)
-    mcmc.run(jax.random.key(0), Y)
-    mcmc.run(jax.random.key(0), Y + 1.0)
-    expected = run(cls="pm", solver=pm.sequential(), y=Y + 1.0)
-    assert_same(mcmc.get_samples(), expected.get_samples())
+    mcmc = sampler(cls=cls, jit_model_args=True, num_warmup=0)
+    for shift in (1.0, 0.0):
+        mcmc.run(jax.random.key(0), Y + shift)
+    assert_same(mcmc.get_samples(True), stepwise(num_warmup=0)[0])
 
 
 # Fields, summaries, files.
@@ -239,7 +244,7 @@ def test_new_data_of_the_same_size_are_used(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_extra_fields_reach_into_the_state(cls):
     fields = ("adapt_state.step_size", "z.sigma", "~z.variance", "solve.num_iterations")
-    mcmc = run(cls=cls, extra_fields=fields)
+    mcmc = run(cls=cls, extra_fields=fields, num_warmup=0)
     samples, extra = drawn(mcmc)
     assert set(samples) == {"mu", "sigma"}
     assert set(extra) == {"diverging", "adapt_state.step_size", "z.sigma", "solve.num_iterations"}
@@ -250,7 +255,7 @@ def test_extra_fields_reach_into_the_state(cls):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_sampler_is_pickled_with_its_draws_and_goes_on(cls):
-    mcmc = run(cls=cls, solver=pm.sequential())
+    mcmc = run(cls=cls, solver=pm.sequential(), num_warmup=0)
     copy = pickle.loads(pickle.dumps(mcmc))
     assert_same(drawn(copy), drawn(mcmc))
     for sampler in (mcmc, copy):
@@ -261,7 +266,7 @@ def test_a_sampler_is_pickled_with_its_draws_and_goes_on(cls):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
-    mcmc = run(cls=cls, solver=pm.sequential())
+    mcmc = run(cls=cls, solver=pm.sequential(), num_warmup=0)
     mcmc.transfer_states_to_host()
     samples = mcmc.get_samples()
     assert isinstance(samples["mu"], np.ndarray)
@@ -272,21 +277,22 @@ def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
 
 
 def test_the_summary_ends_with_a_line_on_the_solve(capsys):
-    run().print_summary()
+    run(num_warmup=0).print_summary()
     shown = capsys.readouterr().out
     assert "sigma" in shown and "variance" not in shown
     assert "Solved in parallel: 1 of 1 chains converged" in shown.splitlines()[-1]
-    run(solver=pm.sequential()).print_summary()
-    assert "Run step by step (sequential: as asked)" in capsys.readouterr().out
+    run(solver=pm.auto("cpu"), num_warmup=0).print_summary()
+    assert "Run step by step (sequential: on a CPU" in capsys.readouterr().out
 
 
 def test_a_chain_finished_step_by_step_is_right_and_warns_once():
-    kernel = pm.ParallelHMC(model, solver=pm.jacobi(), max_iterations=1)
-    mcmc = pm.MCMC(kernel, num_warmup=NUM_WARMUP, num_samples=NUM_SAMPLES, progress_bar=False)
+    kernel = pm.ParallelHMC(model, step_size=0.5, solver=pm.jacobi(), max_iterations=1)
+    mcmc = pm.MCMC(kernel, num_warmup=0, num_samples=NUM_SAMPLES, progress_bar=False)
     with pytest.warns(pm.ConvergenceWarning, match="run one by one") as warned:
         mcmc.run(jax.random.key(0), Y)
     assert len(warned) == 1
-    np.testing.assert_allclose(mcmc.get_samples()["mu"], stepwise()[0]["mu"][0], **EXACT)
+    expected = stepwise(num_warmup=0)[0]["mu"][0]
+    np.testing.assert_allclose(mcmc.get_samples()["mu"], expected, **EXACT)
 
 
 def test_a_kernel_of_numpyros_runs_as_it_does_there():

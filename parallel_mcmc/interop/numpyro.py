@@ -32,7 +32,7 @@ from parallel_mcmc.interop.numpyro_window import (
 )
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.windows import check_window, run_info
+from parallel_mcmc.windows import check_window, default_tol, run_info
 
 WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
@@ -91,6 +91,16 @@ class ParallelKernel(MCMCKernel):
     def adapt_update(self, state: ParallelState) -> Any:
         """The same after a step of the warm-up that led to ``state``."""
         return state.adapt_state
+
+    def settings(self, state: ParallelState) -> dict[str, Any]:
+        """What the solve was asked for, for the attributes of ArviZ's groups."""
+        dtype = state.x.dtype
+        return {
+            "solver": getattr(self.solver, "name", "auto"),
+            "tol": float(default_tol(dtype) if self.tol is None else self.tol),
+            "window": self.window or 0,
+            "max_iterations": int(self.max_iterations),
+        }
 
     # NumPyro's interface.
 
@@ -198,8 +208,14 @@ class ParallelKernel(MCMCKernel):
         check_init_params(init_params, z)
         return init_params
 
-    def _target(self, model_args, model_kwargs):
-        """The potential for these arguments, never for those that `init` had."""
+    def target(self, model_args: tuple, model_kwargs: dict) -> Callable:
+        """The potential for these arguments, never for those that `init` had.
+
+        Under `jit`, as a solve evaluates it in many places and the model is to be traced once.
+        """
+        return jax.jit(self._potential(model_args, model_kwargs))
+
+    def _potential(self, model_args, model_kwargs):
         if self._potential_fn is not None:
             return self._potential_fn
         assert self._potential_fn_gen is not None, "`init` must be called before `sample`."
@@ -208,14 +224,14 @@ class ParallelKernel(MCMCKernel):
     def _init_state(self, z, rng_key, num_warmup, model_args, model_kwargs):
         rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
         adapt_state = self.adapt_init(z, key_adapt, num_warmup)
-        potential_fn = self._target(model_args, model_kwargs)
+        potential_fn = self.target(model_args, model_kwargs)
         chain = self.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))
         x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
         draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
         length = self.options(x, None)[1]
         empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
         zero = jnp.zeros((), x.dtype)
-        potential_energy = jnp.asarray(jax.jit(potential_fn)(z), x.dtype)
+        potential_energy = jnp.asarray(potential_fn(z), x.dtype)
         return ParallelState(
             i=jnp.zeros((), int),
             z=jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z),
@@ -230,7 +246,7 @@ class ParallelKernel(MCMCKernel):
                 num_sequential_steps=jnp.zeros((), jnp.int32)
             ),
             x=x,
-            buffer=Buffer(empty, jnp.full((), length), rng_key),
+            buffer=Buffer(empty, jnp.full((), length, int), rng_key),
             plan=Plan(num_warmup),
         )
 
@@ -247,7 +263,7 @@ class ParallelKernel(MCMCKernel):
         return options, length, choice.reason
 
     def _sample_one(self, state, model_args, model_kwargs):
-        potential_fn = self._target(model_args, model_kwargs)
+        potential_fn = self.target(model_args, model_kwargs)
         arguments = model_args, model_kwargs
         num_adaptive = self.num_adaptive_steps(state.plan.num_warmup)
         is_sampling = state.i >= num_adaptive

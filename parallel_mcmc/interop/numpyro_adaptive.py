@@ -43,6 +43,7 @@ class AdaptiveKernel(ParallelKernel):
         dense_mass: bool | list | None = None,
         target_accept_prob: float = 0.8,
         init_strategy: Callable = DEFAULT_INIT,
+        regularize_mass_matrix: bool = True,
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
@@ -57,6 +58,7 @@ class AdaptiveKernel(ParallelKernel):
         self._adapt_mass_matrix = adapt_mass_matrix
         self._dense_mass = dense_mass
         self._target_accept_prob = target_accept_prob
+        self._regularize_mass_matrix = regularize_mass_matrix
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         """The kernel on vectors ``w`` in whitened coordinates."""
@@ -95,6 +97,7 @@ class AdaptiveKernel(ParallelKernel):
             adapt_mass_matrix=self._adapt_mass_matrix,
             dense_mass=dense_mass,
             target_accept_prob=self._target_accept_prob,
+            regularize_mass_matrix=self._regularize_mass_matrix,
         )
 
     def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
@@ -132,9 +135,15 @@ class ParallelHMC(AdaptiveKernel):
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
             draws of a normal posterior are independent, and a solve takes about ten iterations
             whatever the number of draws. NumPyro's default, 2 pi, is a whole period.
+        max_num_steps: of a trajectory, as NUTS has a limit. It binds at the beginning of a warm-up,
+            where the metric is not that of the posterior yet and steps may have to be tiny; such a
+            trajectory is shorter than ``trajectory_length``.
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
             adapted for as many; with both the step size is their quotient, and not adapted.
         init_strategy: as in NumPyro.
+        regularize_mass_matrix: as in NumPyro, which adds up to 1e-3 to the variances that it
+            finds. Where the posterior is narrower than that in some direction, as in a regression
+            on an uncentred covariate, say False or centre.
         solver: `pm.auto()` by default.
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
             chain, in windows if memory asks for it, and `numpyro.infer.MCMC` 1,000 draws.
@@ -168,6 +177,7 @@ class ParallelHMC(AdaptiveKernel):
         target_accept_prob: float = 0.9,
         num_steps: int | None = None,
         trajectory_length: float | None = math.pi / 2,
+        max_num_steps: int = 256,
         **options: Any,
     ):
         if num_steps is None and trajectory_length is None:
@@ -186,13 +196,15 @@ class ParallelHMC(AdaptiveKernel):
         )  # fmt: skip
         self._num_steps = num_steps
         self._trajectory_length = trajectory_length
+        self._max_num_steps = max_num_steps
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         num_steps: Any = self._num_steps
         if num_steps is None:
             length = self._trajectory_length
-            num_steps = jnp.maximum(1, jnp.ceil(length / step_size)).astype(jnp.int32)
-            step_size = length / num_steps
+            wanted = jnp.ceil(length / step_size)
+            num_steps = jnp.clip(wanted, 1, self._max_num_steps).astype(jnp.int32)
+            step_size = jnp.minimum(step_size, length / num_steps)
         return hmc(logdensity_fn, w, step_size, num_integration_steps=num_steps)
 
 

@@ -108,7 +108,7 @@ class ParallelGibbs(ParallelKernel):
         check_init_params(init_params, values)
         return init_params
 
-    def _target(self, model_args, model_kwargs):
+    def _potential(self, model_args, model_kwargs):
         model = self._model
         if model is None:
             return lambda z: jnp.nan

@@ -157,7 +157,7 @@ class MCMC(SequentialMCMC):
         first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
 
         def attempt(solver, num_steps, limit):
-            potential_fn = kernel._target(args, kwargs)
+            potential_fn = kernel.target(args, kwargs)
             chain = kernel.chain(potential_fn, first.z, first.adapt_state, (args, kwargs))
             start = chain.transition.unravel(first.x)
             return pilot(
@@ -177,7 +177,7 @@ class MCMC(SequentialMCMC):
         shows_progress = self.progress_bar and name == "solve"
 
         def run_chain(index, state, args, kwargs):
-            target = kernel._target(args, kwargs)
+            target = kernel.target(args, kwargs)
             postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
             if name == "solve":
                 tell = functools.partial(jax.debug.callback, _advance, index)
