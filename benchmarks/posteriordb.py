@@ -180,6 +180,10 @@ MODELS: dict[str, Callable] = {
 }
 
 
+NUM_WARMUP = {"earnings-earn_height": 2000}
+"""More than 1,000 steps for a posterior that is tens of thousands of units from the start."""
+
+
 class Comparison(NamedTuple):
     """One posterior: the worst scalar, and how the chains were solved.
 
@@ -213,7 +217,7 @@ def load(folder: Path, name: str) -> dict[str, Any]:
 def sample(posterior: dict[str, Any], kernel: Any, **options: Any) -> pm.MCMC:
     """A run of the kernel on the posterior's model; by default 4 chains of 1,000 draws."""
     settings = {
-        "num_warmup": 1000,
+        "num_warmup": NUM_WARMUP.get(posterior["name"], 1000),
         "num_samples": 1000,
         "num_chains": 4,
         "chain_method": "vectorized",

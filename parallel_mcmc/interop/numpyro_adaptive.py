@@ -13,7 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from numpyro.infer.hmc_util import IntegratorState, warmup_adapter
+from numpyro.infer.hmc_util import (
+    IntegratorState,
+    build_adaptation_schedule,
+    warmup_adapter,
+)
 
 from parallel_mcmc.auto import Auto
 from parallel_mcmc.interop.numpyro import DEFAULT_INIT, ParallelKernel
@@ -27,6 +31,9 @@ from parallel_mcmc.transition import Transition
 
 MAX_DENSE = 64
 """Unknowns up to which the metric is dense by default, as up to which `auto` tries DEER."""
+
+DRAWS_PER_UNKNOWN, MIN_DRAWS = 10, 100
+"""Draws of a window of the warm-up that say enough about a covariance to take it as it is."""
 
 
 class AdaptiveKernel(ParallelKernel):
@@ -43,7 +50,7 @@ class AdaptiveKernel(ParallelKernel):
         dense_mass: bool | list | None = None,
         target_accept_prob: float = 0.8,
         init_strategy: Callable = DEFAULT_INIT,
-        regularize_mass_matrix: bool = True,
+        regularize_mass_matrix: bool | None = None,
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
@@ -84,11 +91,11 @@ class AdaptiveKernel(ParallelKernel):
     def num_adaptive_steps(self, num_warmup: int) -> int:
         return num_warmup
 
-    def adapter(self, num_warmup: int, z: Any) -> tuple[Callable, Callable]:
+    def adapter(self, num_warmup: int, z: Any, regularize: bool) -> tuple[Callable, Callable]:
         """NumPyro's, made anew wherever it is needed: it is two functions and no state."""
         dense_mass = self._dense_mass
         if dense_mass is None:
-            dense_mass = sum(leaf.size for leaf in jax.tree.leaves(z)) <= MAX_DENSE
+            dense_mass = size_of(z) <= MAX_DENSE
         if self._model is not None and isinstance(dense_mass, bool):
             dense_mass = [tuple(sorted(z))] if dense_mass else []
         return warmup_adapter(
@@ -97,11 +104,11 @@ class AdaptiveKernel(ParallelKernel):
             adapt_mass_matrix=self._adapt_mass_matrix,
             dense_mass=dense_mass,
             target_accept_prob=self._target_accept_prob,
-            regularize_mass_matrix=self._regularize_mass_matrix,
+            regularize_mass_matrix=regularize,
         )
 
     def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
-        init, _ = self.adapter(num_warmup, z)
+        init, _ = self.adapter(num_warmup, z, True)
         matrix = self._inverse_mass_matrix
         return init(
             IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
@@ -112,9 +119,36 @@ class AdaptiveKernel(ParallelKernel):
         )
 
     def adapt_update(self, state: ParallelState) -> Any:
-        _, update = self.adapter(state.plan.num_warmup, state.z)
+        regularize = self._regularize_mass_matrix
         # `advanced` has counted the step already.
-        return update(state.i - 1, state.accept_prob, (state.z,), state.adapt_state)
+        step = state.i - 1, state.accept_prob, (state.z,), state.adapt_state
+
+        def updated(regularize):
+            return self.adapter(state.plan.num_warmup, state.z, regularize)[1](*step)
+
+        if regularize is not None:
+            return updated(regularize)
+        enough = max(MIN_DRAWS, DRAWS_PER_UNKNOWN * size_of(state.z))
+        schedule = build_adaptation_schedule(state.plan.num_warmup)
+        is_long = jnp.array([window.end + 1 - window.start >= enough for window in schedule])
+        plain, safe = updated(False), updated(True)
+        # Where a chain has not moved, its draws have no covariance to be taken as it is.
+        usable = jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(plain[:4])]).all()
+        chosen = is_long[state.adapt_state.window_idx] & usable
+        return safe._replace(
+            **{
+                name: jax.tree.map(
+                    lambda plain, safe: jnp.where(chosen, plain, safe),
+                    getattr(plain, name),
+                    getattr(safe, name),
+                )
+                for name in ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")
+            }
+        )
+
+
+def size_of(z: Any) -> int:
+    return sum(jnp.size(leaf) for leaf in jax.tree.leaves(z))
 
 
 class ParallelHMC(AdaptiveKernel):
@@ -141,9 +175,10 @@ class ParallelHMC(AdaptiveKernel):
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
             adapted for as many; with both the step size is their quotient, and not adapted.
         init_strategy: as in NumPyro.
-        regularize_mass_matrix: as in NumPyro, which adds up to 1e-3 to the variances that it
-            finds. Where the posterior is narrower than that in some direction, as in a regression
-            on an uncentred covariate, say False or centre.
+        regularize_mass_matrix: whether to add up to 1e-3 to the variances found, as NumPyro does.
+            By default only in windows of fewer than 100 draws, or 10 per unknown: a posterior that
+            is narrower than that in some direction, as in a regression on an uncentred
+            covariate, would not be whitened.
         solver: `pm.auto()` by default.
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
             chain, in windows if memory asks for it, and `numpyro.infer.MCMC` 1,000 draws.
