@@ -75,7 +75,11 @@ KERNELS = {
 
 def mostly(values, slow):
     """Parameters of a test, some of them for the long run only."""
-    return [pytest.param(v, marks=[pytest.mark.slow] * (v in slow), id=str(v)) for v in values]
+    name = {jax.vmap: "vmap"}  # its own would hold an address
+    return [
+        pytest.param(v, marks=[pytest.mark.slow] * (v in slow), id=name.get(v, str(v)))
+        for v in values
+    ]
 
 
 FIELDS = ("potential_energy", "accept_prob", "mean_accept_prob", "solve.status", "i")
