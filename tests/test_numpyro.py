@@ -242,12 +242,35 @@ def test_one_kernel_serves_two_samplers_with_different_warmups(warmed_up):
     assert mcmc.last_state.adapt_state.step_size == state.adapt_state.step_size
 
 
-@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
-def test_new_data_of_the_same_size_are_used(cls):
-    mcmc = sampler(cls=cls, jit_model_args=True, num_warmup=0)
-    for shift in (1.0, 0.0):
-        mcmc.run(jax.random.key(0), Y + shift)
-    assert_same(mcmc.get_samples(True), stepwise(num_warmup=0)[0])
+OTHER = 1 - Y
+
+
+@functools.cache
+def with_other_data():
+    """The first run stepwise, goes on from its last state, with its key, for other data."""
+    mcmc = run(solver=pm.sequential(), num_warmup=0)
+    return went_on(mcmc, OTHER)
+
+
+def went_on(mcmc, y):
+    mcmc.post_warmup_state = mcmc.last_state
+    mcmc.run(mcmc.last_state.rng_key, y)
+    return drawn(mcmc)[0]
+
+
+@pytest.mark.parametrize("jit_model_args", mostly([True, False], slow=[False]))
+@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["pm"]))
+def test_new_data_in_the_middle_of_a_window_with_the_same_key_are_used(cls, jit_model_args):
+    result = run(cls=cls, num_warmup=0, jit_model_args=jit_model_args)  # of 3 x 12 draws, 30
+    assert_same(went_on(result, OTHER), with_other_data())
+
+
+def test_data_that_were_changed_in_place_are_used():
+    y = OTHER.copy()
+    mcmc = run(y=y, solver=pm.sequential(), num_warmup=0, extra_fields=())
+    y[:] = Y
+    mcmc.run(jax.random.key(0), y)
+    assert_same(drawn(mcmc)[0], stepwise(num_warmup=0)[0])
 
 
 # Fields, summaries, files.

@@ -17,6 +17,7 @@ from numpyro.infer.util import ParamInfo
 from numpyro.util import identity, is_prng_key
 
 from parallel_mcmc.auto import Auto, choose
+from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
 from parallel_mcmc.interop.numpyro_window import (
     Buffer,
     Chain,
@@ -246,7 +247,7 @@ class ParallelKernel(MCMCKernel):
                 num_sequential_steps=jnp.zeros((), jnp.int32)
             ),
             x=x,
-            buffer=Buffer(empty, jnp.full((), length, int), rng_key),
+            buffer=Buffer(empty, jnp.full((), length, int), rng_key, jnp.zeros((), jnp.uint32)),
             plan=Plan(num_warmup),
         )
 
@@ -267,6 +268,7 @@ class ParallelKernel(MCMCKernel):
         arguments = model_args, model_kwargs
         num_adaptive = self.num_adaptive_steps(state.plan.num_warmup)
         is_sampling = state.i >= num_adaptive
+        data = fingerprint(arguments)
 
         def solve(carry):
             # What the solve depends on changes from turn to turn. XLA moves out of a loop, and so
@@ -275,7 +277,7 @@ class ParallelKernel(MCMCKernel):
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
             options, length, _ = self.options(x, None)
             draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
-            return refilled(state, draws, info), draws.x[-1], i + length
+            return refilled(state, draws, info, data), draws.x[-1], i + length
 
         if num_adaptive:
             end = jnp.minimum(state.i + 1, num_adaptive)
@@ -286,7 +288,7 @@ class ParallelKernel(MCMCKernel):
                 state._replace(buffer=()),
             )._replace(buffer=buffer)
         state, _, _ = jax.lax.while_loop(
-            lambda carry: is_sampling & is_stale(carry[0]), solve, (state, state.x, state.i)
+            lambda carry: is_sampling & is_stale(carry[0], data), solve, (state, state.x, state.i)
         )
         # The buffer is not selected from, which would copy it.
         drawn = popped(state)

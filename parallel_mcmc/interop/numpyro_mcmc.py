@@ -18,6 +18,7 @@ from numpyro.util import is_prng_key, nested_attrgetter
 
 from parallel_mcmc.auto import any_traced
 from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_fingerprint import digest
 from parallel_mcmc.interop.numpyro_window import (
     Draws,
     Options,
@@ -199,13 +200,9 @@ class MCMC(SequentialMCMC):
 
         if any_traced((args, kwargs)):
             return functools.partial(run, args=args, kwargs=kwargs)
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        if self._jit_model_args:
-            data: tuple = tuple((jnp.shape(x), str(jnp.result_type(x))) for x in leaves)
-        else:
-            # By identity, which holds as long as the program keeps them.
-            data = tuple(id(x) for x in leaves)
-        key = name, one, collect, options, shows_progress, structure, data
+        # Arguments that the program holds as constants are known by their contents.
+        data = None if self._jit_model_args else digest((args, kwargs))
+        key = name, one, collect, options, shows_progress, data
         if key not in self._cache:
             if self._jit_model_args:
                 self._cache[key] = jax.jit(run)

@@ -1,10 +1,10 @@
 """A window of draws, solved at once and handed out one by one.
 
 NumPyro's `MCMC` asks a kernel for one draw at a time. The state keeps a buffer of the draws of one
-window; when it is used up, or was drawn with another key than the state now has, the next
-window is solved. The noise of step i comes from ``fold_in(rng_key, i)``: so the draws depend
-neither on the length of the window nor on whether there is one, and a chain continued from its
-last state is the chain run in one go.
+window; when it is used up, or was drawn with another key than the state now has or for other
+arguments of the model, the next window is solved. The noise of step i comes from
+``fold_in(rng_key, i)``: so the draws depend neither on the length of the window nor on whether
+there is one, and a chain continued from its last state is the chain run in one go.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from parallel_mcmc.report import SolveInfo
 from parallel_mcmc.sampling import WITHOUT_PRIOR
@@ -38,11 +38,12 @@ class Draws(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """Draws to hand out, how many have been, and the key that they were drawn with."""
+    """Draws to hand out, how many have been, and the key and the data that they were drawn with."""
 
     draws: Draws
     used: Int[Array, ""]
     rng_key: Any
+    data: UInt32[Array, ""]
 
 
 @jax.tree_util.register_static
@@ -174,15 +175,22 @@ def solve_steps(
     return draws, info
 
 
-def is_stale(state: ParallelState) -> Bool[Array, ""]:
-    """Nothing is left, or the state was given another key, as `MCMC.run` after a warm-up does."""
+def is_stale(state: ParallelState, data: UInt32[Array, ""]) -> Bool[Array, ""]:
+    """Nothing is left, or the chain goes on with another key or for other data.
+
+    `MCMC.run` after a warm-up gives a state another key; the fingerprint of the model's
+    arguments, ``data``, is that of the call.
+    """
     buffer = state.buffer
-    data, expected = jax.random.key_data(state.rng_key), jax.random.key_data(buffer.rng_key)
-    return (buffer.used >= length_of(buffer)) | jnp.any(data != expected)
+    key, expected = jax.random.key_data(state.rng_key), jax.random.key_data(buffer.rng_key)
+    used_up = buffer.used >= length_of(buffer)
+    return used_up | jnp.any(key != expected) | (data != buffer.data)
 
 
-def refilled(state: ParallelState, draws: Draws, info: SolveInfo) -> ParallelState:
-    buffer = Buffer(draws, jnp.zeros_like(state.buffer.used), state.rng_key)
+def refilled(
+    state: ParallelState, draws: Draws, info: SolveInfo, data: UInt32[Array, ""]
+) -> ParallelState:
+    buffer = Buffer(draws, jnp.zeros_like(state.buffer.used), state.rng_key, data)
     return state._replace(buffer=buffer, solve=info)
 
 
