@@ -6,11 +6,13 @@ solved in parallel. Both are loops of no turn or of one, not conditions: a batch
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import ParamInfo
@@ -31,7 +33,7 @@ from parallel_mcmc.interop.numpyro_window import (
     refilled,
     solve_steps,
 )
-from parallel_mcmc.report import Status
+from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import check_window, default_tol, run_info
 
@@ -74,6 +76,7 @@ class ParallelKernel(MCMCKernel):
         self._sample_fn: Callable | None = None
         self._potential_fn_gen: Callable | None = None
         self._postprocess_fn: Callable | None = None
+        self._warned: set[bytes] = set()
 
     # What a kernel says of itself.
 
@@ -153,6 +156,7 @@ class ParallelKernel(MCMCKernel):
 
         state = (init_one if one else jax.vmap(init_one))(z, keys[0])
         self._sample_fn = self._sample_one
+        self._warned.clear()
         if init_params is not None:
             check_finite(state.potential_energy)
         return state
@@ -175,7 +179,7 @@ class ParallelKernel(MCMCKernel):
     def __getstate__(self) -> dict[str, Any]:
         # Made anew by `init`; closures do not pickle.
         dropped = {"_sample_fn": None, "_potential_fn_gen": None, "_postprocess_fn": None}
-        return self.__dict__ | dropped
+        return self.__dict__ | dropped | {"_warned": set()}
 
     # How.
 
@@ -277,6 +281,7 @@ class ParallelKernel(MCMCKernel):
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
             options, length, _ = self.options(x, None)
             draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
+            jax.debug.callback(self._warn, jax.random.key_data(state.rng_key), info)
             return refilled(state, draws, info, data), draws.x[-1], i + length
 
         if num_adaptive:
@@ -297,6 +302,13 @@ class ParallelKernel(MCMCKernel):
         small = (drawn._replace(buffer=(), rng_key=()), state._replace(buffer=(), rng_key=()))
         chosen = jax.tree.map(lambda new, old: jnp.where(is_sampling, new, old), *small)
         return chosen._replace(buffer=buffer, rng_key=state.rng_key)
+
+    def _warn(self, key_data: Any, info: SolveInfo) -> None:
+        """Of a window that did not converge, outside `jit`; of a chain, known by its key, once."""
+        message, chain = describe_failure(info), np.asarray(key_data).tobytes()
+        if message and chain not in self._warned:
+            self._warned.add(chain)
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
 
     def adaptive_step(
         self, state: ParallelState, potential_fn: Callable, model_args: tuple
