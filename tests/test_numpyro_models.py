@@ -73,7 +73,7 @@ def test_a_reparameterised_model_has_its_sites_and_predicts(school_run):
 
 
 def mixture(y):
-    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0).expand([2]))
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0).expand([2]).to_event(1))
     with numpyro.plate("data", y.shape[0]):
         component = numpyro.sample(
             "component", dist.Bernoulli(0.5), infer={"enumerate": "parallel"}
@@ -83,8 +83,14 @@ def mixture(y):
 
 def test_discrete_sites_are_enumerated_out():
     pytest.importorskip("funsor")
-    mcmc = run(pm.ParallelHMC(mixture), np.array([-2.0, -1.5, 1.0, 2.0]))
+    y = np.array([-2.0, -1.5, 1.0, 2.0])
+    mcmc = run(pm.ParallelHMC(mixture), y, num_samples=10)
     assert set(mcmc.get_samples()) == {"mu"}
+    mu = np.asarray(mcmc.last_state.z["mu"])
+    prior = dist.Normal(0.0, 2.0).log_prob(mu).sum()
+    terms = dist.Normal(mu, 1.0).log_prob(y[:, None]) + jnp.log(0.5)
+    likelihood = jax.nn.logsumexp(terms, axis=-1).sum()
+    np.testing.assert_allclose(mcmc.last_state.potential_energy, -prior - likelihood, rtol=1e-5)
 
 
 # A potential, metrics and starts.
@@ -232,6 +238,33 @@ def test_statistics_have_their_names_in_arviz_and_the_report_its_attributes():
     attrs = data["posterior"].attrs
     assert attrs["solver"] == "jacobi" and attrs["solve_status"] == ["converged"]
     assert attrs["solve_iterations"] == [int(mcmc.last_state.solve.num_iterations)]
+
+
+@pytest.mark.parametrize("num_chains", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_collected_warmup_has_its_groups(num_chains):
+    mcmc = pm.MCMC(
+        pm.ParallelRandomWalk(schools, solver=pm.sequential()), num_warmup=20, num_samples=8,
+        num_chains=num_chains, chain_method="vectorized", thinning=2, progress_bar=False,
+    )  # fmt: skip
+    data = SIGMA, EFFECTS
+    mcmc.warmup(jax.random.key(0), *data, collect_warmup=True, extra_fields=("accept_prob",))
+    during = mcmc.get_samples(group_by_chain=True)["theta"]
+    assert "warmup_posterior" not in groups_of(pm.to_inference_data(mcmc))
+    mcmc.run(jax.random.key(1), *data, extra_fields=("accept_prob",))
+    data = pm.to_inference_data(mcmc, coords={"school": ["A", "B", "C"]}, log_likelihood=True)
+    assert data["posterior"]["theta"].shape == (num_chains, 4, 3)
+    np.testing.assert_array_equal(data["warmup_posterior"]["theta"], during)
+    assert data["warmup_posterior"]["theta"].coords["school"].values.tolist() == ["A", "B", "C"]
+    assert data["warmup_sample_stats"]["acceptance_rate"].shape == (num_chains, 10)
+    assert data["warmup_sample_stats"].attrs["solver"] == "sequential"
+    mcmc.warmup(jax.random.key(0), SIGMA, EFFECTS)
+    mcmc.run(jax.random.key(1), SIGMA, EFFECTS)
+    assert "warmup_posterior" not in groups_of(pm.to_inference_data(mcmc))
+
+
+def groups_of(data):
+    """Names of groups, of either major's container."""
+    return data.groups() if callable(data.groups) else [name.strip("/") for name in data.groups]
 
 
 def test_a_run_of_a_kernel_of_numpyros_is_left_to_arviz():

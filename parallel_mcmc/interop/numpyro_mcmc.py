@@ -73,6 +73,12 @@ class MCMC(SequentialMCMC):
     """
 
     _solver_choice: str | None = None
+    _warmup_states: dict[str, Any] | None = None
+
+    def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
+        """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
+        super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
+        self._warmup_states = self._states if collect_warmup else None
 
     def run(
         self,
@@ -83,9 +89,16 @@ class MCMC(SequentialMCMC):
         **kwargs: Any,
     ) -> None:
         """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step."""
+        if self._warmup_state is None:
+            self._warmup_states = None  # a chain of its own begins
         super().run(rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs)
         if isinstance(self.sampler, ParallelKernel):
             report(self._last_state.solve, "finish", None)
+
+    def transfer_states_to_host(self) -> None:
+        """As `numpyro.infer.MCMC.transfer_states_to_host`, with the states of the warm-up."""
+        super().transfer_states_to_host()
+        self._warmup_states = jax.device_get(self._warmup_states)
 
     def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
         """As `numpyro.infer.MCMC.print_summary`, and a line on the solve."""
