@@ -1,7 +1,11 @@
 """Kernels under `numpyro.infer.MCMC` and `pm.MCMC`: the same draws, however one asks for them."""
 
 import functools
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import blackjax
 import jax
@@ -347,3 +351,41 @@ def test_a_kernel_of_numpyros_runs_as_it_does_there():
         mcmc.run(jax.random.key(0), Y)
         results.append(mcmc.get_samples())
     assert_same(*results)
+
+
+TWO_DEVICES = """
+import sys, jax, numpy as np, numpyro, numpyro.distributions as dist
+import parallel_mcmc as pm
+from numpyro.infer import MCMC
+assert jax.local_device_count() == 2
+
+def model(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+y, found = np.array([0.3, 1.9]), []
+for cls, method in (pm.MCMC, "sequential"), (pm.MCMC, "parallel"), (MCMC, "parallel"):
+    mcmc = cls(
+        pm.ParallelHMC(model, solver=pm.jacobi(), window=5), num_warmup=0, num_samples=8,
+        num_chains=2, chain_method=method, progress_bar=False,
+    )
+    mcmc.run(jax.random.key(0), y)
+    assert len(mcmc.last_state.x.devices()) == 1 + (method == "parallel")
+    found.append(np.asarray(mcmc.get_samples(group_by_chain=True)["mu"]))
+    np.testing.assert_allclose(found[-1], found[0], rtol=1e-4, atol=1e-4)
+assert found[0].shape == (2, 8) and np.all(found[0][0] != found[0][1])
+print("same")
+"""
+
+
+@pytest.mark.slow
+def test_chains_on_two_devices_are_those_of_one():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.strip() == "same", result.stderr

@@ -15,7 +15,6 @@ from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.sampling import Trace
 from parallel_mcmc.version import __version__
 
-
 NAMING = ("coords", "dims", "extra_event_dims", "index_origin")
 """Options of `arviz.from_numpyro` that hold for the warm-up's draws as they do for the others."""
 
@@ -40,9 +39,9 @@ def to_inference_data(
         Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``; for an `MCMC`
         those of `arviz.from_numpyro`, and of a `parallel_mcmc.MCMC` after
         ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
-        ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the attributes ``solver``, ``tol``,
-        ``window``, ``solve_status``, ``solve_iterations``, ``solve_residual``,
-        ``solve_sequential_steps`` (one entry per chain) and the versions; after
+        ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
+        attributes ``solver``, ``tol``, ``window``, ``solve_status``, ``solve_iterations``,
+        ``solve_residual``, ``solve_sequential_steps`` (one entry per chain) and the versions; after
         ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
         ``lyapunov_exponent_standard_error``, ``contraction``, ``expected_iterations`` and
         ``error_bound`` (one entry per chain). Positions that are not dicts are named by their
