@@ -41,14 +41,12 @@ if TYPE_CHECKING:
         run_inference_algorithm,
     )
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
-    from parallel_mcmc.interop.numpyro_adaptive import (
-        ParallelHMC,
-        ParallelMALA,
-        ParallelRandomWalk,
-    )
     from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
     from parallel_mcmc.interop.numpyro_gibbs import ParallelGibbs
+    from parallel_mcmc.interop.numpyro_hmc import ParallelHMC
+    from parallel_mcmc.interop.numpyro_mala import ParallelMALA
     from parallel_mcmc.interop.numpyro_mcmc import MCMC
+    from parallel_mcmc.interop.numpyro_random_walk import ParallelRandomWalk
 
 _INTEROP = {
     "to_inference_data": "arviz",
@@ -56,9 +54,9 @@ _INTEROP = {
     "MCMC": "numpyro_mcmc",
     "ParallelBlackJAX": "numpyro_blackjax",
     "ParallelGibbs": "numpyro_gibbs",
-    "ParallelHMC": "numpyro_adaptive",
-    "ParallelMALA": "numpyro_adaptive",
-    "ParallelRandomWalk": "numpyro_adaptive",
+    "ParallelHMC": "numpyro_hmc",
+    "ParallelMALA": "numpyro_mala",
+    "ParallelRandomWalk": "numpyro_random_walk",
     "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax",
     "parallelize": "blackjax",

@@ -6,20 +6,18 @@ solved in parallel. Both are loops of no turn or of one, not conditions: a batch
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
-import warnings
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.mcmc import MCMCKernel
-from numpyro.infer.util import ParamInfo
 from numpyro.util import identity, is_prng_key
 
 from parallel_mcmc.auto import Auto, choose
 from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
+from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
 from parallel_mcmc.interop.numpyro_window import (
     Buffer,
     Chain,
@@ -27,13 +25,15 @@ from parallel_mcmc.interop.numpyro_window import (
     ParallelState,
     Plan,
     advanced,
-    draws_of,
+    first_step,
     is_stale,
     popped,
     refilled,
     solve_steps,
+    start_of,
+    warn_once,
 )
-from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
+from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import check_window, default_tol, run_info
 
@@ -184,34 +184,14 @@ class ParallelKernel(MCMCKernel):
     # How.
 
     def _start(self, rng_key, init_params, model_args, model_kwargs):
-        """Unconstrained values to start from; sets up the functions derived from the model."""
+        """Unconstrained values to start from; keeps the functions derived from the model."""
         if self._model is None:
-            if init_params is None:
-                raise ValueError(
-                    "Without a model there is nothing to draw a start from: pass `init_params`."
-                )
-            return init_params.z if isinstance(init_params, ParamInfo) else init_params
-        info = initialize_model(
-            rng_key,
-            self._model,
-            init_strategy=self._init_strategy,
-            dynamic_args=True,
-            model_args=model_args,
-            model_kwargs=model_kwargs,
-            validate_grad=self.needs_gradient,
+            return given(init_params)
+        info = find_start(
+            self._model, rng_key, self._init_strategy, self.needs_gradient, model_args, model_kwargs
         )
         self._potential_fn_gen, self._postprocess_fn = info.potential_fn, info.postprocess_fn
-        z = info.param_info.z
-        if not jax.tree.leaves(z):
-            raise ValueError(
-                "The model has no continuous latent site, so there is nothing to sample; use "
-                "`numpyro.infer.Predictive` to draw from it."
-            )
-        if init_params is None:
-            return z
-        init_params = init_params.z if isinstance(init_params, ParamInfo) else init_params
-        check_init_params(init_params, z)
-        return init_params
+        return chosen_start(init_params, info.param_info.z)
 
     def target(self, model_args: tuple, model_kwargs: dict) -> Callable:
         """The potential for these arguments, never for those that `init` had.
@@ -281,7 +261,8 @@ class ParallelKernel(MCMCKernel):
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
             options, length, _ = self.options(x, None)
             draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
-            jax.debug.callback(self._warn, jax.random.key_data(state.rng_key), info)
+            key_data = jax.random.key_data(state.rng_key)
+            jax.debug.callback(functools.partial(warn_once, self._warned), key_data, info)
             return refilled(state, draws, info, data), draws.x[-1], i + length
 
         if num_adaptive:
@@ -303,13 +284,6 @@ class ParallelKernel(MCMCKernel):
         chosen = jax.tree.map(lambda new, old: jnp.where(is_sampling, new, old), *small)
         return chosen._replace(buffer=buffer, rng_key=state.rng_key)
 
-    def _warn(self, key_data: Any, info: SolveInfo) -> None:
-        """Of a window that did not converge, outside `jit`; of a chain, known by its key, once."""
-        message, chain = describe_failure(info), np.asarray(key_data).tobytes()
-        if message and chain not in self._warned:
-            self._warned.add(chain)
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
-
     def adaptive_step(
         self, state: ParallelState, potential_fn: Callable, model_args: tuple
     ) -> ParallelState:
@@ -322,40 +296,3 @@ class ParallelKernel(MCMCKernel):
         # In the coordinates of the metric as it is now.
         chain = self.chain(potential_fn, state.z, state.adapt_state, model_args)
         return state._replace(x=start_of(chain, state.z, None))
-
-
-def start_of(chain: Chain, z: Any, rng_key: Any) -> Any:
-    """Unconstrained values as the vector that a chain is solved for; under `jit` no density."""
-    return chain.transition.ravel(chain.transition.init(chain.position(z), rng_key))
-
-
-def first_step(chain: Chain, z: Any, rng_key: Any, i: Any) -> tuple[Any, Any]:
-    """The state after step i, from ``z``, and its draw."""
-    key = jax.random.fold_in(rng_key, i)
-    state = chain.transition.init(chain.position(z), key)
-    state, info = chain.transition.step(state, chain.draw_input(key, state))
-    return state, draws_of(chain)(state, info)
-
-
-def check_init_params(init_params: Any, z: Any) -> None:
-    """The same sites and shapes as the model's unconstrained values."""
-    shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (init_params, z))
-    if shapes != expected:
-        raise ValueError(
-            f"init_params must hold unconstrained values of shapes {expected}, got {shapes}; "
-            "`numpyro.infer.util.unconstrain_fn` makes them from constrained ones."
-        )
-
-
-def check_finite(potential_energy: Any) -> None:
-    if isinstance(potential_energy, jax.core.Tracer):
-        return
-    finite = jnp.atleast_1d(jnp.isfinite(potential_energy))
-    if not finite.all():
-        raise ValueError(
-            f"The log density is not finite at the init_params of chain {int(jnp.argmin(finite))}; "
-            "leave `init_params` out to let NumPyro look for a start, or begin inside the support."
-        )
-
-
-DEFAULT_INIT = init_to_uniform

@@ -7,7 +7,8 @@ import jax
 
 from parallel_mcmc.auto import Auto
 from parallel_mcmc.interop.blackjax import from_blackjax
-from parallel_mcmc.interop.numpyro import DEFAULT_INIT, ParallelKernel
+from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
 from parallel_mcmc.interop.numpyro_window import Chain, draw_one
 from parallel_mcmc.solvers import Solver
 

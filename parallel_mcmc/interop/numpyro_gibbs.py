@@ -10,7 +10,8 @@ from numpyro.infer.util import log_density
 from numpyro.util import is_prng_key
 
 from parallel_mcmc.auto import Auto
-from parallel_mcmc.interop.numpyro import DEFAULT_INIT, ParallelKernel, check_init_params
+from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT, chosen_start
 from parallel_mcmc.interop.numpyro_window import Chain, draw_one
 from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
 from parallel_mcmc.solvers import Solver
@@ -102,11 +103,7 @@ class ParallelGibbs(ParallelKernel):
         constrain = self._postprocess_fn(*model_args, **model_kwargs)
         one = is_prng_key(rng_key)
         values = constrain(z) if one else jax.vmap(constrain)(z)
-        values = {name: values[name] for name in z}
-        if init_params is None:
-            return values
-        check_init_params(init_params, values)
-        return init_params
+        return chosen_start(init_params, {name: values[name] for name in z})
 
     def _potential(self, model_args, model_kwargs):
         model = self._model

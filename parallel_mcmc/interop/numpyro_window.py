@@ -7,15 +7,17 @@ arguments of the model, the next window is solved. The noise of step i comes fro
 there is one, and a chain continued from its last state is the chain run in one go.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from parallel_mcmc.report import SolveInfo
+from parallel_mcmc.report import ConvergenceWarning, SolveInfo, describe_failure
 from parallel_mcmc.sampling import WITHOUT_PRIOR
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition, run_parallel
@@ -146,6 +148,19 @@ def draws_of(chain: Chain) -> Callable[[Any, Any], Draws]:
     return keep
 
 
+def start_of(chain: Chain, z: Any, rng_key: Any) -> Any:
+    """Unconstrained values as the vector that a chain is solved for; under `jit` no density."""
+    return chain.transition.ravel(chain.transition.init(chain.position(z), rng_key))
+
+
+def first_step(chain: Chain, z: Any, rng_key: Any, i: Any) -> tuple[Any, Any]:
+    """The state after step i, from ``z``, and its draw."""
+    key = jax.random.fold_in(rng_key, i)
+    state = chain.transition.init(chain.position(z), key)
+    state, info = chain.transition.step(state, chain.draw_input(key, state))
+    return state, draws_of(chain)(state, info)
+
+
 def solve_steps(
     chain: Chain,
     x: Float[Array, " D"],
@@ -173,6 +188,14 @@ def solve_steps(
         progress=progress,
     )
     return draws, info
+
+
+def warn_once(warned: set[bytes], key_data: Any, info: SolveInfo) -> None:
+    """Of a window that did not converge, outside `jit`; of a chain, known by its key, once."""
+    message, chain = describe_failure(info), np.asarray(key_data).tobytes()
+    if message and chain not in warned:
+        warned.add(chain)
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
 
 
 def is_stale(state: ParallelState, data: UInt32[Array, ""]) -> Bool[Array, ""]:
