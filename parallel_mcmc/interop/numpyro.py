@@ -6,7 +6,6 @@ solved in parallel. Both are loops of no turn or of one, not conditions: a batch
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -261,8 +260,7 @@ class ParallelKernel(MCMCKernel):
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
             options, length, _ = self.options(x, None)
             draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
-            key_data = jax.random.key_data(state.rng_key)
-            jax.debug.callback(functools.partial(warn_once, self._warned), key_data, info)
+            warn_once(self._warned, state.rng_key, info)
             return refilled(state, draws, info, data), draws.x[-1], i + length
 
         if num_adaptive:

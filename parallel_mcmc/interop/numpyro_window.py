@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from parallel_mcmc.report import ConvergenceWarning, SolveInfo, describe_failure
+from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc.sampling import WITHOUT_PRIOR
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition, run_parallel
@@ -190,12 +190,21 @@ def solve_steps(
     return draws, info
 
 
-def warn_once(warned: set[bytes], key_data: Any, info: SolveInfo) -> None:
-    """Of a window that did not converge, outside `jit`; of a chain, known by its key, once."""
-    message, chain = describe_failure(info), np.asarray(key_data).tobytes()
-    if message and chain not in warned:
-        warned.add(chain)
-        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
+    """Of a window that did not converge, from inside `jit`; of a chain, known by its key, once."""
+
+    def warn(key_data, info):
+        message, chain = describe_failure(info), np.asarray(key_data).tobytes()
+        if message and chain not in warned:
+            warned.add(chain)
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+
+    def call(_):
+        jax.debug.callback(warn, jax.random.key_data(rng_key), info)
+        return jnp.zeros((), bool)
+
+    # A loop of no turn where all is well: a call back to Python costs as much as many draws.
+    jax.lax.while_loop(lambda failed: failed, call, info.status != Status.CONVERGED)
 
 
 def is_stale(state: ParallelState, data: UInt32[Array, ""]) -> Bool[Array, ""]:
