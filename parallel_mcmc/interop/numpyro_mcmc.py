@@ -214,7 +214,7 @@ def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) 
         return num_adaptive
     if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
         return 0
-    return max(0, num_adaptive - int(jnp.min(state.i)))
+    return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
 
 
 def shifted(steps: range, by: int) -> range:
