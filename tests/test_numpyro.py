@@ -67,13 +67,14 @@ def blackjax_dynamic_hmc(logdensity_fn):
     return blackjax.dhmc(logdensity_fn, 0.3, jnp.ones(2))
 
 
+# In windows as short as these the cheapest solver to compile does for all kernels.
 KERNELS = {
     "hmc": (lambda **o: pm.ParallelHMC(model, step_size=0.5, **o), pm.jacobi),
-    "mala": (lambda **o: pm.ParallelMALA(model, step_size=0.1, **o), pm.deer),
+    "mala": (lambda **o: pm.ParallelMALA(model, step_size=0.1, **o), pm.jacobi),
     "random walk": (lambda **o: pm.ParallelRandomWalk(model, **o), pm.picard),
     "blackjax mala": (lambda **o: pm.ParallelBlackJAX(model, blackjax_mala, **o), pm.deer),
     "blackjax dhmc": (lambda **o: pm.ParallelBlackJAX(model, blackjax_dynamic_hmc, **o), pm.jacobi),
-    "gibbs": (lambda **o: pm.ParallelGibbs(mean_model, blocks, **o), pm.deer),
+    "gibbs": (lambda **o: pm.ParallelGibbs(mean_model, blocks, **o), pm.jacobi),
 }
 
 
@@ -89,7 +90,7 @@ def mostly(values, slow):
 FIELDS = ("potential_energy", "accept_prob", "mean_accept_prob", "solve.status", "i")
 
 
-def sampler(kernel="hmc", cls="pm", solver=None, window=WINDOW, **options):
+def sampler(kernel="mala", cls="pm", solver=None, window=WINDOW, **options):
     make, default = KERNELS[kernel]
     settings = {"num_warmup": NUM_WARMUP, "num_samples": NUM_SAMPLES, "progress_bar": False}
     made = make(solver=default() if solver is None else solver, window=window)
@@ -113,17 +114,20 @@ def run(*args, seed=0, y=Y, extra_fields=FIELDS, **options):
 
 
 @functools.cache
-def stepwise(kernel="hmc", num_chains=1, num_warmup=NUM_WARMUP):
-    """What every run must reproduce: NumPyro's class, and a solver that takes step after step."""
+def stepwise(kernel="mala", num_chains=1, num_warmup=NUM_WARMUP):
+    """What every run must reproduce: a solver that takes step after step."""
     options = {"num_chains": num_chains, "chain_method": "sequential", "num_warmup": num_warmup}
-    return drawn(run(kernel, "numpyro", pm.sequential(), **options))
+    return drawn(run(kernel, "pm", pm.sequential(), **options))
 
 
-# The draws.
+# The draws. Of MALA they are those of most of the other tests.
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("kernel", mostly(KERNELS, slow=["blackjax dhmc", "random walk"]))
+@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
+@pytest.mark.parametrize(
+    "kernel",
+    mostly([name for name in KERNELS if name != "mala"], slow=set(KERNELS) - {"hmc", "gibbs"}),
+)
 def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
     result = run(kernel, cls, num_warmup=0)
     assert_same(drawn(result), stepwise(kernel, num_warmup=0))
@@ -132,7 +136,7 @@ def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
     assert jax.tree.leaves(drawn(result)[0])[0].std() > 0  # and moved
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
 @pytest.mark.parametrize(
     "method", mostly(["sequential", "vectorized", jax.vmap], slow=["sequential", jax.vmap])
 )
@@ -145,7 +149,8 @@ def test_every_way_to_run_chains_gives_the_same_draws(cls, method):
     assert result.last_state.z["mu"].shape == (2,)
 
 
-@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", CLASSES)
 def test_the_window_does_not_change_the_draws(cls):
     result = run(cls=cls, window=NUM_SAMPLES + 5, num_warmup=0)
     assert_same(drawn(result)[0], stepwise(num_warmup=0)[0])
@@ -167,7 +172,7 @@ def test_thinning_keeps_every_third_draw(cls):
     np.testing.assert_allclose(result.get_samples()["mu"], expected, **EXACT)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["pm"]))
 def test_a_progress_bar_changes_nothing(cls, capfd, monkeypatch):
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # NumPyro shows no bar there
     monkeypatch.delenv("CI", raising=False)
@@ -181,24 +186,25 @@ def test_a_progress_bar_changes_nothing(cls, capfd, monkeypatch):
 # Warm-up, and what follows it.
 
 
-@pytest.fixture(scope="module", params=CLASSES)
-def warmed_up(request):
-    """A sampler, and its state after the warm-up."""
-    mcmc = sampler(cls=request.param)
-    mcmc.warmup(jax.random.key(0), Y)
-    return mcmc, mcmc.post_warmup_state
-
-
 def continued(mcmc, state, key):
     mcmc.post_warmup_state = state
     mcmc.run(key, Y)
     return np.asarray(mcmc.get_samples()["mu"])
 
 
+@pytest.fixture(scope="module", params=mostly(CLASSES, slow=["numpyro"]))
+def warmed_up(request):
+    """A sampler, its state after the warm-up, and the draws and the last state of a run."""
+    mcmc = sampler(cls=request.param)
+    mcmc.warmup(jax.random.key(0), Y)
+    state = mcmc.post_warmup_state
+    return mcmc, state, continued(mcmc, state, jax.random.key(1)), mcmc.last_state
+
+
 def test_runs_after_a_warmup_follow_their_keys(warmed_up):
-    one, two, again = (continued(*warmed_up, jax.random.key(seed)) for seed in (1, 2, 1))
-    np.testing.assert_array_equal(one, again)
-    assert np.all(one != two)
+    mcmc, state, first, _ = warmed_up
+    np.testing.assert_array_equal(continued(mcmc, state, jax.random.key(1)), first)
+    assert np.any(continued(mcmc, state, jax.random.key(2))[:WINDOW] != first[:WINDOW])
 
 
 @functools.cache
@@ -209,21 +215,18 @@ def in_one_go():
 
 
 def test_a_chain_continued_from_its_last_state_is_the_chain_run_in_one_go(warmed_up):
-    mcmc, state = warmed_up
-    first = continued(mcmc, state, jax.random.key(1))
-    second = continued(mcmc, mcmc.last_state, mcmc.last_state.rng_key)
+    mcmc, _, first, last = warmed_up
+    second = continued(mcmc, last, last.rng_key)
     np.testing.assert_allclose(np.concatenate([first, second]), in_one_go(), **EXACT)
 
 
 def test_other_keys_in_the_middle_of_a_window_give_other_draws(warmed_up):
-    mcmc, state = warmed_up
-    first = continued(mcmc, state, jax.random.key(1))
-    last = mcmc.last_state  # after 30 draws, with six of the third window left
+    mcmc, _, first, last = warmed_up  # after 30 draws, with six of the third window left
     second = continued(mcmc, last, jax.random.key(2))
-    assert np.all(second[:6] != in_one_go()[len(first) :][:6])
+    assert np.any(second[:6] != in_one_go()[len(first) :][:6])
 
 
-@pytest.mark.parametrize("kernel", mostly(["hmc", "gibbs"], slow=["gibbs"]))
+@pytest.mark.parametrize("kernel", mostly(["mala", "gibbs"], slow=["gibbs"]))
 def test_both_classes_collect_the_same_warmup(kernel):
     results = []
     for cls in CLASSES:
@@ -238,8 +241,7 @@ def test_both_classes_collect_the_same_warmup(kernel):
 
 @pytest.mark.slow
 def test_one_kernel_serves_two_samplers_with_different_warmups(warmed_up):
-    mcmc, state = warmed_up
-    before = continued(mcmc, state, jax.random.key(1))
+    mcmc, state, before, _ = warmed_up
     other = pm.MCMC(mcmc.sampler, num_warmup=NUM_WARMUP + 20, num_samples=5, progress_bar=False)
     other.run(jax.random.key(5), Y)
     np.testing.assert_array_equal(continued(mcmc, state, jax.random.key(1)), before)
@@ -262,8 +264,14 @@ def went_on(mcmc, y):
     return drawn(mcmc)[0]
 
 
-@pytest.mark.parametrize("jit_model_args", mostly([True, False], slow=[False]))
-@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["pm"]))
+@pytest.mark.parametrize(
+    "cls, jit_model_args",
+    [
+        ("numpyro", True),
+        pytest.param("numpyro", False, marks=pytest.mark.slow),
+        pytest.param("pm", True, marks=pytest.mark.slow),
+    ],
+)
 def test_new_data_in_the_middle_of_a_window_with_the_same_key_are_used(cls, jit_model_args):
     result = run(cls=cls, num_warmup=0, jit_model_args=jit_model_args)  # of 3 x 12 draws, 30
     assert_same(went_on(result, OTHER), with_other_data())
@@ -292,7 +300,7 @@ def test_extra_fields_reach_into_the_state(cls):
     assert np.all(extra["solve.num_iterations"] > 0)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
 def test_a_sampler_is_pickled_with_its_draws_and_goes_on(cls):
     mcmc = run(cls=cls, solver=pm.sequential(), num_warmup=0)
     copy = pickle.loads(pickle.dumps(mcmc))
@@ -324,11 +332,10 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
     assert "Run step by step (sequential: on a CPU" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("num_chains", [1, 2])
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls, num_chains", [("numpyro", 2), ("pm", 1)])
 def test_a_chain_finished_step_by_step_is_right_and_warns_once(cls, num_chains):
-    kernel = pm.ParallelHMC(
-        model, step_size=0.5, solver=pm.jacobi(), max_iterations=1, window=WINDOW
+    kernel = pm.ParallelMALA(
+        model, step_size=0.1, solver=pm.jacobi(), max_iterations=1, window=WINDOW
     )
     mcmc = CLASSES[cls](
         kernel, num_warmup=0, num_samples=NUM_SAMPLES, num_chains=num_chains,
