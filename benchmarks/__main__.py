@@ -7,6 +7,7 @@ python -m benchmarks run --suite trajectories  HMC trajectories by their number 
 python -m benchmarks run --suite hard          hard targets, four kernels, every solver and `auto`
 python -m benchmarks run --suite memory        the memory that a million steps are planned in
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
+python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figure of README and docs made anew
 """
@@ -32,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
-    suites = ["examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep"]
+    suites = [
+        "examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep", "swap"
+    ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
@@ -68,6 +71,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.memory import run_memory
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
+    from benchmarks.swap import run_swap
     from benchmarks.sweep import run_sweep
     from benchmarks.trajectories import run_trajectories
 
@@ -83,7 +87,12 @@ def run_command(parsed: argparse.Namespace) -> None:
         max_seconds=parsed.max_seconds,
         max_iterations=parsed.max_iterations,
     )
-    runs = {"trajectories": run_trajectories, "memory": run_memory, "sweep": run_sweep}
+    runs = {
+        "trajectories": run_trajectories,
+        "memory": run_memory,
+        "sweep": run_sweep,
+        "swap": run_swap,
+    }
     for record in runs.get(parsed.suite, run_suite)(options):
         path = save(record | common, parsed.out)
         print(
@@ -100,6 +109,9 @@ def found(record: dict) -> str:
     if record["suite"] == "sweep":
         deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]
         return f"exponent {record['exponent']:.3f}, deer {deer}, jacobi {jacobi} iterations"
+    if record["suite"] == "swap":
+        chains, cost = record["chains"], record["microseconds_per_draw"]
+        return f"{chains} chains, {record['iterations']} iterations, {cost:.3g} us per draw"
     return (
         f"{record['iterations']} iterations, {record['status'].lower()}, "
         f"{record['num_steps_differ']} steps differ, "

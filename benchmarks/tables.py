@@ -21,6 +21,8 @@ def render(records: list[Record]) -> str:
                 parts.append(memory_table(rows))
             elif suite == "sweep":
                 parts.append(sweep_table(rows))
+            elif suite == "swap":
+                parts.append(swap_table(rows))
             else:
                 parts += [aims_table(rows), runs_table(rows)]
     return "\n\n".join(parts)
@@ -104,6 +106,26 @@ def sweep_table(records: list[Record]) -> str:
         for r in records
     ]
     return markdown(["target", "kernel", "accept", "exponent", "deer", "jacobi"], rows)
+
+
+def swap_table(records: list[Record]) -> str:
+    """Time per draw of each kernel under each class."""
+    return markdown(
+        ["T", "chains", "sampler", "solver", "iterations", "us per draw", "s", "compile s"],
+        [
+            [
+                f"{r['T']:,}",
+                str(r["chains"]),
+                r["kernel"],
+                r["solver"],
+                str(r["iterations"]),
+                f"{r['microseconds_per_draw']:.3g}",
+                seconds(r, "seconds"),
+                f"{r['compile_seconds']:.1f}",
+            ]
+            for r in records
+        ],
+    )
 
 
 def row_of(r: Record) -> tuple[str, str, int]:

@@ -38,10 +38,22 @@ if TYPE_CHECKING:
     from parallel_mcmc.interop.blackjax import BlockInfo, parallelize, run_inference_algorithm
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
     from parallel_mcmc.interop.blackjax_transition import from_blackjax
+    from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
+    from parallel_mcmc.interop.numpyro_gibbs import ParallelGibbs
+    from parallel_mcmc.interop.numpyro_hmc import ParallelHMC
+    from parallel_mcmc.interop.numpyro_mala import ParallelMALA
+    from parallel_mcmc.interop.numpyro_mcmc import MCMC
+    from parallel_mcmc.interop.numpyro_random_walk import ParallelRandomWalk
 
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
+    "MCMC": "numpyro_mcmc",
+    "ParallelBlackJAX": "numpyro_blackjax",
+    "ParallelGibbs": "numpyro_gibbs",
+    "ParallelHMC": "numpyro_hmc",
+    "ParallelMALA": "numpyro_mala",
+    "ParallelRandomWalk": "numpyro_random_walk",
     "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax_transition",
     "parallelize": "blackjax",
@@ -50,11 +62,17 @@ _INTEROP = {
 """Where to find what needs another library's module; imported when first asked for."""
 
 __all__ = [
+    "MCMC",
     "BlockInfo",
     "ConvergenceError",
     "ConvergenceWarning",
     "Exponent",
     "GibbsBlock",
+    "ParallelBlackJAX",
+    "ParallelGibbs",
+    "ParallelHMC",
+    "ParallelMALA",
+    "ParallelRandomWalk",
     "Predictability",
     "Solution",
     "SolveInfo",

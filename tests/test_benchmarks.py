@@ -103,6 +103,17 @@ def test_a_short_sweep_runs_and_is_drawn(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_one_row_of_the_swap_runs(tmp_path, capsys):
+    main(["run", "--suite", "swap", "--only", "ParallelHMC in pm.MCMC/1000/1/jacobi",
+          "--repeats", "1", "--out", str(tmp_path)])  # fmt: skip
+    (record,) = load(list(tmp_path.glob("*.json")))
+    assert record["status"] == "CONVERGED"
+    assert 0 < record["iterations"] < 100
+    main(["report", *map(str, tmp_path.glob("*.json"))])
+    assert "| 1,000 | 1 | ParallelHMC in pm.MCMC | jacobi |" in capsys.readouterr().out
+
+
 def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_row():
     records = load(result_files())
     for r in records:

@@ -1,1 +1,1 @@
-"""Other libraries' samplers and results: BlackJAX, ArviZ."""
+"""Other libraries' samplers and results: BlackJAX, NumPyro, ArviZ."""

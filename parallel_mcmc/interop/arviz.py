@@ -1,5 +1,6 @@
 """Results for ArviZ: `InferenceData` in ArviZ 0.x, `xarray.DataTree` in ArviZ 1.x."""
 
+import copy
 import datetime
 import inspect
 from collections.abc import Mapping
@@ -14,27 +15,38 @@ from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.trace import Trace
 from parallel_mcmc.version import __version__
 
+NAMING = ("coords", "dims", "extra_event_dims", "index_origin")
+"""Options of `arviz.from_numpyro` that hold for the warm-up's draws as they do for the others."""
+
 
 def to_inference_data(
-    trace: Trace,
+    trace: Any,
     *,
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
-    """A `Trace` as ArviZ's container, with the solve's report in its attributes.
+    """A `Trace`, or a run of NumPyro's `MCMC`, as ArviZ's container, with the solve's report.
 
     Args:
-        trace: from `sample`.
+        trace: from `sample`; or an `MCMC`, NumPyro's or this package's, with a kernel of this
+            package.
         coords, dims: names of coordinates and dimensions, as in `arviz.from_dict`.
+        options: for an `MCMC` others of `arviz.from_numpyro`, such as ``log_likelihood=True`` or
+            ``posterior_predictive``.
 
     Returns:
-        Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``. Both
-        carry the attributes ``solver``, ``tol``, ``window``, ``solve_status``,
-        ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
-        and the versions; after ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
+        Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``; for an `MCMC`
+        those of `arviz.from_numpyro`, and of a `parallel_mcmc.MCMC` after
+        ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
+        ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
+        attributes ``solver``, ``tol``, ``window``, ``solve_status``, ``solve_iterations``,
+        ``solve_residual``, ``solve_sequential_steps`` (one entry per chain) and the versions; after
+        ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
         ``lyapunov_exponent_standard_error``, ``contraction``, ``expected_iterations`` and
         ``error_bound`` (one entry per chain). Positions that are not dicts are named by their
-        place in the pytree; a single array is ``x``.
+        place in the pytree; a single array is ``x``. Of an `MCMC` that is NumPyro's own the
+        report is on the last window of each chain.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)
@@ -43,13 +55,60 @@ def to_inference_data(
     >>> data["posterior"]["x"].shape, data["posterior"].attrs["solve_status"]
     ((1, 50, 2), ['converged'])
     """
+    if not isinstance(trace, Trace):
+        return from_mcmc(trace, coords=coords, dims=dims, **options)
     groups = {"posterior": named_arrays(trace.position)}
     if trace.sample_stats:
         groups["sample_stats"] = {
             name: np.asarray(value) for name, value in trace.sample_stats.items()
         }
     attrs = attributes(trace.solve, trace.settings) | predictions(trace.predictability)
-    return build(groups, attrs, coords=coords, dims=dims)
+    return build(groups, attrs, coords=coords, dims=dims, **options)
+
+
+def from_mcmc(mcmc: Any, **options: Any) -> Any:
+    """`arviz.from_numpyro`, and how the chains were solved."""
+    import arviz
+
+    solve = getattr(getattr(mcmc, "last_state", None), "solve", None)
+    if not isinstance(solve, SolveInfo):
+        raise TypeError(
+            "Expected a Trace or an MCMC that has run with a kernel such as pm.ParallelHMC, got "
+            f"{type(mcmc).__name__}; for kernels of NumPyro's use `arviz.from_numpyro`."
+        )
+    warmup = during_warmup(mcmc)
+    if warmup is not None and mcmc._states is warmup._states:  # there has been no run yet
+        mcmc, warmup = warmup, None
+    data = arviz.from_numpyro(mcmc, **options)
+    groups = ["posterior", "sample_stats"]
+    if warmup is not None:
+        naming = {name: options[name] for name in NAMING if name in options}
+        collected = arviz.from_numpyro(warmup, log_likelihood=False, **naming)
+        for group in tuple(groups):
+            groups.append(f"warmup_{group}")
+            add_group(data, groups[-1], collected[group])
+    attrs = attributes(solve, mcmc.sampler.settings(mcmc.last_state))
+    for group in groups:
+        data[group].attrs.update(attrs | {"numpyro_version": version("numpyro")})
+    return data
+
+
+def during_warmup(mcmc: Any) -> Any:
+    """The sampler as it was after its warm-up, if that was collected and kept; else None."""
+    states = getattr(mcmc, "_warmup_states", None)
+    if states is None:
+        return None
+    sampler = copy.copy(mcmc)
+    sampler._states, sampler._states_flat, sampler.num_samples = states, None, mcmc.num_warmup
+    return sampler
+
+
+def add_group(data: Any, name: str, group: Any) -> None:
+    """In place: by a method of the container of ArviZ 0.x, as a child of a tree in 1.x."""
+    if hasattr(data, "add_groups"):
+        data.add_groups({name: group}, warn_on_custom_groups=False)
+    else:
+        data[name] = group
 
 
 def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: Any) -> Any:

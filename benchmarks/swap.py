@@ -1,0 +1,146 @@
+"""What swapping a NumPyro kernel costs and gains: time per draw, of one small model.
+
+NumPyro's own HMC against `ParallelHMC` with the same metric, step size and number of steps, under
+`numpyro.infer.MCMC`, which asks for one draw after the other, and under `pm.MCMC`, which does not.
+There is no warm-up. Runs are compiled as a whole beforehand: NumPyro's class compiles anew for
+each run otherwise.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpyro
+
+import parallel_mcmc as pm
+from benchmarks.posteriordb import eight_schools
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected, spread
+from benchmarks.timing import compile_for, in_turn
+from parallel_mcmc import SolveInfo, Status
+
+TARGET = "eight schools, non-centred"
+DATA = {
+    "J": 8,
+    "y": np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),
+    "sigma": np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]),
+}
+LENGTHS, CHAINS = (1_000, 10_000, 100_000), (1, 4)
+NUM_STEPS = 8
+
+KERNEL = {
+    "step_size": math.pi / 2 / NUM_STEPS,
+    "num_steps": NUM_STEPS,
+    "trajectory_length": None,
+    "adapt_step_size": False,
+    "adapt_mass_matrix": False,
+    "dense_mass": False,
+    "inverse_mass_matrix": np.array([11.0, 1.2] + 8 * [1.0]),  # mu, log tau, theta
+}
+
+
+class Sampler(NamedTuple):
+    """One row of the table: which class, which kernel, and which solver, None for NumPyro's."""
+
+    name: str
+    mcmc: Callable
+    solver: Any
+
+
+SAMPLERS = (
+    Sampler("HMC in MCMC", numpyro.infer.MCMC, None),
+    Sampler("ParallelHMC in MCMC", numpyro.infer.MCMC, pm.sequential()),
+    Sampler("ParallelHMC in pm.MCMC", pm.MCMC, pm.sequential()),
+    Sampler("ParallelHMC in MCMC", numpyro.infer.MCMC, pm.jacobi()),
+    Sampler("ParallelHMC in pm.MCMC", pm.MCMC, pm.jacobi()),
+)
+
+
+def run_swap(options: Options) -> Iterator[Record]:
+    """The records; samplers of the same length and number of chains are timed in turn."""
+    for T, chains in itertools.product(LENGTHS, CHAINS):
+        samplers = [s for s in SAMPLERS if selected(row_name(s, T, chains), options)]
+        programs = [compiled(sampler, T, chains, options) for sampler in samplers]
+        keys = map(jax.random.key, itertools.count(options.seed))
+        results = [jax.block_until_ready(program.run(next(keys))) for program in programs]
+        times = in_turn(
+            [lambda program=program, keys=keys: program.run(next(keys)) for program in programs],
+            options.repeats,
+            options.max_seconds,
+        )
+        for sampler, program, (_, info), seconds in zip(
+            samplers, programs, results, times, strict=True
+        ):
+            yield {
+                "suite": "swap",
+                "target": TARGET,
+                "kernel": sampler.name,
+                "T": T,
+                "D": 10,
+                "chains": chains,
+                "solver": solver_name(sampler),
+                "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
+                "seed": options.seed,
+                "num_steps": NUM_STEPS,
+                "numpyro": numpyro.__version__,
+                **report_of(info),
+                "repeats": len(seconds),
+                **spread("seconds", seconds),
+                "microseconds_per_draw": 1e6 * statistics.median(seconds) / (T * chains),
+                "compile_seconds": program.compile_seconds,
+                "bytes": program.num_bytes,
+            }
+
+
+def solver_name(sampler: Sampler) -> str:
+    return "none" if sampler.solver is None else sampler.solver.name
+
+
+def row_name(sampler: Sampler, T: int, chains: int) -> str:
+    return f"{TARGET}/{sampler.name}/{T}/{chains}/{solver_name(sampler)}"
+
+
+def compiled(sampler: Sampler, T: int, chains: int, options: Options) -> Any:
+    """A program from a key to the draws and the report on the (last) window."""
+    if sampler.solver is None:
+        kernel = numpyro.infer.HMC(eight_schools, **KERNEL)
+    else:
+        kernel = pm.ParallelHMC(
+            eight_schools,
+            solver=sampler.solver,
+            max_iterations=options.max_iterations,
+            **KERNEL,
+        )
+    mcmc = sampler.mcmc(
+        kernel,
+        num_warmup=0,
+        num_samples=T,
+        num_chains=chains,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    key = jax.random.key(options.seed)
+    mcmc.warmup(key, DATA)
+    start = mcmc.post_warmup_state
+
+    def run(rng_key):
+        mcmc.post_warmup_state = start
+        mcmc.run(rng_key, DATA)
+        return mcmc.get_samples(), getattr(mcmc.last_state, "solve", None)
+
+    return compile_for(run, key)
+
+
+def report_of(info: SolveInfo | None) -> Record:
+    """Of the worst chain."""
+    if info is None:
+        return {"iterations": 0, "num_sequential_steps": 0, "status": Status.CONVERGED.name}
+    return {
+        "iterations": int(np.max(info.num_iterations)),
+        "num_sequential_steps": int(np.max(info.num_sequential_steps)),
+        "status": Status(int(np.max(info.status))).name,
+    }

@@ -1,0 +1,296 @@
+"""What the kernels for `numpyro.infer.MCMC` have in common.
+
+NumPyro's `MCMC`, unmodified, calls `init` once and `sample` once per draw. Here a call during the
+warm-up takes a step and adapts; a call after it hands out the next draw of a window that was
+solved in parallel. Both are loops of no turn or of one, not conditions: a batched
+`lax.cond` runs both branches at every draw, and that would be a solve.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.util import identity, is_prng_key
+
+from parallel_mcmc.auto import Auto, choose
+from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
+from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
+from parallel_mcmc.interop.numpyro_window import (
+    Buffer,
+    Chain,
+    Options,
+    ParallelState,
+    Plan,
+    advanced,
+    first_step,
+    is_stale,
+    popped,
+    refilled,
+    solve_steps,
+    start_of,
+    warn_once,
+)
+from parallel_mcmc.report import Status
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.windows import check_window, default_tol, run_info
+
+WINDOW = 1000
+"""Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
+
+SEQUENTIAL_WINDOW = 32
+"""The same where a solver takes one step after the other, and a window gains nothing."""
+
+
+class ParallelKernel(MCMCKernel):
+    """A NumPyro kernel whose draws are solved in parallel; subclasses say which.
+
+    Everything that changes along a chain is in its state. The kernel itself is changed by
+    `init` alone, which keeps the functions that NumPyro derives from the model.
+    """
+
+    needs_gradient = True
+    """Whether a start needs a finite gradient, too."""
+
+    def __init__(
+        self,
+        model: Callable | None,
+        potential_fn: Callable | None,
+        init_strategy: Callable,
+        solver: Solver | Auto | None,
+        window: int | None,
+        tol: float | None,
+        max_iterations: int,
+    ):
+        check_window(window, 1)
+        self._model = model
+        self._potential_fn = potential_fn
+        self._init_strategy = init_strategy
+        self.solver = solver
+        self.window = window
+        self.tol = tol
+        self.max_iterations = max_iterations
+        # Set by `init`; NumPyro reads the first to see whether that was called.
+        self._sample_fn: Callable | None = None
+        self._potential_fn_gen: Callable | None = None
+        self._postprocess_fn: Callable | None = None
+        self._warned: set[bytes] = set()
+
+    # What a kernel says of itself.
+
+    def chain(self, potential_fn: Callable, z: Any, adapt_state: Any, model_args: tuple) -> Chain:
+        """The kernel for this potential and these settings; ``model_args`` are (args, kwargs)."""
+        raise NotImplementedError
+
+    def num_adaptive_steps(self, num_warmup: int) -> int:
+        """How many of the warm-up steps adapt, and so are taken one by one."""
+        return 0
+
+    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
+        """What the warm-up adapts, before it."""
+        return None
+
+    def adapt_update(self, state: ParallelState) -> Any:
+        """The same after a step of the warm-up that led to ``state``."""
+        return state.adapt_state
+
+    def settings(self, state: ParallelState) -> dict[str, Any]:
+        """What the solve was asked for, for the attributes of ArviZ's groups."""
+        dtype = state.x.dtype
+        return {
+            "solver": getattr(self.solver, "name", "auto"),
+            "tol": float(default_tol(dtype) if self.tol is None else self.tol),
+            "window": self.window or 0,
+            "max_iterations": int(self.max_iterations),
+        }
+
+    # NumPyro's interface.
+
+    @property
+    def model(self) -> Callable | None:
+        return self._model
+
+    @property
+    def sample_field(self) -> str:
+        return "z"
+
+    @property
+    def default_fields(self) -> tuple[str, ...]:
+        return ("z", "diverging")
+
+    def get_diagnostics_str(self, state: ParallelState) -> str:
+        """How the last window was solved, for the progress bar."""
+        parts = []
+        if state.adapt_state is not None:
+            parts.append(f"step size {float(state.adapt_state.step_size):.2e}")
+        if int(state.i) > self.num_adaptive_steps(state.plan.num_warmup):
+            status = Status(int(state.solve.status)).name.lower().replace("_", " ")
+            parts.append(f"{int(state.solve.num_iterations)} iterations, {status}")
+        parts.append(f"acc. prob={float(state.mean_accept_prob):.2f}")
+        return ". ".join(parts)
+
+    def init(
+        self,
+        rng_key: Any,
+        num_warmup: int,
+        init_params: Any = None,
+        model_args: tuple = (),
+        model_kwargs: dict | None = None,
+    ) -> ParallelState:
+        """The state to begin with; of vectorized chains, which come with a batch of keys, a batch.
+
+        Raises:
+            ValueError: for a model without latent sites, and for an ``init_params`` that is
+                missing, does not fit the model or has no finite density.
+            RuntimeError: from NumPyro, where it finds no valid start.
+        """
+        model_kwargs = {} if model_kwargs is None else model_kwargs
+        one = is_prng_key(rng_key)
+        keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
+        z = self._start(keys[1], init_params, model_args, model_kwargs)
+
+        def init_one(z, rng_key):
+            return self._init_state(z, rng_key, num_warmup, model_args, model_kwargs)
+
+        state = (init_one if one else jax.vmap(init_one))(z, keys[0])
+        self._sample_fn = self._sample_one
+        self._warned.clear()
+        if init_params is not None:
+            check_finite(state.potential_energy)
+        return state
+
+    def sample(
+        self, state: ParallelState, model_args: tuple, model_kwargs: dict | None
+    ) -> ParallelState:
+        """The next state, of one chain or of a batch of them."""
+        model_kwargs = {} if model_kwargs is None else model_kwargs
+        if is_prng_key(state.rng_key):
+            return self._sample_one(state, model_args, model_kwargs)
+        sample = jax.vmap(self._sample_one, in_axes=(0, None, None))
+        return sample(state, model_args, model_kwargs)
+
+    def postprocess_fn(self, model_args: tuple, model_kwargs: dict | None) -> Callable:
+        if self._postprocess_fn is None:
+            return identity
+        return self._postprocess_fn(*model_args, **({} if model_kwargs is None else model_kwargs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Made anew by `init`; closures do not pickle.
+        dropped = {"_sample_fn": None, "_potential_fn_gen": None, "_postprocess_fn": None}
+        return self.__dict__ | dropped | {"_warned": set()}
+
+    # How.
+
+    def _start(self, rng_key, init_params, model_args, model_kwargs):
+        """Unconstrained values to start from; keeps the functions derived from the model."""
+        if self._model is None:
+            return given(init_params)
+        info = find_start(
+            self._model, rng_key, self._init_strategy, self.needs_gradient, model_args, model_kwargs
+        )
+        self._potential_fn_gen, self._postprocess_fn = info.potential_fn, info.postprocess_fn
+        return chosen_start(init_params, info.param_info.z)
+
+    def target(self, model_args: tuple, model_kwargs: dict) -> Callable:
+        """The potential for these arguments, never for those that `init` had.
+
+        Under `jit`, as a solve evaluates it in many places and the model is to be traced once.
+        """
+        return jax.jit(self._potential(model_args, model_kwargs))
+
+    def _potential(self, model_args, model_kwargs):
+        if self._potential_fn is not None:
+            return self._potential_fn
+        assert self._potential_fn_gen is not None, "`init` must be called before `sample`."
+        return self._potential_fn_gen(*model_args, **model_kwargs)
+
+    def _init_state(self, z, rng_key, num_warmup, model_args, model_kwargs):
+        rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
+        adapt_state = self.adapt_init(z, key_adapt, num_warmup)
+        potential_fn = self.target(model_args, model_kwargs)
+        chain = self.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))
+        x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
+        draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
+        length = self.options(x, None)[1]
+        empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
+        zero = jnp.zeros((), x.dtype)
+        potential_energy = jnp.asarray(potential_fn(z), x.dtype)
+        return ParallelState(
+            i=jnp.zeros((), int),
+            z=jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z),
+            potential_energy=potential_energy,
+            energy=potential_energy,
+            accept_prob=zero,
+            mean_accept_prob=zero,
+            diverging=jnp.zeros((), bool),
+            adapt_state=adapt_state,
+            rng_key=rng_key,
+            solve=run_info(jnp.ones(1, bool), x.dtype)._replace(
+                num_sequential_steps=jnp.zeros((), jnp.int32)
+            ),
+            x=x,
+            buffer=Buffer(empty, jnp.full((), length, int), rng_key, jnp.zeros((), jnp.uint32)),
+            plan=Plan(num_warmup),
+        )
+
+    def options(self, x: Any, num_steps: int | None, attempt: Callable | None = None, chains=1):
+        """The `Options` for a chain of vectors like ``x``, the window's length, and why.
+
+        ``num_steps`` is the length of a chain that is solved as a whole, None for a buffer.
+        """
+        length = self.window or WINDOW
+        choice = choose(self.solver, self.window, num_steps or length, x, attempt, chains)
+        if num_steps is None and choice.solver.linearize is None and self.window is None:
+            length = SEQUENTIAL_WINDOW
+        options = Options(choice.solver, choice.window, self.tol, self.max_iterations)
+        return options, length, choice.reason
+
+    def _sample_one(self, state, model_args, model_kwargs):
+        potential_fn = self.target(model_args, model_kwargs)
+        arguments = model_args, model_kwargs
+        num_adaptive = self.num_adaptive_steps(state.plan.num_warmup)
+        is_sampling = state.i >= num_adaptive
+        data = fingerprint(arguments)
+
+        def solve(carry):
+            # What the solve depends on changes from turn to turn. XLA moves out of a loop, and so
+            # into every call, what it finds to be the same in all turns.
+            state, x, i = carry
+            chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
+            options, length, _ = self.options(x, None)
+            draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
+            warn_once(self._warned, state.rng_key, info)
+            return refilled(state, draws, info, data), draws.x[-1], i + length
+
+        if num_adaptive:
+            end = jnp.minimum(state.i + 1, num_adaptive)
+            buffer = state.buffer
+            state = jax.lax.while_loop(
+                lambda state: state.i < end,
+                lambda state: self.adaptive_step(state, potential_fn, arguments),
+                state._replace(buffer=()),
+            )._replace(buffer=buffer)
+        state, _, _ = jax.lax.while_loop(
+            lambda carry: is_sampling & is_stale(carry[0], data), solve, (state, state.x, state.i)
+        )
+        # The buffer is not selected from, which would copy it.
+        drawn = popped(state)
+        used = jnp.where(is_sampling, drawn.buffer.used, state.buffer.used)
+        buffer = state.buffer._replace(used=used)
+        small = (drawn._replace(buffer=(), rng_key=()), state._replace(buffer=(), rng_key=()))
+        chosen = jax.tree.map(lambda new, old: jnp.where(is_sampling, new, old), *small)
+        return chosen._replace(buffer=buffer, rng_key=state.rng_key)
+
+    def adaptive_step(
+        self, state: ParallelState, potential_fn: Callable, model_args: tuple
+    ) -> ParallelState:
+        """One step of the warm-up."""
+        chain = self.chain(potential_fn, state.z, state.adapt_state, model_args)
+        with jax.default_matmul_precision("highest"):  # as in a solve
+            _, draw = first_step(chain, state.z, state.rng_key, state.i)
+        state = advanced(state, draw)
+        state = state._replace(adapt_state=self.adapt_update(state))
+        # In the coordinates of the metric as it is now.
+        chain = self.chain(potential_fn, state.z, state.adapt_state, model_args)
+        return state._replace(x=start_of(chain, state.z, None))

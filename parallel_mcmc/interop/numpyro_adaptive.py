@@ -1,0 +1,152 @@
+"""What kernels that NumPyro's warm-up tunes have in common: a step size and a metric.
+
+The warm-up takes one step after the other and adapts step size and metric with NumPyro's own
+`warmup_adapter`. What follows is solved in parallel, in the coordinates that this metric
+whitens: there a chain of HMC forgets its state within a step or two, which is
+what makes the solve short.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from numpyro.infer.hmc_util import (
+    IntegratorState,
+    build_adaptation_schedule,
+    warmup_adapter,
+)
+
+from parallel_mcmc.auto import Auto
+from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
+from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
+from parallel_mcmc.interop.numpyro_window import Chain, ParallelState, draw_one
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.transition import Transition
+
+MAX_DENSE = 64
+"""Unknowns up to which the metric is dense by default, as up to which `auto` tries DEER."""
+
+DRAWS_PER_UNKNOWN, MIN_DRAWS = 10, 100
+"""Draws of a window of the warm-up that say enough about a covariance to take it as it is."""
+
+
+class AdaptiveKernel(ParallelKernel):
+    """A kernel with a step size and a metric."""
+
+    default_accept_prob = 0.8
+    """What the step size is adapted for if ``target_accept_prob`` is None."""
+
+    def __init__(
+        self,
+        model: Callable | None = None,
+        potential_fn: Callable | None = None,
+        step_size: float = 1.0,
+        inverse_mass_matrix: Any = None,
+        adapt_step_size: bool = True,
+        adapt_mass_matrix: bool = True,
+        dense_mass: bool | list | None = None,
+        target_accept_prob: float | None = None,
+        init_strategy: Callable = DEFAULT_INIT,
+        regularize_mass_matrix: bool | None = None,
+        solver: Solver | Auto | None = None,
+        window: int | None = None,
+        tol: float | None = None,
+        max_iterations: int = 200,
+    ):
+        if (model is None) == (potential_fn is None):
+            raise ValueError("Give either `model` or `potential_fn`.")
+        super().__init__(model, potential_fn, init_strategy, solver, window, tol, max_iterations)
+        self._step_size = step_size
+        self._inverse_mass_matrix = inverse_mass_matrix
+        self._adapt_step_size = adapt_step_size
+        self._adapt_mass_matrix = adapt_mass_matrix
+        self._dense_mass = dense_mass
+        self._target_accept_prob = (
+            self.default_accept_prob if target_accept_prob is None else target_accept_prob
+        )
+        self._regularize_mass_matrix = regularize_mass_matrix
+
+    def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
+        """The kernel on vectors ``w`` in whitened coordinates."""
+        raise NotImplementedError
+
+    def chain(self, potential_fn: Callable, z: Any, adapt_state: Any, model_args: tuple) -> Chain:
+        def z_of(w):
+            return unwhiten(w, z, adapt_state)
+
+        def logdensity_fn(w):
+            return -potential_fn(z_of(w))
+
+        w = whiten(z, adapt_state)
+        transition = self.transition(logdensity_fn, w, adapt_state.step_size)
+        return Chain(
+            transition,
+            lambda z: whiten(z, adapt_state),
+            z_of,
+            potential_fn,
+            draw_one(transition),
+        )
+
+    def num_adaptive_steps(self, num_warmup: int) -> int:
+        return num_warmup
+
+    def adapter(self, num_warmup: int, z: Any, regularize: bool) -> tuple[Callable, Callable]:
+        """NumPyro's, made anew wherever it is needed: it is two functions and no state."""
+        dense_mass = self._dense_mass
+        if dense_mass is None:
+            dense_mass = size_of(z) <= MAX_DENSE
+        if self._model is not None and isinstance(dense_mass, bool):
+            dense_mass = [tuple(sorted(z))] if dense_mass else []
+        return warmup_adapter(
+            num_warmup,
+            adapt_step_size=self._adapt_step_size,
+            adapt_mass_matrix=self._adapt_mass_matrix,
+            dense_mass=dense_mass,
+            target_accept_prob=self._target_accept_prob,
+            regularize_mass_matrix=regularize,
+        )
+
+    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
+        init, _ = self.adapter(num_warmup, z, True)
+        matrix = self._inverse_mass_matrix
+        return init(
+            IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
+            rng_key,
+            jnp.asarray(self._step_size, float),
+            # NumPyro writes into a dict that it is given.
+            inverse_mass_matrix=dict(matrix) if isinstance(matrix, dict) else matrix,
+        )
+
+    def adapt_update(self, state: ParallelState) -> Any:
+        regularize = self._regularize_mass_matrix
+        # `advanced` has counted the step already.
+        step = state.i - 1, state.accept_prob, (state.z,), state.adapt_state
+
+        def updated(regularize):
+            return self.adapter(state.plan.num_warmup, state.z, regularize)[1](*step)
+
+        if regularize is not None:
+            return updated(regularize)
+        enough = max(MIN_DRAWS, DRAWS_PER_UNKNOWN * size_of(state.z))
+        schedule = build_adaptation_schedule(state.plan.num_warmup)
+        is_long = jnp.array([window.end + 1 - window.start >= enough for window in schedule])
+        plain, safe = updated(False), updated(True)
+        # Where a chain has not moved, its draws have no covariance to be taken as it is.
+        usable = jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(plain[:4])]).all()
+        chosen = is_long[state.adapt_state.window_idx] & usable
+        return safe._replace(
+            **{
+                name: jax.tree.map(
+                    lambda plain, safe: jnp.where(chosen, plain, safe),
+                    getattr(plain, name),
+                    getattr(safe, name),
+                )
+                for name in ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")
+            }
+        )
+
+
+def size_of(z: Any) -> int:
+    return sum(jnp.size(leaf) for leaf in jax.tree.leaves(z))

@@ -1,0 +1,229 @@
+"""`MCMC`: NumPyro's interface, without its loop over draws.
+
+`numpyro.infer.MCMC` asks for one draw after the other, at some microseconds each even where they
+have been solved for. Here the chain after the warm-up is one solve, and its draws are taken to
+the supports of their sites by one vectorised call of `postprocess_fn`.
+"""
+
+import contextlib
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import MCMC as SequentialMCMC
+from numpyro.util import is_prng_key
+
+from parallel_mcmc.auto import any_traced
+from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_fingerprint import digest
+from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, solved
+from parallel_mcmc.interop.numpyro_window import (
+    ParallelState,
+)
+from parallel_mcmc.progress import advance, showing
+from parallel_mcmc.report import Status, report
+from parallel_mcmc.transition import pilot
+
+
+class MCMC(SequentialMCMC):
+    """`numpyro.infer.MCMC`, with no loop over the draws of a kernel of this package.
+
+    The same arguments, methods and results, and the same draws for the same key. Kernels of
+    NumPyro's run as they do there.
+
+    Two things are added: `print_summary` ends with a line on how the chains were
+    solved, and a chain that had to be finished step by step raises a `ConvergenceWarning`, once
+    per run. With a progress bar it shows the draws solved so far.
+
+    >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
+    >>> def model():
+    ...     numpyro.sample("x", dist.Normal(0, 1).expand([2]))
+    >>> mcmc = pm.MCMC(
+    ...     pm.ParallelHMC(model), num_warmup=200, num_samples=500, num_chains=2,
+    ...     chain_method="vectorized", progress_bar=False,
+    ... )  # fmt: skip
+    >>> mcmc.run(jax.random.key(0))
+    >>> mcmc.get_samples(group_by_chain=True)["x"].shape
+    (2, 500, 2)
+    """
+
+    _solver_choice: str | None = None
+    _warmup_states: dict[str, Any] | None = None
+
+    def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
+        """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
+        super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
+        self._warmup_states = self._states if collect_warmup else None
+
+    def run(
+        self,
+        rng_key: Any,
+        *args: Any,
+        extra_fields: Any = (),
+        init_params: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step."""
+        if self._warmup_state is None:
+            self._warmup_states = None  # a chain of its own begins
+        super().run(rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs)
+        if isinstance(self.sampler, ParallelKernel):
+            report(self._last_state.solve, "finish", None)
+
+    def transfer_states_to_host(self) -> None:
+        """As `numpyro.infer.MCMC.transfer_states_to_host`, with the states of the warm-up."""
+        super().transfer_states_to_host()
+        self._warmup_states = jax.device_get(self._warmup_states)
+
+    def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
+        """As `numpyro.infer.MCMC.print_summary`, and a line on the solve."""
+        super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
+        if isinstance(self.sampler, ParallelKernel):
+            print(self.solve_summary())
+
+    def solve_summary(self) -> str:
+        """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
+        solve = jax.tree.map(np.atleast_1d, jax.device_get(self._last_state.solve))
+        if not solve.num_iterations.any():
+            return f"Run step by step ({self._solver_choice})"
+        converged = int(np.sum(solve.status == Status.CONVERGED))
+        low, high = int(solve.num_iterations.min()), int(solve.num_iterations.max())
+        return (
+            f"Solved in parallel: {converged} of {solve.status.size} chains converged, "
+            f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws, "
+            f"residual {solve.residual.max():.1e}, "
+            f"{int(solve.num_sequential_steps.sum())} steps one by one ({self._solver_choice})"
+        )
+
+    def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
+        kernel = self.sampler
+        if not isinstance(kernel, ParallelKernel):
+            return super()._single_chain_mcmc(init, args, kwargs, collect_fields, remove_sites)
+        rng_key, state, init_params = init
+        fresh = state is None
+        if fresh or kernel._sample_fn is None:
+            new = kernel.init(rng_key, self.num_warmup, init_params, args, kwargs)
+            state = new if fresh else state
+        one = is_prng_key(rng_key)
+        total, kept, size = self._schedule()
+        num_adaptive = min(total, remaining_warmup(kernel, state, fresh))
+        split = sum(step < num_adaptive for step in kept)
+        warm = Collect(num_adaptive, kept[:split], collect_fields, remove_sites)
+        rest = shifted(kept[split:], num_adaptive)
+        main = Collect(total - num_adaptive, rest, collect_fields, remove_sites)
+
+        parts = []
+        if warm.num_steps:
+            collected, state = self._program("warm-up", one, warm, None, args, kwargs)(state)
+            parts.append(collected)
+        if main.num_steps:
+            options = self._choose(state, one, main.num_steps, args, kwargs)
+            run = self._program("solve", one, main, options, args, kwargs)
+            shown = self._shows_progress(state)
+            chains = 1 if one else self.num_chains
+            with showing(chains * main.num_steps) if shown else contextlib.nullcontext():
+                collected, state = run(state)
+                if shown:
+                    jax.block_until_ready(state)
+            parts.append(collected)
+        if not parts:  # of a run of no steps, as NumPyro makes to compile
+            parts = [self._program("none", one, main, None, args, kwargs)(state)[0]]
+        collected = jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
+        return dict(zip(collect_fields, collected, strict=True)), state
+
+    def _schedule(self) -> tuple[int, range, int]:
+        """How many steps to take, which to keep, and how many rows to return."""
+        lower, upper = self._collection_params["lower"], self._collection_params["upper"]
+        size = self._collection_params["collection_size"]
+        # Of each `thinning` steps the last is kept, and what does not fit is left out in front.
+        first = lower + (upper - lower) % self.thinning + self.thinning - 1
+        kept = range(first, upper, self.thinning)
+        return upper, kept, len(kept) if size is None else size // self.thinning
+
+    def _choose(self, state, one, num_steps, args, kwargs):
+        """The solver and window: a pilot from where the first chain has come to, if it is there."""
+        kernel = self.sampler
+        first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+
+        def attempt(solver, num_steps, limit):
+            potential_fn = kernel.target(args, kwargs)
+            chain = kernel.chain(potential_fn, first.z, first.adapt_state, (args, kwargs))
+            start = chain.transition.unravel(first.x)
+            return pilot(
+                chain.transition, solver, num_steps, first.rng_key, start, kernel.tol, limit
+            )
+
+        traced = any_traced((state, args, kwargs))
+        together = self.num_chains if traced or not one else 1
+        options, _, self._solver_choice = kernel.options(
+            first.x, num_steps, None if traced else attempt, together
+        )
+        return options
+
+    def _program(self, name, one, collect, options, args, kwargs):
+        """The compiled function ``state -> (collected, state)``, kept for the next run."""
+        kernel, postprocess_fn = self.sampler, self.postprocess_fn
+        shows_progress = self.progress_bar and name == "solve"
+
+        def run_chain(index, state, args, kwargs):
+            target = kernel.target(args, kwargs)
+            postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
+            if name == "solve":
+                tell = functools.partial(jax.debug.callback, advance, index)
+                history, state = solved(
+                    kernel, target, (args, kwargs), state, collect.num_steps, options,
+                    tell if shows_progress else None,
+                )  # fmt: skip
+            else:
+                history, state = adapted(kernel, target, (args, kwargs), state, collect)
+            return finished(history, collect, postprocess), state
+
+        def run(state, args, kwargs):
+            if one:
+                return run_chain(0, state, args, kwargs)
+            chains = jnp.arange(state.i.shape[0])
+            collected, state = jax.vmap(run_chain, (0, 0, None, None))(chains, state, args, kwargs)
+            # NumPyro wants the draws of vectorized chains with time in front.
+            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
+
+        if any_traced((args, kwargs)):
+            return functools.partial(run, args=args, kwargs=kwargs)
+        # Arguments that the program holds as constants are known by their contents.
+        data = None if self._jit_model_args else digest((args, kwargs))
+        key = name, one, collect, options, shows_progress, data
+        if key not in self._cache:
+            if self._jit_model_args:
+                self._cache[key] = jax.jit(run)
+            else:
+                self._cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
+        program = self._cache[key]
+        if self._jit_model_args:
+            return lambda state: program(state, args, kwargs)
+        return program
+
+    def _shows_progress(self, state: ParallelState) -> bool:
+        return self.progress_bar and not any_traced(state)
+
+
+def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) -> int:
+    """Steps of the warm-up that are still to be taken, one by one."""
+    num_adaptive = kernel.num_adaptive_steps(state.plan.num_warmup)
+    if fresh:
+        return num_adaptive
+    if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
+        return 0
+    return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
+
+
+def shifted(steps: range, by: int) -> range:
+    return range(steps.start - by, steps.stop - by, steps.step)
+
+
+def padded(leaf: Any, size: int) -> Any:
+    """With rows of zeros up to ``size``, as NumPyro returns where fewer are kept."""
+    missing = size - leaf.shape[0]
+    if not missing:
+        return leaf
+    return jnp.concatenate([leaf, jnp.zeros((missing, *leaf.shape[1:]), leaf.dtype)])

@@ -1,0 +1,254 @@
+"""A window of draws, solved at once and handed out one by one.
+
+NumPyro's `MCMC` asks a kernel for one draw at a time. The state keeps a buffer of the draws of one
+window; when it is used up, or was drawn with another key than the state now has or for other
+arguments of the model, the next window is solved. The noise of step i comes from
+``fold_in(rng_key, i)``: so the draws depend neither on the length of the window nor on whether
+there is one, and a chain continued from its last state is the chain run in one go.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.trace import WITHOUT_PRIOR
+from parallel_mcmc.transition import Transition, run_parallel
+
+
+class Draws(NamedTuple):
+    """A draw, or with a leading axis of time those of a window.
+
+    Attributes:
+        x: the least Markov state, a vector in the coordinates in which the chain is solved.
+        z: unconstrained values by site.
+    """
+
+    x: Float[Array, " D"]
+    z: Any
+    potential_energy: Float[Array, ""]
+    energy: Float[Array, ""]
+    accept_prob: Float[Array, ""]
+    diverging: Bool[Array, ""]
+
+
+class Buffer(NamedTuple):
+    """Draws to hand out, how many have been, and the key and the data that they were drawn with."""
+
+    draws: Draws
+    used: Int[Array, ""]
+    rng_key: Any
+    data: UInt32[Array, ""]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Plan:
+    """What a chain was begun with, part of the state's structure rather than of its values.
+
+    NumPyro's kernels keep it in themselves, where the next `MCMC` with the same kernel changes it.
+    """
+
+    num_warmup: int
+
+
+class ParallelState(NamedTuple):
+    """The state of a chain; fields are named as in NumPyro's `HMCState`.
+
+    Attributes:
+        i: steps taken, warm-up included.
+        z: unconstrained values of the latent sites.
+        potential_energy: minus the log density at ``z``.
+        energy: the potential energy plus the kinetic energy, if the kernel has one.
+        accept_prob: of the last proposal.
+        mean_accept_prob: since the beginning of the warm-up, then since its end.
+        diverging: whether the last trajectory diverged.
+        adapt_state: step size and metric, NumPyro's ``HMCAdaptState``; None without adaptation.
+        rng_key: of the chain; the noise of step i comes from ``fold_in(rng_key, i)``.
+        solve: `SolveInfo` of the window that the draw is from.
+        x: ``z`` in the coordinates in which the chain is solved, and what else a chain carries.
+        buffer: the draws of the present window.
+        plan: see `Plan`.
+    """
+
+    i: Int[Array, ""]
+    z: Any
+    potential_energy: Float[Array, ""]
+    energy: Float[Array, ""]
+    accept_prob: Float[Array, ""]
+    mean_accept_prob: Float[Array, ""]
+    diverging: Bool[Array, ""]
+    adapt_state: Any
+    rng_key: Any
+    solve: SolveInfo
+    x: Float[Array, " D"]
+    buffer: Any
+    plan: Plan
+
+
+class Chain(NamedTuple):
+    """A kernel with its present settings.
+
+    Attributes:
+        transition: the kernel, on positions of its own.
+        position: unconstrained values -> position.
+        z: position -> unconstrained values.
+        potential_fn: of unconstrained values, for kernels that do not keep a log density.
+        draw_input: ``(rng_key, state) -> inputs`` of one step.
+    """
+
+    transition: Transition
+    position: Callable[[Any], Any]
+    z: Callable[[Any], Any]
+    potential_fn: Callable[[Any], Float[Array, ""]]
+    draw_input: Callable[[Any, Any], Any]
+
+
+class Options(NamedTuple):
+    """How to solve: as in `parallel_mcmc.solve`, with a solver that has been chosen."""
+
+    solver: Solver
+    window: int | None
+    tol: float | None
+    max_iterations: int
+
+
+def draw_one(transition: Transition) -> Callable[[Any, Any], Any]:
+    """The inputs of one step from a key of its own."""
+
+    def draw_input(rng_key, state):
+        return jax.tree.map(lambda leaf: leaf[0], transition.draw_inputs(rng_key, 1, state))
+
+    return draw_input
+
+
+def draws_of(chain: Chain) -> Callable[[Any, Any], Draws]:
+    """``(state, info)`` of a kernel's step -> `Draws`; neutral values for what a kernel lacks."""
+
+    def keep(state, info):
+        x, z = chain.transition.ravel(state), chain.z(state.position)
+        known = hasattr(state, "logdensity") and type(state).__name__ not in WITHOUT_PRIOR
+        potential_energy = -state.logdensity if known else chain.potential_fn(z)
+        return Draws(
+            x=x,
+            z=z,
+            potential_energy=jnp.asarray(potential_energy, x.dtype),
+            energy=jnp.asarray(getattr(info, "energy", potential_energy), x.dtype),
+            accept_prob=jnp.asarray(getattr(info, "acceptance_rate", 1.0), x.dtype),
+            diverging=jnp.asarray(getattr(info, "is_divergent", False), bool),
+        )
+
+    return keep
+
+
+def start_of(chain: Chain, z: Any, rng_key: Any) -> Any:
+    """Unconstrained values as the vector that a chain is solved for; under `jit` no density."""
+    return chain.transition.ravel(chain.transition.init(chain.position(z), rng_key))
+
+
+def first_step(chain: Chain, z: Any, rng_key: Any, i: Any) -> tuple[Any, Any]:
+    """The state after step i, from ``z``, and its draw."""
+    key = jax.random.fold_in(rng_key, i)
+    state = chain.transition.init(chain.position(z), key)
+    state, info = chain.transition.step(state, chain.draw_input(key, state))
+    return state, draws_of(chain)(state, info)
+
+
+def solve_steps(
+    chain: Chain,
+    x: Float[Array, " D"],
+    rng_key: Any,
+    begin: Int[Array, ""],
+    num_steps: int,
+    options: Options,
+    progress: Callable | None = None,
+) -> tuple[Draws, SolveInfo]:
+    """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found."""
+    state = chain.transition.unravel(x)
+
+    def inputs_of(i):
+        return chain.draw_input(jax.random.fold_in(rng_key, i), state)
+
+    _, draws, info = run_parallel(
+        chain.transition,
+        state,
+        jax.vmap(inputs_of)(begin + jnp.arange(num_steps, dtype=begin.dtype)),
+        solver=options.solver,
+        window=options.window,
+        tol=options.tol,
+        max_iterations=options.max_iterations,
+        transform=draws_of(chain),
+        progress=progress,
+    )
+    return draws, info
+
+
+def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
+    """Of a window that did not converge, from inside `jit`; of a chain, known by its key, once."""
+
+    def warn(key_data, info):
+        message, chain = describe_failure(info), np.asarray(key_data).tobytes()
+        if message and chain not in warned:
+            warned.add(chain)
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+
+    def call(_):
+        jax.debug.callback(warn, jax.random.key_data(rng_key), info)
+        return jnp.zeros((), bool)
+
+    # A loop of no turn where all is well: a call back to Python costs as much as many draws.
+    jax.lax.while_loop(lambda failed: failed, call, info.status != Status.CONVERGED)
+
+
+def is_stale(state: ParallelState, data: UInt32[Array, ""]) -> Bool[Array, ""]:
+    """Nothing is left, or the chain goes on with another key or for other data.
+
+    `MCMC.run` after a warm-up gives a state another key; the fingerprint of the model's
+    arguments, ``data``, is that of the call.
+    """
+    buffer = state.buffer
+    key, expected = jax.random.key_data(state.rng_key), jax.random.key_data(buffer.rng_key)
+    used_up = buffer.used >= length_of(buffer)
+    return used_up | jnp.any(key != expected) | (data != buffer.data)
+
+
+def refilled(
+    state: ParallelState, draws: Draws, info: SolveInfo, data: UInt32[Array, ""]
+) -> ParallelState:
+    buffer = Buffer(draws, jnp.zeros_like(state.buffer.used), state.rng_key, data)
+    return state._replace(buffer=buffer, solve=info)
+
+
+def emptied(state: ParallelState) -> ParallelState:
+    """With nothing to hand out, so that the next draw solves a window."""
+    used = jnp.full_like(state.buffer.used, length_of(state.buffer))
+    return state._replace(buffer=state.buffer._replace(used=used))
+
+
+def popped(state: ParallelState) -> ParallelState:
+    """With the next draw of the buffer."""
+    index = state.buffer.used
+    draw = jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), state.buffer.draws
+    )
+    state = advanced(state, draw)
+    return state._replace(buffer=state.buffer._replace(used=index + 1))
+
+
+def advanced(state: ParallelState, draw: Draws) -> ParallelState:
+    """One step on: the draw, and the counts and means that go with it."""
+    begin = jnp.where(state.i < state.plan.num_warmup, 0, state.plan.num_warmup)
+    n = (state.i + 1 - begin).astype(draw.accept_prob.dtype)
+    mean = state.mean_accept_prob + (draw.accept_prob - state.mean_accept_prob) / n
+    return state._replace(i=state.i + 1, mean_accept_prob=mean, **draw._asdict())
+
+
+def length_of(buffer: Buffer) -> int:
+    return buffer.draws.x.shape[-2]
