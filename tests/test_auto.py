@@ -169,6 +169,7 @@ def test_sample_keeps_the_reason_and_the_draws():
     np.testing.assert_allclose(chosen.position, plain.position, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_blackjax_entries_choose_too():
     algorithm = blackjax.hmc(lambda x: -jnp.sum(x**2) / 2, 0.2, jnp.ones(2), 8)
     arguments = KEY, algorithm, 100, algorithm.init(jnp.zeros(2))

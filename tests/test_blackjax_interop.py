@@ -96,8 +96,13 @@ def counted():
 # run_inference_algorithm ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [jax.random.key, jax.random.PRNGKey], ids=["typed", "raw"])
-@pytest.mark.parametrize("begin", ["initial_state", "initial_position"])
+@pytest.mark.parametrize(
+    "begin, key",
+    [
+        pytest.param("initial_position", jax.random.key, id="position-typed"),
+        pytest.param("initial_state", jax.random.PRNGKey, id="state-raw", marks=pytest.mark.slow),
+    ],
+)
 def test_states_infos_and_final_state_are_those_of_blackjax(begin, key):
     options = {begin: START if begin == "initial_position" else HMC.init(START)}
     expected_final, expected = blackjax.util.run_inference_algorithm(
@@ -125,8 +130,14 @@ def test_the_final_state_is_the_last_of_the_history():
     assert_same(final_state, jax.tree.map(lambda leaf: leaf[-1], states), atol=0)
 
 
-@pytest.mark.parametrize("solver", [pm.deer(), pm.sequential()], ids=lambda solver: solver.name)
-@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize(
+    "solver, window",
+    [
+        pytest.param(pm.deer(), 16, id="deer-16"),
+        pytest.param(pm.deer(), None, id="deer", marks=pytest.mark.slow),
+        pytest.param(pm.sequential(), None, id="sequential", marks=pytest.mark.slow),
+    ],
+)
 def test_a_transform_keeps_what_it_returns(window, solver):
     def transform(state, info):
         return {"total": jnp.sum(state.position["a"]), "accepted": info.is_accepted}
@@ -141,6 +152,7 @@ def test_a_transform_keeps_what_it_returns(window, solver):
     assert_same(history, expected)
 
 
+@pytest.mark.slow
 def test_it_runs_inside_jit_and_under_vmap():
     def run(key, position):
         return pm.run_inference_algorithm(
@@ -261,6 +273,7 @@ def test_the_loop_of_blackjax_drives_blocks_that_are_the_sequential_chain(solver
     assert info.solve.status.tolist() == [pm.Status.CONVERGED] * num_blocks
 
 
+@pytest.mark.slow
 def test_a_block_starts_from_a_position_as_its_algorithm_does():
     block = pm.parallelize(HMC, 20, window=7, solver=pm.deer())
     final_state, (_, info) = blackjax.util.run_inference_algorithm(
@@ -270,6 +283,7 @@ def test_a_block_starts_from_a_position_as_its_algorithm_does():
     assert_same(final_state.position["b"], info.states.position["b"][-1, -1], atol=0)
 
 
+@pytest.mark.slow
 def test_a_block_reports_a_limit_that_is_too_low_and_is_right():
     block = pm.parallelize(HMC, NUM_STEPS, max_iterations=1, solver=pm.deer())
     _, info = jax.jit(block.step)(jax.random.key(8), HMC.init(START))
@@ -372,6 +386,7 @@ def test_fields_that_the_state_lacks_are_refused(fields):
     assert "include 'position'" in message and message.endswith(f"got {fields}.")
 
 
+@pytest.mark.slow
 def test_a_transition_takes_several_chains_of_a_blackjax_algorithm():
     algorithm = persistent()
     transition = pm.from_blackjax(algorithm, jnp.zeros(2), fields=("position", "momentum"))
@@ -411,6 +426,7 @@ def test_a_state_without_a_position_is_an_error():
         )
 
 
+@pytest.mark.slow
 def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
     """Iterates may be far out, where a loop that shrinks until it improves would not end."""
 

@@ -84,14 +84,22 @@ def run(transition, state, inputs, solver):
     return jax.jit(solve)(state, inputs)
 
 
+OTHERS = [name for name in SOLVERS if name not in ("deer", "jacobi", "sequential")]
 SOLVED = [*(name for name in KERNELS if name != "random_walk-scaled"), "gibbs"]
 
 
 # The same chain -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "sequential"])
-@pytest.mark.parametrize("kernel", SOLVED)
+@pytest.mark.parametrize(
+    "kernel, solver",
+    [
+        # Each of the other solvers with every second kernel, or with all in the thorough run.
+        pytest.param(kernel, solver, marks=[pytest.mark.thorough] * (j > 1 and (i + j) % 2))
+        for i, kernel in enumerate(SOLVED)
+        for j, solver in enumerate(["deer", "jacobi", *OTHERS])
+    ],
+)
 def test_every_solver_gives_the_sequential_states_and_infos(kernel, solver):
     transition, state, inputs, (expected_final, expected) = prepared(kernel)
     final, history, info = run(transition, state, inputs, SOLVERS[solver])

@@ -94,6 +94,7 @@ def german_credit(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_a_solve_that_does_not_converge_is_a_line_of_the_report(german_credit, tmp_path, capsys):
     # Picard iterations of a chain that contracts go astray behind the frontier, and solve little
     # more than one step each, up to 200. The table is downloaded on the way.
@@ -110,6 +111,7 @@ def test_a_solve_that_does_not_converge_is_a_line_of_the_report(german_credit, t
     assert (tmp_path / "cache" / "parallel_mcmc" / "german.data-numeric").exists()
 
 
+@pytest.mark.slow
 def test_mala_in_double_precision(tmp_path, capsys):
     main(
         "--target mixture --kernel mala --float64 --draws 100 --chains 2 --warmup 100 --progress "
@@ -126,6 +128,7 @@ def test_mala_in_double_precision(tmp_path, capsys):
     assert not np.array_equal(draws[0], draws[1])
 
 
+@pytest.mark.slow
 def test_nuts_of_blackjax_step_by_step(tmp_path, capsys):
     main(
         "--target banana --kernel nuts --solver sequential --draws 50 --warmup 50 "

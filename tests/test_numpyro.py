@@ -78,11 +78,15 @@ KERNELS = {
 }
 
 
-def mostly(values, slow):
-    """Parameters of a test, some of them for the long run only."""
+def mostly(values, slow, thorough=()):
+    """Parameters of a test, some of them for longer runs only."""
     name = {jax.vmap: "vmap"}  # its own would hold an address
     return [
-        pytest.param(v, marks=[pytest.mark.slow] * (v in slow), id=name.get(v, str(v)))
+        pytest.param(
+            v,
+            marks=[pytest.mark.slow] * (v in slow) + [pytest.mark.thorough] * (v in thorough),
+            id=name.get(v, str(v)),
+        )
         for v in values
     ]
 
@@ -126,7 +130,11 @@ def stepwise(kernel="mala", num_chains=1, num_warmup=NUM_WARMUP):
 @pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
 @pytest.mark.parametrize(
     "kernel",
-    mostly([name for name in KERNELS if name != "mala"], slow=set(KERNELS) - {"hmc", "gibbs"}),
+    mostly(
+        [name for name in KERNELS if name != "mala"],
+        slow=["blackjax mala"],
+        thorough=["random walk", "blackjax dhmc"],
+    ),
 )
 def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
     result = run(kernel, cls, num_warmup=0)
@@ -138,7 +146,8 @@ def test_every_kernel_gives_the_draws_of_its_sequential_chain(kernel, cls):
 
 @pytest.mark.parametrize("cls", mostly(CLASSES, slow=["numpyro"]))
 @pytest.mark.parametrize(
-    "method", mostly(["sequential", "vectorized", jax.vmap], slow=["sequential", jax.vmap])
+    "method",
+    mostly(["sequential", "vectorized", jax.vmap], slow=["sequential"], thorough=[jax.vmap]),
 )
 def test_every_way_to_run_chains_gives_the_same_draws(cls, method):
     result = run(cls=cls, num_chains=2, chain_method=method)

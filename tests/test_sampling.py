@@ -131,6 +131,7 @@ def test_nested_positions_with_scalars_keep_their_structure(kernel, num_chains):
     assert_same(trace.position, expected.position)
 
 
+@pytest.mark.slow
 def test_python_numbers_are_a_position():
     transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, {"a": 1.0}, 0.5)
     trace = pm.sample(jax.random.key(4), transition, {"a": 1.0}, 20, solver=pm.deer())
@@ -202,6 +203,7 @@ def test_a_progress_bar_reaches_the_end_and_changes_no_draw(solver, window, monk
         assert np.count_nonzero(bar.steps) > 1  # it moved on the way
 
 
+@pytest.mark.slow
 def test_a_progress_bar_is_closed_when_the_run_fails():
     transition = pm.gibbs(
         [pm.GibbsBlock(jax.random.normal, lambda x, z: {"unknown": z})], {"x": jnp.zeros(())}
@@ -275,6 +277,7 @@ def test_a_limit_that_is_too_low_warns_and_the_draws_are_right():
     assert trace.settings["max_iterations"] == 2
 
 
+@pytest.mark.slow
 def test_one_failing_chain_of_several_is_named():
     starts = jnp.array([[0.0, 1.0], [1.0, 0.0]])
     with pytest.warns(pm.ConvergenceWarning, match=r"2 of 2 chains did not converge; chain [01]: "):
@@ -294,5 +297,6 @@ def test_a_failure_that_raises_carries_the_finished_trace():
     assert trace.to_inference_data()["posterior"]["x"].shape == (1, 300, 2)
 
 
+@pytest.mark.slow
 def test_a_solve_that_converges_does_not_raise():
     pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, on_failure="raise", solver=pm.deer())
