@@ -57,6 +57,7 @@ def pilot_of(f):
         (expands, pm.sequential(), "no solver solved a pilot of 256 steps in 128 iterations"),
     ],
 )
+@pytest.mark.slow
 def test_the_cheapest_iteration_that_gains_something_is_taken(f, solver, words):
     attempt, calls = pilot_of(f)
     choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
@@ -93,6 +94,7 @@ def test_above_max_dense_no_jacobian_is_made():
     assert calls == ["jacobi", "quasi_deer"]
 
 
+@pytest.mark.slow
 def test_windows_are_as_long_as_the_memory_allows():
     # A million steps of 25 unknowns in float32: 22 kB per step with dense maps.
     window = window_for(pm.deer(), 1_000_000, 25, 4, 1e9)
@@ -154,6 +156,7 @@ def test_solve_gives_the_same_trajectory_and_logs_its_choice(sequential_chain, c
     np.testing.assert_allclose(inside, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sample_keeps_the_reason_and_the_draws():
     transition = pm.hmc(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(2), 0.2)
     starts = jnp.zeros((2, 2))

@@ -64,6 +64,7 @@ def test_tables_in_the_documents_are_those_of_the_records(path):
     assert with_tables(text, load(result_files())) == text, "run python -m benchmarks docs"
 
 
+@pytest.mark.slow
 def test_one_row_of_the_suite_runs(tmp_path, capsys):
     main(["run", "--only", "banana/HMC, step 0.5 x 8/10000/deer", "--repeats", "1",
           "--out", str(tmp_path)])  # fmt: skip
@@ -76,6 +77,7 @@ def test_one_row_of_the_suite_runs(tmp_path, capsys):
     assert "| banana | HMC, step 0.5 x 8 | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
     main(["run", "--suite", "trajectories", "--only", "banana/trajectory/64/block quasi-deer, 1",
           "--repeats", "1", "--out", str(tmp_path)])  # fmt: skip

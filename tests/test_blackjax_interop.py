@@ -173,6 +173,7 @@ def test_it_runs_inside_jit_and_under_vmap():
 
 
 @pytest.mark.parametrize("kind", ["known", "fields", "tried"])
+@pytest.mark.slow
 def test_a_second_run_with_a_new_key_traces_nothing_again(kind):
     traced = []
 
@@ -230,6 +231,7 @@ def test_an_option_that_does_not_fit_is_refused(options, sentence):
         pm.run_inference_algorithm(jax.random.key(0), HMC, **arguments)
 
 
+@pytest.mark.slow
 def test_a_failure_that_raises_carries_the_final_state_and_the_history():
     start = jax.tree.map(lambda leaf: leaf + 3, START)
     expected = blackjax.util.run_inference_algorithm(
@@ -330,6 +332,7 @@ def test_a_state_that_carries_more_works_with_its_fields():
     assert_is_blackjax(persistent(), fields=("position", "momentum"))
 
 
+@pytest.mark.slow
 def test_inside_jit_an_unknown_type_asks_for_its_fields():
     def run(position, fields):
         return pm.run_inference_algorithm(

@@ -193,7 +193,11 @@ def test_hmc_proposes_where_the_integrator_of_blackjax_ends(metric):
 # Metrics --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", [pm.sequential(), pm.deer()], ids=lambda solver: solver.name)
+@pytest.mark.parametrize(
+    "solver",
+    [pm.sequential(), pytest.param(pm.deer(), marks=pytest.mark.thorough)],
+    ids=["sequential", "deer"],
+)
 @pytest.mark.parametrize("metric", ["diagonal", "dense"])
 @pytest.mark.parametrize("kernel", ["mala", "hmc"])
 def test_a_metric_is_the_plain_kernel_in_whitened_coordinates(kernel, metric, solver):
@@ -250,7 +254,7 @@ REACHES_OUT = {
 }
 
 
-@pytest.mark.parametrize("solver", ["deer", "picard"])
+@pytest.mark.parametrize("solver", ["deer", pytest.param("picard", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("target", SUPPORTED)
 @pytest.mark.parametrize("kernel", REACHES_OUT)
 def test_a_proposal_outside_the_support_is_rejected_and_poisons_nothing(kernel, target, solver):

@@ -174,6 +174,7 @@ def test_raw_keys_do_as_well(cls):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.slow
 def test_thinning_keeps_every_third_draw(cls):
     # Of 29 draws the first two are left over, then the last of each three is kept.
     result = run(cls=cls, thinning=3, num_samples=29, solver=pm.sequential(), num_warmup=0)
@@ -321,6 +322,7 @@ def test_a_sampler_is_pickled_with_its_draws_and_goes_on(cls):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.slow
 def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
     mcmc = run(cls=cls, solver=pm.sequential(), num_warmup=0)
     mcmc.transfer_states_to_host()
@@ -332,6 +334,7 @@ def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
     assert log_likelihood(model, samples, Y)["y"].shape == (NUM_SAMPLES, Y.size)
 
 
+@pytest.mark.slow
 def test_the_summary_ends_with_a_line_on_the_solve(capsys):
     run(num_warmup=0).print_summary()
     shown = capsys.readouterr().out
@@ -342,6 +345,7 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
 
 
 @pytest.mark.parametrize("cls, num_chains", [("numpyro", 2), ("pm", 1)])
+@pytest.mark.slow
 def test_a_chain_finished_step_by_step_is_right_and_warns_once(cls, num_chains):
     kernel = pm.ParallelMALA(
         model, step_size=0.1, solver=pm.jacobi(), max_iterations=1, window=WINDOW

@@ -34,7 +34,8 @@ def supports():
     numpyro.deterministic("total", cuts.sum())
 
 
-@pytest.mark.parametrize("cls", ["pm", pytest.param("numpyro", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", ["pm", pytest.param("numpyro", marks=pytest.mark.thorough)])
 def test_draws_lie_in_the_supports_of_their_sites(cls):
     mcmc = run(pm.ParallelHMC(supports, step_size=0.2), cls=cls, num_warmup=0)
     samples = jax.device_get(mcmc.get_samples())
@@ -81,6 +82,7 @@ def mixture(y):
         numpyro.sample("y", dist.Normal(mu[component], 1.0), obs=y)
 
 
+@pytest.mark.slow
 def test_discrete_sites_are_enumerated_out():
     pytest.importorskip("funsor")
     y = np.array([-2.0, -1.5, 1.0, 2.0])

@@ -62,7 +62,13 @@ CONTRACTING = {"slope": 0.5, "is_piecewise": False, "log_unit": 2.0, "seed": 0}
 EXPANDING = {"slope": 3.0, "is_piecewise": True, "log_unit": -2.0, "seed": 1}
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] * (name in ("two_probes", "quasi_elk")))
+        for name in SOLVERS
+    ],
+)
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(recursion=recursions)
 @example(recursion=CONTRACTING | {"shape": SHAPES[1], "poisoned": None})

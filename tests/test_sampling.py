@@ -82,7 +82,8 @@ def test_one_chain_is_a_run_of_blackjax_with_the_same_key(solver):
         np.testing.assert_allclose(trace.sample_stats[name][0], values, rtol=0, atol=ATOL)
 
 
-@pytest.mark.parametrize("window", [pytest.param(1, marks=pytest.mark.slow), 7, 1000])
+@pytest.mark.parametrize("window", [1, 7, 1000])
+@pytest.mark.slow
 def test_windows_do_not_change_the_draws(window):
     starts = jnp.ones((2, 2))
     expected = pm.sample(
