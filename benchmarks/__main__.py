@@ -8,6 +8,7 @@ python -m benchmarks run --suite hard          hard targets, four kernels, every
 python -m benchmarks run --suite memory        the memory that a million steps are planned in
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
+python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figure of README and docs made anew
 """
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep", "swap"
+        "examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep", "swap",
+        "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -45,7 +47,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="run only rows target/kernel/T/solver that hold NAME, e.g. 10000/deer; repeatable",
     )
-    run.add_argument("--data", type=Path, default=DATA, help="the numeric German credit table")
+    run.add_argument(
+        "--data",
+        type=Path,
+        default=DATA,
+        help="the numeric German credit table, beside which lies the folder posteriordb",
+    )
     run.add_argument("--float64", action="store_true")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--repeats", type=int, default=5, help="timed runs per row")
@@ -69,6 +76,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     jax.config.update("jax_enable_x64", parsed.float64)
 
     from benchmarks.memory import run_memory
+    from benchmarks.posteriordb import run_posteriordb
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
     from benchmarks.swap import run_swap
@@ -92,6 +100,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "memory": run_memory,
         "sweep": run_sweep,
         "swap": run_swap,
+        "posteriordb": run_posteriordb,
     }
     for record in runs.get(parsed.suite, run_suite)(options):
         path = save(record | common, parsed.out)
@@ -106,6 +115,11 @@ def found(record: dict) -> str:
     """What a run came to, in a line."""
     if record["suite"] == "memory":
         return f"{record['bytes'] / 1e6:,.0f} MB in windows of {record['window']:,}"
+    if record["suite"] == "posteriordb":
+        return (
+            f"{record['iterations']} iterations, worst mean {record['z_score']:.1f} standard "
+            f"errors off, worst standard deviation {record['sd_error']:.0%}"
+        )
     if record["suite"] == "sweep":
         deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]
         return f"exponent {record['exponent']:.3f}, deer {deer}, jacobi {jacobi} iterations"

@@ -15,6 +15,7 @@ from benchmarks.tables import (
     hard_table,
     iterations_table,
     memory_table,
+    posteriordb_table,
     runs_table,
     swap_table,
     sweep_table,
@@ -47,6 +48,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "hard": lambda records: hard_table(of_suite("hard", records)),
     "memory": lambda records: memory_table(of_suite("memory", records)),
     "sweep": lambda records: sweep_table(of_suite("sweep", records)),
+    "posteriordb": lambda records: posteriordb_table(of_suite("posteriordb", records)),
     "swap": lambda records: swap_table(of_suite("swap", records)),
     "trajectories": lambda records: iterations_table(of_suite("trajectories", records)),
 }

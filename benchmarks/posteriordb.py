@@ -4,11 +4,10 @@ The data, the statements of the models and the summaries of reference draws are 
 that is not part of this repository. An entry of `MODELS` is one posterior: a model of its data,
 with a site, sampled or deterministic, for each name that the reference has.
 
-    python -m benchmarks.posteriordb ../shared/data/posteriordb
+    python -m benchmarks run --suite posteriordb --float64
 """
 
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,8 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.distributions import constraints
 
 import parallel_mcmc as pm
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected
 
 
 def flat(name: str, *shape: int, support: Any = constraints.real) -> Any:
@@ -260,17 +261,31 @@ def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
     )
 
 
-def main(folder: Path, names: list[str]) -> None:
-    """Print one line per posterior; the solver is the one that an accelerator would get."""
-    jax.config.update("jax_enable_x64", True)
-    for name in names or MODELS:
+def run_posteriordb(options: Options) -> Iterator[Record]:
+    """The records, with the solver that an accelerator would get; 64 bit, by ``--float64``."""
+    folder = options.data.parent / "posteriordb"
+    for name in MODELS:
+        if not selected(name, options):
+            continue
+        if not (folder / f"{name}.json").is_file():
+            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
+            continue
         posterior = load(folder, name)
-        kernel = pm.ParallelHMC(MODELS[name], solver=pm.auto(platform="accelerator"))
+        kernel = pm.ParallelHMC(MODELS[name], solver=pm.auto(platform="gpu"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pm.ConvergenceWarning)
             mcmc = sample(posterior, kernel)
-        print(name, compare(posterior, mcmc), mcmc.solve_summary(), flush=True)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+        result, state = compare(posterior, mcmc), mcmc.last_state
+        yield {
+            "suite": "posteriordb",
+            "target": name,
+            "kernel": "ParallelHMC in pm.MCMC",
+            "T": result.num_samples,
+            "D": state.x.shape[-1],
+            "chains": len(result.iterations),
+            "solver": mcmc.solve_summary().rsplit("(", 1)[1].split(":")[0],
+            "dtype": str(state.x.dtype),
+            "seed": 0,
+            "num_warmup": mcmc.num_warmup,
+            **result._asdict(),
+        }

@@ -22,13 +22,10 @@ from benchmarks.records import Record
 from benchmarks.runs import Options, selected, spread
 from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc import SolveInfo, Status
+from parallel_mcmc.targets import EFFECTS, STANDARD_ERRORS
 
 TARGET = "eight schools, non-centred"
-DATA = {
-    "J": 8,
-    "y": np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),
-    "sigma": np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]),
-}
+DATA = {"J": 8, "y": EFFECTS, "sigma": STANDARD_ERRORS}
 LENGTHS, CHAINS = (1_000, 10_000, 100_000), (1, 4)
 NUM_STEPS = 8
 

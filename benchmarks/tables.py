@@ -21,6 +21,8 @@ def render(records: list[Record]) -> str:
                 parts.append(memory_table(rows))
             elif suite == "sweep":
                 parts.append(sweep_table(rows))
+            elif suite == "posteriordb":
+                parts.append(posteriordb_table(rows))
             elif suite == "swap":
                 parts.append(swap_table(rows))
             else:
@@ -106,6 +108,30 @@ def sweep_table(records: list[Record]) -> str:
         for r in records
     ]
     return markdown(["target", "kernel", "accept", "exponent", "deer", "jacobi"], rows)
+
+
+def posteriordb_table(records: list[Record]) -> str:
+    """Iterations per posterior, and how far off its worst scalar is."""
+    head = (
+        "posterior", "D", "T", "solver", "iterations", "T / iterations", "steps run one by one",
+        "worst mean, in standard errors", "worst standard deviation", "least ESS",
+    )  # fmt: skip
+    rows = []
+    for r in records:
+        low, high = min(r["iterations"]), max(r["iterations"])
+        rows.append([
+            r["target"],
+            str(r["D"]),
+            f"{r['T']:,}",
+            r["solver"],
+            str(high) if low == high else f"{low} to {high}",
+            f"{r['T'] / high:.0f}" if high else "-",
+            f"{sum(r['num_sequential_steps']):,}",
+            f"{r['z_score']:.1f}",
+            f"{r['sd_error']:.0%}",
+            f"{r['min_ess']:,.0f}",
+        ])  # fmt: skip
+    return markdown(list(head), rows)
 
 
 def swap_table(records: list[Record]) -> str:

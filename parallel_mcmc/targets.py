@@ -16,6 +16,11 @@ GERMAN_CREDIT_URL = (
 )
 
 
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+STANDARD_ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+"""Of coaching in eight schools (Rubin 1981)."""
+
+
 class Target(NamedTuple):
     """A log density, where to start, and what to report.
 
@@ -38,8 +43,6 @@ def eight_schools() -> Target:
     mu ~ Normal(0, 5), tau ~ HalfCauchy(5), theta = mu + tau z with z ~ Normal(0, 1), and
     y ~ Normal(theta, sigma); solved for mu, log tau and z.
     """
-    effects = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-    standard_errors = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
     def constrain(x):
         tau = jnp.exp(x["log_tau"])
@@ -47,7 +50,7 @@ def eight_schools() -> Target:
 
     def logdensity_fn(x):
         q = constrain(x)
-        y, sigma = (jnp.asarray(a, x["z"].dtype) for a in (effects, standard_errors))
+        y, sigma = (jnp.asarray(a, x["z"].dtype) for a in (EFFECTS, STANDARD_ERRORS))
         log_prior = (
             -((q["mu"] / 5) ** 2) / 2
             - jnp.log1p((q["tau"] / 5) ** 2)

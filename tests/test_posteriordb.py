@@ -1,6 +1,6 @@
 """`ParallelHMC` with its defaults against the reference draws of two posteriors of posteriordb.
 
-``python -m benchmarks.posteriordb ../shared/data/posteriordb`` runs all twelve.
+``python -m benchmarks run --suite posteriordb --float64`` runs all twelve.
 """
 
 import pytest
