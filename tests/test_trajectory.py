@@ -50,7 +50,7 @@ def problem(target, metric, dtype):
     return value_and_grad, PhasePoint(w, p, *value_and_grad(w))
 
 
-@pytest.mark.parametrize("num_steps", [1, 64])
+@pytest.mark.parametrize("num_steps", [pytest.param(1, marks=pytest.mark.thorough), 64])
 @pytest.mark.parametrize(
     "target, metric",
     [
@@ -107,7 +107,7 @@ def test_what_has_not_converged_is_finished_step_by_step_and_reported(x64):
 # In the kernels ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", ["diagonal", "dense"])
+@pytest.mark.parametrize("metric", [pytest.param("diagonal", marks=pytest.mark.thorough), "dense"])
 def test_hmc_gives_the_same_draws_and_says_how_they_were_solved(metric, x64):
     inverse_mass_matrix = COVARIANCE if metric == "dense" else np.diag(COVARIANCE)
     position, chains = jnp.zeros(3), {}
@@ -140,7 +140,7 @@ def test_hmc_may_be_parallel_over_the_chain_and_inside_its_trajectories(x64):
     np.testing.assert_allclose(states.position, expected.position, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("metric", ["diagonal", "dense"])
+@pytest.mark.parametrize("metric", [pytest.param("diagonal", marks=pytest.mark.thorough), "dense"])
 def test_blackjax_hmc_with_one_call_equals_velocity_verlet_with_many(metric, x64):
     inverse_mass_matrix = COVARIANCE if metric == "dense" else np.diag(COVARIANCE)
 
