@@ -10,16 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.records import Record
-from benchmarks.tables import (
-    aims_table,
-    hard_table,
-    iterations_table,
-    memory_table,
-    posteriordb_table,
-    runs_table,
-    swap_table,
-    sweep_table,
-)
+from benchmarks.tables import TABLE_OF, aims_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"]
@@ -44,13 +35,10 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "aims": lambda records: aims_table(of_suite("examples", records)),
     "defaults": lambda records: aims_table(of_suite("defaults", records)),
     "examples": lambda records: runs_table(of_suite("examples", records)),
-    "blackjax": lambda records: iterations_table(of_suite("blackjax", records)),
-    "hard": lambda records: hard_table(of_suite("hard", records)),
-    "memory": lambda records: memory_table(of_suite("memory", records)),
-    "sweep": lambda records: sweep_table(of_suite("sweep", records)),
-    "posteriordb": lambda records: posteriordb_table(of_suite("posteriordb", records)),
-    "swap": lambda records: swap_table(of_suite("swap", records)),
-    "trajectories": lambda records: iterations_table(of_suite("trajectories", records)),
+    **{
+        suite: lambda records, suite=suite: TABLE_OF[suite](of_suite(suite, records))
+        for suite in TABLE_OF
+    },
 }
 
 

@@ -33,7 +33,8 @@ def run_sweep(options: Options) -> Iterator[Record]:
         measure = jax.jit(lambda step_size, hard=hard: measured(hard, step_size, options))
         for step in STEPS:
             step_size = hard.unit**2 * float(step)
-            found = jax.device_get(measure(jnp.asarray(step_size)))
+            argument = jnp.asarray(step_size)
+            found = jax.device_get(measure(argument))
             yield {
                 "suite": "sweep",
                 "target": name,
@@ -41,7 +42,7 @@ def run_sweep(options: Options) -> Iterator[Record]:
                 "T": T,
                 "chains": 1,
                 "solver": " and ".join(SOLVERS),
-                "dtype": "float32",
+                "dtype": str(argument.dtype),
                 "seed": options.seed,
                 "step_size": step_size,
                 **{key: value.item() for key, value in found.items()},

@@ -13,20 +13,8 @@ def render(records: list[Record]) -> str:
     for title, group in grouped(records, setting):
         parts.append(f"## {title}")
         for suite, rows in grouped(group, lambda r: r["suite"]):
-            if suite in ("blackjax", "trajectories"):
-                parts.append(iterations_table(rows))
-            elif suite == "hard":
-                parts.append(hard_table(rows))
-            elif suite == "memory":
-                parts.append(memory_table(rows))
-            elif suite == "sweep":
-                parts.append(sweep_table(rows))
-            elif suite == "posteriordb":
-                parts.append(posteriordb_table(rows))
-            elif suite == "swap":
-                parts.append(swap_table(rows))
-            else:
-                parts += [aims_table(rows), runs_table(rows)]
+            tables = [TABLE_OF[suite]] if suite in TABLE_OF else [aims_table, runs_table]
+            parts += [table(rows) for table in tables]
     return "\n\n".join(parts)
 
 
@@ -152,6 +140,18 @@ def swap_table(records: list[Record]) -> str:
             for r in records
         ],
     )
+
+
+TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
+    "blackjax": iterations_table,
+    "hard": hard_table,
+    "memory": memory_table,
+    "posteriordb": posteriordb_table,
+    "swap": swap_table,
+    "sweep": sweep_table,
+    "trajectories": iterations_table,
+}
+"""Suites with a table of their own; the others have their aims and their runs."""
 
 
 def row_of(r: Record) -> tuple[str, str, int]:

@@ -64,56 +64,61 @@ def test_tables_in_the_documents_are_those_of_the_records(path):
     assert with_tables(text, load(result_files())) == text, "run python -m benchmarks docs"
 
 
+@pytest.fixture
+def ran(tmp_path, capsys):
+    """Run a suite: its records, and what `report` makes of them."""
+
+    def run(*arguments):
+        main(["run", *arguments, "--out", str(tmp_path)])
+        paths = list(tmp_path.glob("*.json"))
+        capsys.readouterr()
+        main(["report", *map(str, paths)])
+        return load(paths), capsys.readouterr().out
+
+    return run
+
+
 @pytest.mark.slow
-def test_one_row_of_the_suite_runs(tmp_path, capsys):
-    main(["run", "--only", "banana/HMC, step 0.5 x 8/10000/deer", "--repeats", "1",
-          "--out", str(tmp_path)])  # fmt: skip
-    (record,) = load(list(tmp_path.glob("*.json")))
+def test_one_row_of_the_suite_runs(ran):
+    (record,), report = ran("--only", "banana/HMC, step 0.5 x 8/10000/deer", "--repeats", "1")
     assert record["status"] == "CONVERGED"
     assert record["num_steps_differ"] == 0
     assert record["iterations"] <= record["aim"] == 107
     assert record["command"].startswith("python -m benchmarks ")
-    main(["report", *map(str, tmp_path.glob("*.json"))])
-    assert "| banana | HMC, step 0.5 x 8 | 10,000 | 0 | <= 107 |" in capsys.readouterr().out
+    assert "| banana | HMC, step 0.5 x 8 | 10,000 | 0 | <= 107 |" in report
 
 
 @pytest.mark.slow
-def test_one_row_of_the_trajectories_runs(tmp_path, capsys):
-    main(["run", "--suite", "trajectories", "--only", "banana/trajectory/64/block quasi-deer, 1",
-          "--repeats", "1", "--out", str(tmp_path)])  # fmt: skip
-    (record,) = load(list(tmp_path.glob("*.json")))
+def test_one_row_of_the_trajectories_runs(ran):
+    row = "banana/trajectory/64/block quasi-deer, 1"
+    (record,), report = ran("--suite", "trajectories", "--only", row, "--repeats", "1")
     assert record["status"] == "CONVERGED"
     assert record["num_steps_differ"] == 0
     assert record["iterations"] < 16
-    main(["report", *map(str, tmp_path.glob("*.json"))])
-    assert "| banana | trajectory of length 1.5 | 64 |" in capsys.readouterr().out
+    assert "| banana | trajectory of length 1.5 | 64 |" in report
 
 
 @pytest.mark.slow
-def test_a_short_sweep_runs_and_is_drawn(tmp_path, monkeypatch, capsys):
+def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "T", 100)
     monkeypatch.setattr(sweep, "STEPS", [0.01, 0.1])
-    main(["run", "--suite", "sweep", "--only", "banana", "--out", str(tmp_path)])
-    records = load(list(tmp_path.glob("*.json")))
+    records, report = ran("--suite", "sweep", "--only", "banana")
     assert [r["target"] for r in records] == ["banana", "banana"]
     for r in records:
         assert 0 < r["iterations_deer"] <= r["iterations_jacobi"] <= 101
         assert r["max_difference_sd_deer"] < 1e-3 and r["max_difference_sd_jacobi"] < 1e-3
-    main(["report", *map(str, tmp_path.glob("*.json"))])
-    assert "| banana | MALA, step 0.1 |" in capsys.readouterr().out
+    assert "| banana | MALA, step 0.1 |" in report
     sweep.draw_figure(records, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
-def test_one_row_of_the_swap_runs(tmp_path, capsys):
-    main(["run", "--suite", "swap", "--only", "ParallelHMC in pm.MCMC/1000/1/jacobi",
-          "--repeats", "1", "--out", str(tmp_path)])  # fmt: skip
-    (record,) = load(list(tmp_path.glob("*.json")))
+def test_one_row_of_the_swap_runs(ran):
+    row = "ParallelHMC in pm.MCMC/1000/1/jacobi"
+    (record,), report = ran("--suite", "swap", "--only", row, "--repeats", "1")
     assert record["status"] == "CONVERGED"
     assert 0 < record["iterations"] < 100
-    main(["report", *map(str, tmp_path.glob("*.json"))])
-    assert "| 1,000 | 1 | ParallelHMC in pm.MCMC | jacobi |" in capsys.readouterr().out
+    assert "| 1,000 | 1 | ParallelHMC in pm.MCMC | jacobi |" in report
 
 
 def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_row():
