@@ -30,6 +30,7 @@ def environment() -> Record:
         "device": device.device_kind,
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.date.today().isoformat(),
     }
 

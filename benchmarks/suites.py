@@ -19,17 +19,22 @@ SOLVERS: dict[str, Solver | Auto] = {
     "quasi-deer, exact": pm.quasi_deer(pm.exact_diagonal()),
     "jacobi": pm.jacobi(),
     "picard": pm.picard(),
+    "elk": pm.elk(),
+    "quasi-elk": pm.quasi_elk(),
     # As on an accelerator: on a CPU the choice is to run step by step.
     "auto": pm.auto(platform="gpu"),
 }
 
+HARD_ONLY = ("elk", "quasi-elk", "auto")
+"""Solvers that only the suite `hard` runs."""
+
+DENSE = ("deer", "elk")
 MAX_DENSE = 64
 """Unknowns up to which full Jacobians are tried."""
 
 
 def solvers_for(suite: str, dim: int) -> list[str]:
     """Names of the solvers that a suite runs for so many unknowns."""
-    left_out = ["deer"] if dim > MAX_DENSE else []
-    return [
-        name for name in SOLVERS if name not in left_out and (name != "auto" or suite == "hard")
-    ]
+    left_out = () if suite == "hard" else HARD_ONLY
+    too_large = DENSE if dim > MAX_DENSE else ()
+    return [name for name in SOLVERS if name not in (*left_out, *too_large)]

@@ -45,7 +45,7 @@ def iterations_cell(r: Record) -> str:
 
 def hard_table(records: list[Record]) -> str:
     """Iterations per kernel and solver beside the exponent, and how `auto` compares."""
-    solvers = [name for name in dict.fromkeys(r["solver"] for r in records) if name != "auto"]
+    solvers = list(dict.fromkeys(r["solver"] for r in records if r["solver"] != "auto"))
     rows = []
     for (target, kernel, T), group in grouped(records, row_of):
         cells = {r["solver"]: r for r in group}
@@ -53,13 +53,16 @@ def hard_table(records: list[Record]) -> str:
         rows.append([
             target,
             kernel,
+            f"{T:,}",
             exponent_cell(group[0]),
             *(iterations_cell(cells[name]) if name in cells else "" for name in solvers),
             "-" if best is None else f"{T / best['iterations']:.0f}",
             "-" if best is None else f"{best['evaluations_per_draw']:.0f}",
             auto_cell(cells["auto"]) if "auto" in cells else "",
         ])  # fmt: skip
-    head = ["target", "kernel", "exponent", *solvers, "T / fewest", "evaluations per draw", "auto"]
+    head = (
+        "target", "kernel", "T", "exponent", *solvers, "T / fewest", "evaluations per draw", "auto",
+    )  # fmt: skip
     return markdown(head, rows)
 
 

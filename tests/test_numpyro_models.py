@@ -240,6 +240,25 @@ def test_statistics_have_their_names_in_arviz_and_the_report_its_attributes():
     attrs = data["posterior"].attrs
     assert attrs["solver"] == "jacobi" and attrs["solve_status"] == ["converged"]
     assert attrs["solve_iterations"] == [int(mcmc.last_state.solve.num_iterations)]
+    assert attrs["window"] == 20 and attrs["solver_choice"] == "jacobi: as asked"
+
+
+@pytest.mark.parametrize(
+    ("make", "platform", "reason"),
+    [
+        (MCMC, "cpu", "sequential: on a CPU"),
+        (MCMC, "gpu", "deer: inside jit, without a pilot"),
+        (pm.MCMC, "gpu", ": a pilot of 20 steps took"),
+    ],
+)
+def test_the_attributes_name_the_solver_that_auto_chose(make, platform, reason):
+    kernel = pm.ParallelRandomWalk(one, solver=pm.auto(platform=platform), window=20)
+    mcmc = make(kernel, num_warmup=0, num_samples=20, num_chains=2, progress_bar=False,
+                chain_method="vectorized")  # fmt: skip
+    mcmc.run(jax.random.key(0))
+    attrs = pm.to_inference_data(mcmc)["posterior"].attrs
+    assert reason in attrs["solver_choice"]
+    assert attrs["solver"] == attrs["solver_choice"].split(":")[0]
 
 
 @pytest.mark.parametrize("num_chains", [pytest.param(1, marks=pytest.mark.slow), 2])

@@ -40,9 +40,9 @@ def to_inference_data(
         those of `arviz.from_numpyro`, and of a `parallel_mcmc.MCMC` after
         ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
         ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
-        attributes ``solver``, ``tol``, ``window``, ``solve_status``, ``solve_iterations``,
-        ``solve_residual``, ``solve_sequential_steps`` (one entry per chain) and the versions; after
-        ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
+        attributes ``solver``, ``solver_choice`` (why), ``tol``, ``window``, ``solve_status``,
+        ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
+        and the versions; after ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
         ``lyapunov_exponent_standard_error``, ``contraction``, ``expected_iterations`` and
         ``error_bound`` (one entry per chain). Positions that are not dicts are named by their
         place in the pytree; a single array is ``x``. Of an `MCMC` that is NumPyro's own the
@@ -87,7 +87,8 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
         for group in tuple(groups):
             groups.append(f"warmup_{group}")
             add_group(data, groups[-1], collected[group])
-    attrs = attributes(solve, mcmc.sampler.settings(mcmc.last_state))
+    settings = getattr(mcmc, "_solve_settings", None) or mcmc.sampler.settings(mcmc.last_state)
+    attrs = attributes(solve, settings)
     for group in groups:
         data[group].attrs.update(attrs | {"numpyro_version": version("numpyro")})
     return data

@@ -95,14 +95,16 @@ class ParallelKernel(MCMCKernel):
         """The same after a step of the warm-up that led to ``state``."""
         return state.adapt_state
 
-    def settings(self, state: ParallelState) -> dict[str, Any]:
-        """What the solve was asked for, for the attributes of ArviZ's groups."""
-        dtype = state.x.dtype
+    def settings(self, state: ParallelState, chosen: tuple | None = None) -> dict[str, Any]:
+        """How a chain is solved; ``chosen`` is from `options`, by default for a buffer."""
+        x = state.x[0] if state.x.ndim > 1 else state.x
+        options, _, reason = chosen or self.options(x, None)
         return {
-            "solver": getattr(self.solver, "name", "auto"),
-            "tol": float(default_tol(dtype) if self.tol is None else self.tol),
-            "window": self.window or 0,
-            "max_iterations": int(self.max_iterations),
+            "solver": options.solver.name,
+            "solver_choice": reason,
+            "tol": float(default_tol(x.dtype) if options.tol is None else options.tol),
+            "window": options.window,
+            "max_iterations": int(options.max_iterations),
         }
 
     # NumPyro's interface.
@@ -241,9 +243,10 @@ class ParallelKernel(MCMCKernel):
         """
         length = self.window or WINDOW
         choice = choose(self.solver, self.window, num_steps or length, x, attempt, chains)
+        window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
-            length = SEQUENTIAL_WINDOW
-        options = Options(choice.solver, choice.window, self.tol, self.max_iterations)
+            window = length = SEQUENTIAL_WINDOW
+        options = Options(choice.solver, window, self.tol, self.max_iterations)
         return options, length, choice.reason
 
     def _sample_one(self, state, model_args, model_kwargs):

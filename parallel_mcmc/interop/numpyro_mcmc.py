@@ -49,7 +49,7 @@ class MCMC(SequentialMCMC):
     (2, 500, 2)
     """
 
-    _solver_choice: str | None = None
+    _solve_settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
@@ -86,15 +86,16 @@ class MCMC(SequentialMCMC):
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
         solve = jax.tree.map(np.atleast_1d, jax.device_get(self._last_state.solve))
+        reason = (self._solve_settings or {}).get("solver_choice")
         if not solve.num_iterations.any():
-            return f"Run step by step ({self._solver_choice})"
+            return f"Run step by step ({reason})"
         converged = int(np.sum(solve.status == Status.CONVERGED))
         low, high = int(solve.num_iterations.min()), int(solve.num_iterations.max())
         return (
             f"Solved in parallel: {converged} of {solve.status.size} chains converged, "
             f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws, "
             f"residual {solve.residual.max():.1e}, "
-            f"{int(solve.num_sequential_steps.sum())} steps one by one ({self._solver_choice})"
+            f"{int(solve.num_sequential_steps.sum())} steps one by one ({reason})"
         )
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
@@ -157,10 +158,9 @@ class MCMC(SequentialMCMC):
 
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
-        options, _, self._solver_choice = kernel.options(
-            first.x, num_steps, None if traced else attempt, together
-        )
-        return options
+        chosen = kernel.options(first.x, num_steps, None if traced else attempt, together)
+        self._solve_settings = kernel.settings(first, chosen)
+        return chosen[0]
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``state -> (collected, state)``, kept for the next run."""
