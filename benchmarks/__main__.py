@@ -5,6 +5,7 @@ python -m benchmarks run --suite defaults      chains of 4,096 steps, and the it
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
 python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
 python -m benchmarks run --suite hard          hard targets, four kernels, every solver and `auto`
+python -m benchmarks run --suite auto          what `auto` costs on this device beside the loop
 python -m benchmarks run --suite memory        the memory that a million steps are planned in
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
@@ -14,8 +15,10 @@ python -m benchmarks docs                      tables and figure of README and d
 """
 
 import argparse
+import math
 import shlex
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "defaults", "blackjax", "hard", "trajectories", "memory", "sweep", "swap",
-        "posteriordb",
+        "examples", "defaults", "blackjax", "hard", "auto", "trajectories", "memory", "sweep",
+        "swap", "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -60,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
         "--max-seconds", type=float, default=60, help="no further timed run of a row after this"
     )
     run.add_argument("--max-iterations", type=int, default=200)
+    run.add_argument(
+        "--minutes", type=float, default=math.inf, help="no further row after this many minutes"
+    )
+    run.add_argument("--device", choices=("cpu", "gpu"), help="instead of the one that JAX takes")
 
     report = commands.add_parser("report", help="print records as Markdown")
     report.set_defaults(command=report_command)
@@ -73,7 +80,15 @@ def parser() -> argparse.ArgumentParser:
 def run_command(parsed: argparse.Namespace) -> None:
     import jax
 
+    begin = time.perf_counter()
     jax.config.update("jax_enable_x64", parsed.float64)
+    if parsed.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif parsed.device == "gpu" and jax.default_backend() != "gpu":
+        raise SystemExit(
+            f"JAX runs on a {jax.default_backend()} here, not on a GPU; install jax[cuda12], or "
+            "leave out --device gpu."
+        )
 
     from benchmarks.memory import run_memory
     from benchmarks.posteriordb import run_posteriordb
@@ -109,6 +124,9 @@ def run_command(parsed: argparse.Namespace) -> None:
             f"{found(record)} -> {path.name}",
             flush=True,
         )
+        if time.perf_counter() - begin > 60 * parsed.minutes:
+            print(f"Stopped after {parsed.minutes:g} minutes; further rows were not run.")
+            break
 
 
 def found(record: dict) -> str:

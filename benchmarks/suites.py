@@ -11,6 +11,7 @@ SUITES: dict[str, tuple[Example, ...]] = {
     "blackjax": blackjax_kernels.EXAMPLES,
     "hard": hard.EXAMPLES,
     "defaults": defaults.EXAMPLES,
+    "auto": examples.EXAMPLES,
 }
 
 SOLVERS: dict[str, Solver | Auto] = {
@@ -23,10 +24,11 @@ SOLVERS: dict[str, Solver | Auto] = {
     "quasi-elk": pm.quasi_elk(),
     # As on an accelerator: on a CPU the choice is to run step by step.
     "auto": pm.auto(platform="gpu"),
+    "auto, here": pm.auto(),
 }
 
-HARD_ONLY = ("elk", "quasi-elk", "auto")
-"""Solvers that only the suite `hard` runs."""
+ONLY_IN = {"elk": "hard", "quasi-elk": "hard", "auto": "hard", "auto, here": "auto"}
+"""Solvers that one suite alone runs."""
 
 DENSE = ("deer", "elk")
 MAX_DENSE = 64
@@ -35,6 +37,7 @@ MAX_DENSE = 64
 
 def solvers_for(suite: str, dim: int) -> list[str]:
     """Names of the solvers that a suite runs for so many unknowns."""
-    left_out = () if suite == "hard" else HARD_ONLY
+    if suite == "auto":
+        return ["auto, here"]
     too_large = DENSE if dim > MAX_DENSE else ()
-    return [name for name in SOLVERS if name not in (*left_out, *too_large)]
+    return [name for name in SOLVERS if ONLY_IN.get(name, suite) == suite and name not in too_large]

@@ -145,7 +145,23 @@ def swap_table(records: list[Record]) -> str:
     )
 
 
+def auto_table(records: list[Record]) -> str:
+    """What `auto` chose, and how long it takes beside the sequential loop."""
+    rows = [
+        [
+            *(COLUMNS[name](r) for name in ("target", "kernel", "T")),
+            r["choice"].split(":")[0],
+            *(COLUMNS[name](r) for name in ("sequential s", "parallel s")),
+            f"{r['seconds'] / r['seconds_sequential']:.2f}",
+        ]
+        for r in records
+    ]
+    head = ("target", "kernel", "T", "chosen", "sequential s", "auto s", "auto / sequential")
+    return markdown(head, rows)
+
+
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
+    "auto": auto_table,
     "blackjax": iterations_table,
     "hard": hard_table,
     "memory": memory_table,

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from parallel_mcmc.linearize import dense
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
 from parallel_mcmc.windows import check_window
@@ -126,13 +127,13 @@ def choose_solver(
 ) -> tuple[Solver, str]:
     if (options.platform or jax.default_backend()) == "cpu":
         return sequential(), "on a CPU steps run fastest one after the other"
-    dense = [deer()] if dim <= options.max_dense else []
+    newton = [deer()] if dim <= options.max_dense else []
     if attempt is None:
-        return (dense or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
+        return (newton or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
     length = min(options.num_pilot_steps, num_steps)
     limit = max(1, length // 2)
     iterations = {}
-    for solver in [jacobi(), quasi_deer(), *dense]:  # the cheapest iteration first
+    for solver in [jacobi(), quasi_deer(), *newton]:  # the cheapest iteration first
         info = attempt(solver, length, limit)
         if np.asarray(info.status) == Status.CONVERGED:
             iterations[solver] = int(info.num_iterations)
@@ -151,7 +152,7 @@ def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: 
     figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
     slide, and 3 to 4 matrices, of which a scan that is a tree takes twice as many.
     """
-    per_step = itemsize * (32 * dim + (8 * dim**2 if solver == deer() else 0))
+    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
     if solver.linearize is None or per_step * num_steps <= memory:
         return num_steps
     return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))

@@ -100,6 +100,8 @@ def test_windows_are_as_long_as_the_memory_allows():
     window = window_for(pm.deer(), 1_000_000, 25, 4, 1e9)
     assert window == 32_768
     assert 0.5e9 < window * 4 * (32 * 25 + 8 * 25**2) <= 1e9
+    assert window_for(pm.deer(max_norm=None), 1_000_000, 25, 4, 1e9) == window
+    assert window_for(pm.elk(), 1_000_000, 25, 4, 1e9) == window
     assert window_for(pm.jacobi(), 1_000_000, 25, 4, 1e9) == 262_144
     assert window_for(pm.jacobi(), 1_000, 25, 4, 1e9) == 1_000
     assert window_for(pm.sequential(), 1_000_000, 25, 4, 1.0) == 1_000_000

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -89,9 +90,10 @@ def test_one_row_of_the_suite_runs(ran):
 
 
 @pytest.mark.slow
-def test_one_row_of_the_trajectories_runs(ran):
-    row = "banana/trajectory/64/block quasi-deer, 1"
-    (record,), report = ran("--suite", "trajectories", "--only", row, "--repeats", "1")
+def test_one_row_of_the_trajectories_runs_in_no_time(ran):
+    rows = "--suite", "trajectories", "--only", "banana/trajectory/64", "--minutes", "0"
+    (record,), report = ran(*rows, "--repeats", "1", "--device", "cpu")
+    assert record["solver"] == "block quasi-deer, 1 probe"
     assert record["status"] == "CONVERGED"
     assert record["num_steps_differ"] == 0
     assert record["iterations"] < 16
@@ -119,6 +121,12 @@ def test_one_row_of_the_swap_runs(ran):
     assert record["status"] == "CONVERGED"
     assert 0 < record["iterations"] < 100
     assert "| 1,000 | 1 | ParallelHMC in pm.MCMC | jacobi |" in report
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed_before_anything_runs():
+    with pytest.raises(SystemExit, match="not on a GPU"):
+        main(["run", "--device", "gpu"])
 
 
 def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_row():
