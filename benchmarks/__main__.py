@@ -1,6 +1,7 @@
 """The command line.
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
+python -m benchmarks run --suite paper         every experiment of arXiv:2508.18413
 python -m benchmarks run --suite defaults      chains of 4,096 steps, and the iterations aimed at
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
 python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
@@ -38,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "defaults", "blackjax", "hard", "auto", "trajectories", "memory", "sweep",
-        "swap", "posteriordb",
+        "examples", "paper", "defaults", "blackjax", "hard", "auto", "trajectories", "memory",
+        "sweep", "swap", "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")

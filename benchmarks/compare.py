@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
+import arviz
 import jax
 import numpy as np
 
 from parallel_mcmc import Transition
+from parallel_mcmc.interop.arviz import build
 
 TOLERANCE = 1e-3
 """Standard deviations by which a step may differ and still count as the same."""
@@ -21,6 +23,12 @@ def as_rows(history: Any) -> np.ndarray:
 def accept_rate(reference: np.ndarray) -> float:
     """Share of steps at which the sequential chain moved: what a Metropolis kernel accepted."""
     return float(np.any(np.diff(reference, axis=0) != 0, axis=1).mean())
+
+
+def min_ess(chains: list[np.ndarray]) -> float:
+    """Bulk effective sample size of the chains together, the least over coordinates."""
+    data = build({"posterior": {"x": np.stack(chains)}}, {})
+    return float(np.min(np.asarray(arviz.ess(data)["x"])))
 
 
 def differences(chain: np.ndarray, reference: np.ndarray) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class Example(NamedTuple):
         aims: iterations to stay within, by T.
         build: ``(path of the data) -> Problem``; raises `FileNotFoundError` where it needs
             data that are not there.
+        chains: run at once.
+        window: steps solved together, all by default.
+        gradients: of the log density, per step of a chain.
     """
 
     target: str
@@ -30,3 +33,6 @@ class Example(NamedTuple):
     lengths: tuple[int, ...]
     aims: dict[int, int]
     build: Callable[[Path], Problem]
+    chains: int = 1
+    window: int | None = None
+    gradients: int = 1

@@ -1,13 +1,13 @@
 """One run: a problem, a length and a solver in, a record out."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.compare import accept_rate, as_rows, differences, first_difference
+from benchmarks.compare import accept_rate, as_rows, differences, first_difference, min_ess
 from benchmarks.problems import Example, Problem
 from benchmarks.records import Record
 from benchmarks.suites import SOLVERS, SUITES, solvers_for
@@ -41,7 +41,10 @@ class Options(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A chain to compute: its start, its randomness, and the sequential chain that they give."""
+    """Chains to compute: start, randomness, and the sequential chains that they give.
+
+    Of several chains all have a leading axis, of one none.
+    """
 
     problem: Problem
     state: Any
@@ -49,6 +52,15 @@ class Case(NamedTuple):
     sequential: Program
     reference: Any
     exponent: Exponent
+
+
+def over(chains: int, function: Callable) -> Callable:
+    """The function of one chain, for that many."""
+    return function if chains == 1 else jax.vmap(function)
+
+
+def chain_of(chains: int, tree: Any, index: int = 0) -> Any:
+    return tree if chains == 1 else jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def run_suite(options: Options) -> Iterator[Record]:
@@ -69,7 +81,7 @@ def run_suite(options: Options) -> Iterator[Record]:
                 for name in solvers_for(options.suite, dim)
                 if selected(row_name(example, T, name), options)
             ]
-            case = prepare(problem, T, options.seed) if names else None
+            case = prepare(problem, T, example.chains, options.seed) if names else None
             for name in names:
                 yield run_one(example, case, T, name, options)
 
@@ -94,16 +106,20 @@ def keep_position(state: Any, info: Any) -> Any:
     return state.position
 
 
-def prepare(problem: Problem, T: int, seed: int) -> Case:
+def prepare(problem: Problem, T: int, chains: int, seed: int) -> Case:
     key_start, key_inputs = jax.random.split(jax.random.key(seed))
+    if chains > 1:
+        key_start, key_inputs = (jax.random.split(key, chains) for key in (key_start, key_inputs))
     transition = problem.transition
-    state = jax.jit(transition.init)(problem.start(key_start), key_start)
-    inputs = jax.jit(transition.draw_inputs, static_argnums=1)(key_inputs, T, state)
+    init = over(chains, lambda key: transition.init(problem.start(key), key))
+    draw_inputs = over(chains, lambda key, state: transition.draw_inputs(key, T, state))
+    state = jax.jit(init)(key_start)
+    inputs = jax.jit(draw_inputs)(key_inputs, state)
 
     def sequential(state, inputs):
         return run_sequential(transition, state, inputs, keep_position)[1]
 
-    program = compile_for(sequential, state, inputs)
+    program = compile_for(over(chains, sequential), state, inputs)
 
     def exponent(state, inputs):
         states = run_sequential(transition, state, inputs)[1][0]
@@ -111,19 +127,23 @@ def prepare(problem: Problem, T: int, seed: int) -> Case:
         return lyapunov_exponent(recursion(transition), x0, inputs, x)
 
     reference = program.run(state, inputs)
-    return Case(problem, state, inputs, program, reference, jax.jit(exponent)(state, inputs))
+    first = jax.jit(exponent)(chain_of(chains, state), chain_of(chains, inputs))
+    return Case(problem, state, inputs, program, reference, first)
 
 
 def run_one(example: Example, case: Case, T: int, solver: str, options: Options) -> Record:
     """Solve once to compare (and to warm up), then time against the sequential scan, in turn."""
-    transition, state, inputs = case.problem.transition, case.state, case.inputs
-    x = jax.eval_shape(transition.ravel, state)
+    transition, state, inputs, chains = (
+        case.problem.transition, case.state, case.inputs, example.chains,
+    )  # fmt: skip
+    first = chain_of(chains, state)
+    x = jax.eval_shape(transition.ravel, first)
     key = jax.random.key(options.seed)
 
     def attempt(solver, num_steps, limit):
-        return pilot(transition, solver, num_steps, key, state, None, limit)
+        return pilot(transition, solver, num_steps, key, first, None, limit)
 
-    choice = choose(SOLVERS[solver], None, T, x, attempt)
+    choice = choose(SOLVERS[solver], None, T, x, attempt, chains)
 
     def solve(state, inputs):
         return run_parallel(
@@ -131,13 +151,17 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
             state,
             inputs,
             solver=choice.solver,
+            window=example.window,
             max_iterations=options.max_iterations,
             transform=keep_position,
         )[1:]
 
-    program = compile_for(solve, state, inputs)
+    program = compile_for(over(chains, solve), state, inputs)
     history, info = jax.block_until_ready(program.run(state, inputs))
-    chain, reference = as_rows(history), as_rows(case.reference)
+    rows = [as_rows(chain_of(chains, history, i)) for i in range(chains)]
+    references = [as_rows(chain_of(chains, case.reference, i)) for i in range(chains)]
+    found = [differences(*pair) for pair in zip(rows, references, strict=True)]
+    worst = max(range(chains), key=lambda i: found[i]["num_steps_differ"])
     sequential_seconds, parallel_seconds = in_turn(
         [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
         options.repeats,
@@ -148,27 +172,36 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "target": example.target,
         "kernel": example.kernel,
         "T": T,
-        "D": reference.shape[1],
-        "chains": 1,
+        "D": x.size,
+        "chains": chains,
         "solver": solver,
-        "dtype": str(jax.eval_shape(transition.ravel, state).dtype),
+        "window": example.window,
+        "dtype": str(x.dtype),
         "seed": options.seed,
-        "accept_rate": accept_rate(reference),
-        "iterations": int(info.num_iterations),
-        "evaluations_per_draw": int(info.num_iterations) + int(info.num_sequential_steps) / T,
+        "accept_rate": accept_rate(references[0]),
+        "min_ess": min_ess(references),
+        "iterations": int(info.num_iterations.max()),
+        "evaluations_per_draw": int(info.num_iterations.max())
+        + int(info.num_sequential_steps.max()) / T,
+        "gradients_per_step": example.gradients,
         "exponent": float(case.exponent.value),
         "exponent_error": float(case.exponent.standard_error),
         "choice": choice.reason,
         "aim": example.aims.get(T),
         "max_iterations": options.max_iterations,
-        "residual": float(info.residual),
-        "status": Status(int(info.status)).name,
-        "num_sequential_steps": int(info.num_sequential_steps),
-        "num_limited": int(info.num_limited),
-        "num_resets": int(info.num_resets),
-        "num_ties": int(info.num_ties),
-        **differences(chain, reference),
-        **first_difference(transition, state, inputs, chain, case.reference),
+        "residual": float(info.residual.max()),
+        "status": Status(int(info.status.max())).name,
+        "num_sequential_steps": int(info.num_sequential_steps.max()),
+        "num_limited": int(info.num_limited.sum()),
+        "num_resets": int(info.num_resets.sum()),
+        "num_ties": int(info.num_ties.sum()),
+        **found[worst],
+        **first_difference(
+            transition,
+            *(chain_of(chains, tree, worst) for tree in (state, inputs)),
+            rows[worst],
+            chain_of(chains, case.reference, worst),
+        ),
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": case.sequential.compile_seconds,
         "repeats": len(parallel_seconds),
@@ -177,6 +210,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "ratio": statistics.median(sequential_seconds) / statistics.median(parallel_seconds),
         "bytes": program.num_bytes,
         "bytes_sequential": case.sequential.num_bytes,
+        "peak_bytes": (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }
 
 

@@ -1,7 +1,7 @@
 """What can be run: the suites, each a table of examples, and the solvers."""
 
 import parallel_mcmc as pm
-from benchmarks import blackjax_kernels, defaults, examples, hard
+from benchmarks import blackjax_kernels, defaults, examples, hard, paper
 from benchmarks.problems import Example
 from parallel_mcmc import Solver
 from parallel_mcmc.auto import Auto
@@ -12,6 +12,7 @@ SUITES: dict[str, tuple[Example, ...]] = {
     "hard": hard.EXAMPLES,
     "defaults": defaults.EXAMPLES,
     "auto": examples.EXAMPLES,
+    "paper": paper.EXAMPLES,
 }
 
 SOLVERS: dict[str, Solver | Auto] = {
