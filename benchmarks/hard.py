@@ -20,7 +20,13 @@ from benchmarks.problems import Example, Problem
 from parallel_mcmc import targets
 
 T = 4_096
-SHORT = {"NUTS": 1_024, "German credit": 1_024, "item response, D = 500": 256}
+SHORT = {
+    "NUTS": 1_024,
+    "German credit": 1_024,
+    "normal, AR(1) of .9": 1_024,
+    "normal, D = 100": 1_024,
+    "item response, D = 500": 256,
+}
 """Shorter chains, of kernels and targets whose single steps take long."""
 
 

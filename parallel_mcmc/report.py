@@ -26,7 +26,7 @@ class SolveInfo(NamedTuple):
     Attributes:
         status: a `Status`.
         num_iterations: parallel iterations, summed over windows.
-        residual: largest |x_t - f(x_{t-1}, u_t)| when iterating stopped, in units
+        residual: largest entry of x_t - f(x_{t-1}, u_t) when iterating stopped, in units
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; of a chain
             that is not finite, those before the first such state.

@@ -128,7 +128,7 @@ def block_quasi_deer(
 def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
     """Levenberg-Marquardt with the full Jacobian through a Kalman smoother (arXiv:2407.19115).
 
-    The correction d, ``(T, D)``, is the least-squares solution
+    The correction d, ``(T, D)``, is the least-squares solution::
 
         minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
 
@@ -140,7 +140,7 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
     some ten D^3 operations per step and iteration, a few times those of `deer`.
 
     Args:
-        penalty: larger is more careful and slower. All |d_t| are at most the norm of all
+        penalty: larger is more careful and slower. No d_t is longer than the norm of all
             residuals over ``2 sqrt(penalty)``.
         trust_radius: as in `deer`; 0 penalises every correction, as the paper does.
 

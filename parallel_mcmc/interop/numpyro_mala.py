@@ -16,8 +16,8 @@ class ParallelMALA(AdaptiveKernel):
             `pm.mala`, at the beginning of the warm-up.
         target_accept_prob: 0.8. Step by step 0.57 is best; solved in parallel its larger steps
             take several times the iterations, which their shorter memory does not make up for.
-        model, potential_fn, inverse_mass_matrix, adapt_step_size, adapt_mass_matrix, dense_mass,
-            init_strategy, solver, window, tol, max_iterations: as in `ParallelHMC`.
+
+    The other arguments, from ``model`` to ``max_iterations``, are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.

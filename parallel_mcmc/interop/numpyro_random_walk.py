@@ -15,8 +15,8 @@ class ParallelRandomWalk(AdaptiveKernel):
         step_size: standard deviation of a step in whitened coordinates, at the beginning of
             the warm-up.
         target_accept_prob: 0.234, which is best for many unknowns (Roberts et al. 1997).
-        model, potential_fn, inverse_mass_matrix, adapt_step_size, adapt_mass_matrix, dense_mass,
-            init_strategy, solver, window, tol, max_iterations: as in `ParallelHMC`.
+
+    The other arguments, from ``model`` to ``max_iterations``, are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.

@@ -1,0 +1,27 @@
+"""Sphinx: the pages of this folder, the notebooks, and the reference from the docstrings."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from parallel_mcmc import __version__ as release
+
+project = "parallel_mcmc"
+author = "The parallel_mcmc developers"
+version = release
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+# Notebooks are committed with their outputs, and the tests run them.
+nb_execution_mode = "off"
+myst_heading_anchors = 3
+
+# In docstrings a name between single backticks is one of the package's, where it has one.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_numpy_docstring = False
