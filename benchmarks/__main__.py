@@ -8,6 +8,7 @@ python -m benchmarks run --suite trajectories  HMC trajectories by their number 
 python -m benchmarks run --suite hard          hard targets, four kernels, every solver and `auto`
 python -m benchmarks run --suite auto          what `auto` costs on this device beside the loop
 python -m benchmarks run --suite memory        the memory that a million steps are planned in
+python -m benchmarks run --suite scaling       time and memory against T, D, chains and rows of data
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
@@ -39,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "paper", "defaults", "blackjax", "hard", "auto", "trajectories", "memory",
-        "sweep", "swap", "posteriordb",
+        "examples", "paper", "scaling", "defaults", "blackjax", "hard", "auto", "trajectories",
+        "memory", "sweep", "swap", "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -95,6 +96,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.posteriordb import run_posteriordb
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
+    from benchmarks.scaling import run_scaling
     from benchmarks.swap import run_swap
     from benchmarks.sweep import run_sweep
     from benchmarks.trajectories import run_trajectories
@@ -115,6 +117,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "trajectories": run_trajectories,
         "memory": run_memory,
         "sweep": run_sweep,
+        "scaling": run_scaling,
         "swap": run_swap,
         "posteriordb": run_posteriordb,
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import arviz
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from parallel_mcmc import Transition
@@ -47,6 +48,24 @@ def apart(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def in_sd(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return apart(chain, reference) / reference.std(axis=0)
+
+
+def num_wrong_steps(transition: Transition, state: Any, inputs: Any, history: Any) -> int | None:
+    """Steps that the kernel does not make from the position before them, up to `TOLERANCE`.
+
+    Two programs round differently, and a chain that expands makes two chains of that, of which
+    neither is wrong. None for kernels whose state is more than a position.
+    """
+    if transition.ravel(state).size != sum(map(np.size, jax.tree.leaves(state.position))):
+        return None
+    start = jax.tree.map(lambda leaf: leaf[None], state.position)
+    before = jax.tree.map(lambda x0, x: jnp.concatenate([x0, x[:-1]]), start, history)
+
+    def step(position, u):
+        return transition.step(transition.init(position), u)[0].position
+
+    made, rows = as_rows(jax.jit(jax.vmap(step))(before, inputs)), as_rows(history)
+    return int(np.any(apart(made, rows) / rows.std(axis=0) > TOLERANCE, axis=1).sum())
 
 
 def first_difference(

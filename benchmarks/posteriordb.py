@@ -283,7 +283,7 @@ def run_posteriordb(options: Options) -> Iterator[Record]:
             "T": result.num_samples,
             "D": state.x.shape[-1],
             "chains": len(result.iterations),
-            "solver": mcmc._solve_settings["solver"],
+            "solver": mcmc.solve_settings()["solver"],
             "dtype": str(state.x.dtype),
             "seed": 0,
             "num_warmup": mcmc.num_warmup,

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.compare import accept_rate, as_rows, differences, first_difference, min_ess
+from benchmarks.compare import (
+    accept_rate,
+    as_rows,
+    differences,
+    first_difference,
+    min_ess,
+    num_wrong_steps,
+)
 from benchmarks.problems import Example, Problem
 from benchmarks.records import Record
 from benchmarks.suites import SOLVERS, SUITES, solvers_for
@@ -162,6 +169,9 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
     references = [as_rows(chain_of(chains, case.reference, i)) for i in range(chains)]
     found = [differences(*pair) for pair in zip(rows, references, strict=True)]
     worst = max(range(chains), key=lambda i: found[i]["num_steps_differ"])
+    differ = found[worst]["num_steps_differ"] > 0
+    chain, reference = (chain_of(chains, tree, worst) for tree in (history, case.reference))
+    begin = [chain_of(chains, tree, worst) for tree in (state, inputs)]
     sequential_seconds, parallel_seconds = in_turn(
         [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
         options.repeats,
@@ -196,12 +206,8 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "num_resets": int(info.num_resets.sum()),
         "num_ties": int(info.num_ties.sum()),
         **found[worst],
-        **first_difference(
-            transition,
-            *(chain_of(chains, tree, worst) for tree in (state, inputs)),
-            rows[worst],
-            chain_of(chains, case.reference, worst),
-        ),
+        **first_difference(transition, *begin, rows[worst], reference),
+        "num_wrong_steps": num_wrong_steps(transition, *begin, chain) if differ else 0,
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": case.sequential.compile_seconds,
         "repeats": len(parallel_seconds),

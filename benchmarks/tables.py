@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from benchmarks.records import Record
 
 
@@ -160,12 +162,43 @@ def auto_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
+def scaling_table(records: list[Record]) -> str:
+    """Milliseconds per iteration and megabytes, and the powers of the size that they grow with."""
+    measures: dict[str, Callable[[Record], float]] = {
+        "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
+        "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
+        "its floor": lambda r: 1e3 * r["floor_evaluation"],
+        "scan": lambda r: 1e3 * r["seconds_scan"],
+        "floor of the scan": lambda r: 1e3 * r["floor_scan"],
+        "sequential loop": lambda r: 1e3 * r["seconds_sequential"],
+        "MB": lambda r: r["bytes"] / 1e6,
+    }
+    rows = []
+    for axis, group in grouped(records, lambda r: r["axis"]):
+        group = sorted(group, key=lambda r: r[axis])
+        sizes = [r[axis] for r in group]
+        for r in group:
+            cells = [f"{measure(r):.3g}" for measure in measures.values()]
+            rows.append([f"{axis} = {r[axis]:,}", str(r["iterations"]), *cells])
+        if len(group) > 1:
+            powers = [power(sizes, [m(r) for r in group]) for m in measures.values()]
+            rows.append([f"power of {axis}", "", *(f"{value:.2f}" for value in powers)])
+    return markdown(["size", "iterations", *measures], rows)
+
+
+def power(sizes: list[int], values: list[float]) -> float:
+    """The exponent of the power law through the larger half of the sizes, by least squares."""
+    largest = slice(-max(2, (len(sizes) + 1) // 2), None)
+    return float(np.polyfit(np.log(sizes[largest]), np.log(values[largest]), 1)[0])
+
+
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "auto": auto_table,
     "blackjax": iterations_table,
     "hard": hard_table,
     "memory": memory_table,
     "posteriordb": posteriordb_table,
+    "scaling": scaling_table,
     "swap": swap_table,
     "sweep": sweep_table,
     "trajectories": iterations_table,

@@ -48,27 +48,26 @@ def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any =
     return f_values, Dense(jacobian)
 
 
-@functools.cache
 def exact_diagonal() -> Linearize:
     """The diagonal of the Jacobian, one coordinate at a time (quasi-DEER, arXiv:2407.19115).
 
     >>> import parallel_mcmc as pm
     >>> solver = pm.quasi_deer(pm.exact_diagonal())
     """
+    return diagonal
 
-    def linearize(f, x_prev, inputs, rng_key=None):
-        def at(x, u):
-            def entry(i):
-                unit = jnp.zeros_like(x).at[i].set(1)
-                value, column = jax.jvp(lambda x: f(x, u), (x,), (unit,))
-                return value, column[i]
 
-            return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
+def diagonal(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    def at(x, u):
+        def entry(i):
+            unit = jnp.zeros_like(x).at[i].set(1)
+            value, column = jax.jvp(lambda x: f(x, u), (x,), (unit,))
+            return value, column[i]
 
-        f_values, diagonal = jax.vmap(at)(x_prev, inputs)
-        return f_values, Diagonal(diagonal)
+        return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
 
-    return linearize
+    f_values, entries = jax.vmap(at)(x_prev, inputs)
+    return f_values, Diagonal(entries)
 
 
 @functools.cache
@@ -88,42 +87,44 @@ def hutchinson(num_probes: int = 1) -> Linearize:
     """
     check_num_probes(num_probes)
 
-    def linearize(f, x_prev, inputs, rng_key):
-        T, D = x_prev.shape
-        probes = jax.random.rademacher(rng_key, (T, num_probes, D), x_prev.dtype)
-
-        def at(x, u, probes):
-            def product(z):
-                value, Jz = jax.jvp(lambda x: f(x, u), (x,), (z,))
-                return value, z * Jz
-
-            value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
-            return value, estimates.mean(axis=0)
-
-        f_values, diagonal = jax.vmap(at)(x_prev, inputs, probes)
-        return f_values, Diagonal(diagonal)
-
-    return linearize
+    return functools.partial(probed_diagonal, num_probes=num_probes)
 
 
-@functools.cache
+def probed_diagonal(
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
+):
+    T, D = x_prev.shape
+    probes = jax.random.rademacher(rng_key, (T, num_probes, D), x_prev.dtype)
+
+    def at(x, u, probes):
+        def product(z):
+            value, Jz = jax.jvp(lambda x: f(x, u), (x,), (z,))
+            return value, z * Jz
+
+        value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
+        return value, estimates.mean(axis=0)
+
+    f_values, estimates = jax.vmap(at)(x_prev, inputs, probes)
+    return f_values, Diagonal(estimates)
+
+
 def exact_blocks() -> Linearize:
     """The diagonals of the four blocks of the Jacobian on x = (q, p) (arXiv:2508.18413).
 
     >>> import parallel_mcmc as pm
     >>> solver = pm.block_quasi_deer(pm.exact_blocks())
     """
+    return blocks
 
-    def linearize(f, x_prev, inputs, rng_key=None):
-        basis = jnp.eye(half_of(x_prev), dtype=x_prev.dtype)
 
-        def at(x, u):
-            f_value, entries = block_estimates(f, x, u, basis)
-            return f_value, Block2x2(*entries.sum(axis=0))
+def blocks(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    basis = jnp.eye(half_of(x_prev), dtype=x_prev.dtype)
 
-        return jax.vmap(at)(x_prev, inputs)
+    def at(x, u):
+        f_value, entries = block_estimates(f, x, u, basis)
+        return f_value, Block2x2(*entries.sum(axis=0))
 
-    return linearize
+    return jax.vmap(at)(x_prev, inputs)
 
 
 @functools.cache
@@ -142,17 +143,20 @@ def hutchinson_blocks(num_probes: int = 1) -> Linearize:
     """
     check_num_probes(num_probes)
 
-    def linearize(f, x_prev, inputs, rng_key):
-        shape = x_prev.shape[0], num_probes, half_of(x_prev)
-        probes = jax.random.rademacher(rng_key, shape, x_prev.dtype)
+    return functools.partial(probed_blocks, num_probes=num_probes)
 
-        def at(x, u, probes):
-            f_value, estimates = block_estimates(f, x, u, probes)
-            return f_value, Block2x2(*estimates.mean(axis=0))
 
-        return jax.vmap(at)(x_prev, inputs, probes)
+def probed_blocks(
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
+):
+    shape = x_prev.shape[0], num_probes, half_of(x_prev)
+    probes = jax.random.rademacher(rng_key, shape, x_prev.dtype)
 
-    return linearize
+    def at(x, u, probes):
+        f_value, estimates = block_estimates(f, x, u, probes)
+        return f_value, Block2x2(*estimates.mean(axis=0))
+
+    return jax.vmap(at)(x_prev, inputs, probes)
 
 
 def check_num_probes(num_probes: int) -> None:

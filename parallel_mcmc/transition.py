@@ -12,7 +12,6 @@ ties within rounding it may come to another state than the solve, with which the
 next step would not agree: there the solved x gives the state.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -150,8 +149,7 @@ def run_parallel(
     return final_state, jax.vmap(transform)(states, infos), info
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def pilot(
+def attempted(
     transition: Transition,
     solver: Solver,
     num_steps: int,
@@ -166,3 +164,7 @@ def pilot(
     limits = default_limits(x0.dtype, tol, max_iterations)
     f = recursion(transition)
     return solve_vectors(f, x0, inputs, solver, num_steps, limits, None, jax.random.key(0))[1]
+
+
+pilot = jax.jit(attempted, static_argnums=(0, 1, 2))
+"""`attempted` as one program."""

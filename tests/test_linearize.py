@@ -1,12 +1,15 @@
 """A linearisation returns the values of f, and the part of its Jacobian that it promises."""
 
 import functools
+import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from solver_table import SOLVERS
 
+import parallel_mcmc as pm
 from parallel_mcmc import linearize as lin
 from parallel_mcmc.linear_maps import Dense, Diagonal, Identity, Zero
 
@@ -174,3 +177,15 @@ def test_linearizations_keep_double_precision(name, x64, problem):
     if name != "hutchinson":
         exact = jacobian if name == "dense" else np.diagonal(jacobian, axis1=1, axis2=2)
         np.testing.assert_allclose(A[0], exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS.values(), pm.block_quasi_deer()])
+def test_a_solver_is_pickled_with_its_linearisation(solver):
+    copy = pickle.loads(pickle.dumps(solver))
+    assert copy.name == solver.name and copy.trust_radius == solver.trust_radius
+    if solver.linearize is not None:
+        arguments = lambda x, u: x * u, jnp.ones((T, 4)), jnp.arange(T), jax.random.key(0)
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            *(each.linearize(*arguments) for each in (copy, solver)),
+        )

@@ -230,6 +230,15 @@ def test_a_chain_continued_from_its_last_state_is_the_chain_run_in_one_go(warmed
     np.testing.assert_allclose(np.concatenate([first, second]), in_one_go(), **EXACT)
 
 
+def test_a_warmed_up_state_serves_a_kernel_with_another_window_and_solver(warmed_up):
+    mcmc, state, first, _ = warmed_up
+    other = type(mcmc)(
+        pm.ParallelMALA(model, solver=pm.sequential(), window=7), num_warmup=NUM_WARMUP,
+        num_samples=NUM_SAMPLES, progress_bar=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(continued(other, state, jax.random.key(1)), first, **EXACT)
+
+
 def test_other_keys_in_the_middle_of_a_window_give_other_draws(warmed_up):
     mcmc, _, first, last = warmed_up  # after 30 draws, with six of the third window left
     second = continued(mcmc, last, jax.random.key(2))
@@ -332,6 +341,40 @@ def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
     predicted = Predictive(model, samples)(jax.random.key(1), Y)
     assert predicted["variance"].shape == (NUM_SAMPLES,)
     assert log_likelihood(model, samples, Y)["y"].shape == (NUM_SAMPLES, Y.size)
+
+
+def test_a_pilot_is_compiled_once():
+    traced = []
+
+    def potential_fn(z):
+        traced.append(z)
+        return jnp.sum(z**2) / 2
+
+    kernel = pm.ParallelRandomWalk(potential_fn=potential_fn, solver=pm.auto(platform="gpu"))
+    mcmc = pm.MCMC(kernel, num_warmup=0, num_samples=8, num_chains=2, chain_method="sequential",
+                   progress_bar=False)  # fmt: skip
+    draws = []
+    for seed in (0, 1):
+        mcmc.run(jax.random.key(seed), init_params=jnp.zeros((2, 2)))
+        assert "a pilot of 8 steps" in mcmc.solve_settings()["solver_choice"]
+        draws.append(mcmc.get_samples())
+        if not seed:
+            once = len(traced)
+    assert len(traced) <= once + 2  # where a chain starts; the solve and its pilots not again
+    assert np.any(draws[0] != draws[1])
+
+
+def test_what_is_reported_of_a_warmup_is_not_what_is_reported_of_the_run(capsys):
+    mcmc = sampler(solver=pm.jacobi(), num_warmup=5, num_samples=6)
+    mcmc.warmup(jax.random.key(0), Y, collect_warmup=True)
+    mcmc.print_summary()
+    assert "step by step (sequential: a warm-up adapts" in capsys.readouterr().out.splitlines()[-1]
+    assert pm.to_inference_data(mcmc)["posterior"].attrs["solver"] == "sequential"
+    mcmc.run(jax.random.key(1), Y)
+    data = pm.to_inference_data(mcmc)
+    assert data["posterior"].attrs["solver"] == "jacobi"
+    assert data["warmup_posterior"].attrs["solver"] == "sequential"
+    assert data["warmup_posterior"].attrs["solve_iterations"] == [0]
 
 
 @pytest.mark.slow

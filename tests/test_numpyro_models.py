@@ -192,6 +192,26 @@ def test_an_unknown_field_is_told(cls):
         mcmc.run(jax.random.key(0), extra_fields=("nonsense",))
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_site_to_leave_out_that_is_not_there_is_told(cls):
+    kernel = pm.ParallelRandomWalk(one, solver=pm.sequential())
+    mcmc = CLASSES[cls](kernel, num_warmup=0, num_samples=5, progress_bar=False)
+    with pytest.raises(KeyError, match="nonsense"):
+        mcmc.run(jax.random.key(0), extra_fields=("~z.nonsense",))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_chain_that_cannot_start_is_named_where_there_are_several(cls):
+    starts, kernel = {"x": jnp.array([0.0, jnp.nan])}, pm.ParallelRandomWalk(one)
+    for method, named in (("vectorized", "init_params of chain 1;"), ("sequential", "params;")):
+        mcmc = CLASSES[cls](
+            kernel, num_warmup=0, num_samples=5, num_chains=2, chain_method=method,
+            progress_bar=False,
+        )  # fmt: skip
+        with pytest.raises(ValueError, match=named):
+            mcmc.run(jax.random.key(0), init_params=starts)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -199,6 +219,9 @@ def test_an_unknown_field_is_told(cls):
         (lambda: pm.ParallelMALA(one, potential), "either `model` or `potential_fn`"),
         (lambda: pm.ParallelHMC(one, trajectory_length=None), "Give `trajectory_length`"),
         (lambda: pm.ParallelHMC(one, window=0), "window must be at least 1"),
+        (lambda: pm.ParallelHMC(one, trajectory_length=-1.0), "must be positive"),
+        (lambda: pm.ParallelHMC(one, num_steps=0), "at least one step"),
+        (lambda: run(pm.ParallelGibbs(counts, [])), r"discrete sites \['n'\]"),
         (lambda: run(pm.ParallelHMC(potential_fn=potential)), "pass `init_params`"),
         (lambda: run(pm.ParallelGibbs(None, [])), "pass `init_params`"),
     ],

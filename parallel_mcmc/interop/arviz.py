@@ -87,10 +87,15 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
         for group in tuple(groups):
             groups.append(f"warmup_{group}")
             add_group(data, groups[-1], collected[group])
-    settings = getattr(mcmc, "_solve_settings", None) or mcmc.sampler.settings(mcmc.last_state)
-    attrs = attributes(solve, settings)
+    made_by = {"numpyro_version": version("numpyro")}
+    if hasattr(mcmc, "solve_settings"):
+        settings = mcmc.solve_settings()
+    else:
+        settings = mcmc.sampler.settings(mcmc.last_state)
     for group in groups:
-        data[group].attrs.update(attrs | {"numpyro_version": version("numpyro")})
+        if group.startswith("warmup_"):
+            settings, solve = mcmc._warmup_report
+        data[group].attrs.update(attributes(solve, settings) | made_by)
     return data
 
 

@@ -26,6 +26,7 @@ from parallel_mcmc.interop.numpyro_window import (
     advanced,
     first_step,
     is_stale,
+    length_of,
     popped,
     refilled,
     solve_steps,
@@ -99,6 +100,8 @@ class ParallelKernel(MCMCKernel):
         """How a chain is solved; ``chosen`` is from `options`, by default for a buffer."""
         x = state.x[0] if state.x.ndim > 1 else state.x
         options, _, reason = chosen or self.options(x, None)
+        if chosen is None:  # a state keeps the window that it was begun with
+            options = options._replace(window=min(options.window, length_of(state.buffer)))
         return {
             "solver": options.solver.name,
             "solver_choice": reason,
@@ -261,7 +264,8 @@ class ParallelKernel(MCMCKernel):
             # into every call, what it finds to be the same in all turns.
             state, x, i = carry
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
-            options, length, _ = self.options(x, None)
+            options, length = self.options(x, None)[0], length_of(state.buffer)
+            options = options._replace(window=min(options.window, length))
             draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
             warn_once(self._warned, state.rng_key, info)
             return refilled(state, draws, info, data), draws.x[-1], i + length

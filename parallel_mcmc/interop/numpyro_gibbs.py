@@ -33,7 +33,8 @@ class ParallelGibbs(ParallelKernel):
     ``potential_energy`` is minus the log joint density of the model at the draw, NaN without one.
 
     Raises:
-        ValueError: without a model and without ``init_params``, or where an update sets a site that
+        ValueError: for a model with discrete latent sites, without a model and without
+            ``init_params``, or where an update sets a site that
             there is not.
 
     Costs one pass over the blocks per draw and iteration.
@@ -97,6 +98,7 @@ class ParallelGibbs(ParallelKernel):
     def _start(self, rng_key, init_params, model_args, model_kwargs):
         if self._model is None:
             return super()._start(rng_key, init_params, model_args, model_kwargs)
+        check_continuous(self._model, model_args, model_kwargs)
         # Where the model may begin, taken to the supports of its sites.
         z = super()._start(rng_key, None, model_args, model_kwargs)
         assert self._postprocess_fn is not None
@@ -110,3 +112,18 @@ class ParallelGibbs(ParallelKernel):
         if model is None:
             return lambda z: jnp.nan
         return lambda z: -log_density(model, model_args, model_kwargs, z)[0]
+
+
+def check_continuous(model: Callable, model_args: tuple, model_kwargs: dict) -> None:
+    trace = handlers.trace(handlers.seed(model, 0)).get_trace(*model_args, **model_kwargs)
+    discrete = [
+        name
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"] and site["fn"].support.is_discrete
+    ]
+    if discrete:
+        raise ValueError(
+            f"ParallelGibbs finds no start for the discrete sites {discrete}; pass model=None and "
+            "init_params with a value for every site, as floating-point numbers, or use "
+            "`numpyro.infer.DiscreteHMCGibbs`."
+        )

@@ -47,7 +47,7 @@ class ParallelHMC(AdaptiveKernel):
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither
-            ``trajectory_length`` nor ``num_steps``.
+            ``trajectory_length`` nor ``num_steps``, or one of these is not positive.
 
     Costs a gradient per leapfrog step, of all draws at once, in each iteration.
 
@@ -80,6 +80,12 @@ class ParallelHMC(AdaptiveKernel):
     ):
         if num_steps is None and trajectory_length is None:
             raise ValueError("Give `trajectory_length`, `num_steps`, or both.")
+        if (num_steps is not None and num_steps < 1) or max_num_steps < 1:
+            raise ValueError(
+                "A trajectory has at least one step: raise num_steps or max_num_steps."
+            )
+        if trajectory_length is not None and not trajectory_length > 0:
+            raise ValueError(f"trajectory_length must be positive, got {trajectory_length}.")
         if adapt_step_size and num_steps is not None and trajectory_length is not None:
             warnings.warn(
                 "With both `num_steps` and `trajectory_length` the step size is their quotient and "

@@ -7,6 +7,7 @@ the supports of their sites by one vectorised call of `postprocess_fn`.
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from parallel_mcmc.interop.numpyro_window import (
 )
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import Status, report
-from parallel_mcmc.transition import pilot
+from parallel_mcmc.transition import attempted
 
 
 class MCMC(SequentialMCMC):
@@ -49,13 +50,16 @@ class MCMC(SequentialMCMC):
     (2, 500, 2)
     """
 
-    _solve_settings: dict[str, Any] | None = None
+    _chosen: tuple | None = None  # of this run, by the pilot of its first chain
+    _settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
+    _warmup_report: tuple[dict[str, Any], Any] | None = None
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
         super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
         self._warmup_states = self._states if collect_warmup else None
+        self._warmup_report = self.solve_settings(), self._last_state.solve
 
     def run(
         self,
@@ -68,9 +72,13 @@ class MCMC(SequentialMCMC):
         """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step."""
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
+        self._chosen = self._settings = None
         super().run(rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs)
         if isinstance(self.sampler, ParallelKernel):
             report(self._last_state.solve, "finish", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_chosen": None}
 
     def transfer_states_to_host(self) -> None:
         """As `numpyro.infer.MCMC.transfer_states_to_host`, with the states of the warm-up."""
@@ -86,7 +94,7 @@ class MCMC(SequentialMCMC):
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
         solve = jax.tree.map(np.atleast_1d, jax.device_get(self._last_state.solve))
-        reason = (self._solve_settings or {}).get("solver_choice")
+        reason = self.solve_settings()["solver_choice"]
         if not solve.num_iterations.any():
             return f"Run step by step ({reason})"
         converged = int(np.sum(solve.status == Status.CONVERGED))
@@ -97,6 +105,14 @@ class MCMC(SequentialMCMC):
             f"residual {solve.residual.max():.1e}, "
             f"{int(solve.num_sequential_steps.sum())} steps one by one ({reason})"
         )
+
+    def solve_settings(self) -> dict[str, Any]:
+        """How the last run was solved: solver and why, tolerance, window, limit."""
+        if self._settings is not None:
+            return self._settings
+        why = "sequential: a warm-up adapts after each step"
+        settings = self.sampler.settings(self._last_state)
+        return settings | {"solver": "sequential", "solver_choice": why}
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
         kernel = self.sampler
@@ -120,7 +136,10 @@ class MCMC(SequentialMCMC):
             collected, state = self._program("warm-up", one, warm, None, args, kwargs)(state)
             parts.append(collected)
         if main.num_steps:
-            options = self._choose(state, one, main.num_steps, args, kwargs)
+            if self._chosen is None:
+                self._chosen = self._choose(state, one, main.num_steps, args, kwargs)
+                self._settings = kernel.settings(state, self._chosen)
+            options = self._chosen[0]
             run = self._program("solve", one, main, options, args, kwargs)
             shown = self._shows_progress(state)
             chains = 1 if one else self.num_chains
@@ -149,18 +168,20 @@ class MCMC(SequentialMCMC):
         first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
 
         def attempt(solver, num_steps, limit):
-            potential_fn = kernel.target(args, kwargs)
-            chain = kernel.chain(potential_fn, first.z, first.adapt_state, (args, kwargs))
-            start = chain.transition.unravel(first.x)
-            return pilot(
-                chain.transition, solver, num_steps, first.rng_key, start, kernel.tol, limit
-            )
+            def run(values, args, kwargs):
+                state, limit = values
+                chain = kernel.chain(
+                    kernel.target(args, kwargs), state.z, state.adapt_state, (args, kwargs)
+                )
+                start = chain.transition.unravel(state.x)
+                key = state.rng_key
+                return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
+
+            return self._compiled(("pilot", solver, num_steps), run, args, kwargs)((first, limit))
 
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
-        chosen = kernel.options(first.x, num_steps, None if traced else attempt, together)
-        self._solve_settings = kernel.settings(first, chosen)
-        return chosen[0]
+        return kernel.options(first.x, num_steps, None if traced else attempt, together)
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``state -> (collected, state)``, kept for the next run."""
@@ -188,11 +209,15 @@ class MCMC(SequentialMCMC):
             # NumPyro wants the draws of vectorized chains with time in front.
             return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
 
+        return self._compiled((name, one, collect, options, shows_progress), run, args, kwargs)
+
+    def _compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
+        """``run`` of its first argument, compiled, and kept by its name."""
         if any_traced((args, kwargs)):
             return functools.partial(run, args=args, kwargs=kwargs)
         # Arguments that the program holds as constants are known by their contents.
         data = None if self._jit_model_args else digest((args, kwargs))
-        key = name, one, collect, options, shows_progress, data
+        key = *name, data
         if key not in self._cache:
             if self._jit_model_args:
                 self._cache[key] = jax.jit(run)
@@ -200,7 +225,7 @@ class MCMC(SequentialMCMC):
                 self._cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
         program = self._cache[key]
         if self._jit_model_args:
-            return lambda state: program(state, args, kwargs)
+            return lambda values: program(values, args, kwargs)
         return program
 
     def _shows_progress(self, state: ParallelState) -> bool:

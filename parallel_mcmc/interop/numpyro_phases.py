@@ -114,6 +114,9 @@ def finished(history: Any, collect: Collect, postprocess: Callable) -> tuple:
     else:
         draws = jax.vmap(postprocess)(draws)
     if collect.removed:
+        unknown = set(collect.removed) - set(draws)
+        if unknown:
+            raise KeyError(f"No sites {sorted(unknown)} to leave out; there are {sorted(draws)}.")
         draws = {name: value for name, value in draws.items() if name not in collect.removed}
     fields = (draws, *others)
     return fields if kept else jax.tree.map(lambda leaf: leaf[:0], fields)

@@ -66,9 +66,11 @@ def chosen_start(init_params: Any, found: Any) -> Any:
 def check_finite(potential_energy: Any) -> None:
     if isinstance(potential_energy, jax.core.Tracer):
         return
-    finite = jnp.atleast_1d(jnp.isfinite(potential_energy))
+    finite = jnp.isfinite(potential_energy)
     if not finite.all():
+        # Chains that run one after the other come here one by one.
+        which = f" of chain {int(jnp.argmin(finite))}" if finite.ndim else ""
         raise ValueError(
-            f"The log density is not finite at the init_params of chain {int(jnp.argmin(finite))}; "
+            f"The log density is not finite at the init_params{which}; "
             "leave `init_params` out to let NumPyro look for a start, or begin inside the support."
         )

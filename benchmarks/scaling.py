@@ -1,0 +1,167 @@
+"""Time and memory of a solve against T, unknowns, chains and rows of data, one at a time.
+
+MALA on a logistic regression with quasi-DEER. What an iteration does is also timed apart, the
+evaluation of f with its derivative and the linear recurrence, beside a floor: what the bytes that
+must be read and written, and the operations, take at the rates that the device reaches in the run.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import parallel_mcmc as pm
+from benchmarks.records import Record
+from benchmarks.runs import Options, keep_position, over, selected, spread
+from benchmarks.timing import compile_for, in_turn
+from parallel_mcmc.transition import recursion
+
+
+class Size(NamedTuple):
+    T: int = 1_000
+    D: int = 10
+    chains: int = 1
+    rows: int = 100
+
+
+AXES = {
+    "T": (1_000, 10_000, 100_000, 1_000_000),
+    "D": (2, 8, 32, 128, 1_024),
+    "chains": (1, 4, 16, 64),
+    "rows": (100, 1_000, 10_000, 100_000, 1_000_000),
+}
+SOLVER = pm.quasi_deer()
+
+
+def run_scaling(options: Options) -> Iterator[Record]:
+    """The records, one by one."""
+    sizes = [(axis, Size(**{axis: value})) for axis in AXES for value in AXES[axis]]
+    sizes = [pair for pair in sizes if selected(f"{pair[0]}/{getattr(pair[1], pair[0])}", options)]
+    ceilings = {
+        "copy_bytes_per_second": copy_rate(options),
+        "matmul_flops_per_second": matmul_rate(options),
+    }
+    for axis, size in sizes:
+        yield ceilings | run_one(axis, size, options, **ceilings)
+
+
+def seconds_of(program: Callable, options: Options) -> list[float]:
+    jax.block_until_ready(program())
+    return in_turn([program], options.repeats, options.max_seconds)[0]
+
+
+def copy_rate(options: Options, size: int = 1 << 26) -> float:
+    """Bytes read and written per second by an addition to 256 MB of numbers."""
+    x = jnp.zeros(size, jnp.float32)
+    program = compile_for(lambda x: x + 1, x)
+    return 2 * x.nbytes / min(seconds_of(lambda: program.run(x), options))
+
+
+def matmul_rate(options: Options, n: int = 2_048) -> float:
+    """Operations per second of a product of two matrices at full float32 precision."""
+    x = jnp.ones((n, n), jnp.float32)
+    program = compile_for(lambda x: jnp.matmul(x, x, precision="highest"), x)
+    return 2 * n**3 / min(seconds_of(lambda: program.run(x), options))
+
+
+def regression(size: Size) -> tuple[pm.Transition, Any]:
+    """The kernel and a start; the features are scaled so that logits are of order one."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((size.rows, size.D)) / size.D**0.5
+    signs = np.where(rng.random(size.rows) < 1 / (1 + np.exp(-X.sum(axis=1))), 1, -1)
+    signed = jnp.asarray(X * signs[:, None], jnp.float32)
+
+    def logdensity_fn(beta):
+        return jnp.sum(jax.nn.log_sigmoid(signed @ beta)) - jnp.sum(beta**2) / 2
+
+    step_size = 0.6 / (1 + size.rows / (4 * size.D)) / size.D ** (1 / 3)
+    start = jnp.ones(size.D, jnp.float32)
+    return pm.mala(logdensity_fn, start, step_size), start
+
+
+def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Record:
+    transition, start = regression(size)
+    T, chains = size.T, size.chains
+    key = jax.random.key(options.seed)
+    keys = key if chains == 1 else jax.random.split(key, chains)
+    state = jax.jit(over(chains, lambda key: transition.init(start, key)))(keys)
+    inputs = jax.jit(over(chains, lambda k, state: transition.draw_inputs(k, T, state)))(
+        keys, state
+    )
+
+    def sequential(state, inputs):
+        return pm.run_sequential(transition, state, inputs, keep_position)[1]
+
+    def solve(state, inputs):
+        _, history, info = pm.run_parallel(
+            transition, state, inputs, solver=SOLVER, transform=keep_position,
+            max_iterations=options.max_iterations,
+        )  # fmt: skip
+        return history, info
+
+    def evaluate(x, inputs):
+        return SOLVER.linearize(recursion(transition), x, inputs, key)
+
+    loop = compile_for(over(chains, sequential), state, inputs)
+    program = compile_for(over(chains, solve), state, inputs)
+    reference, (chain, info) = loop.run(state, inputs), program.run(state, inputs)
+    x = jax.block_until_ready(reference)
+    evaluation = compile_for(over(chains, evaluate), x, inputs)
+    f_values, A = evaluation.run(x, inputs)
+    scan = compile_for(over(chains, SOLVER.solve_linear), A, f_values)
+    times = in_turn(
+        [
+            lambda: loop.run(state, inputs),
+            lambda: program.run(state, inputs),
+            lambda: evaluation.run(x, inputs),
+            lambda: scan.run(A, f_values),
+        ],
+        options.repeats,
+        options.max_seconds,
+    )
+    names = "seconds_sequential", "seconds", "seconds_evaluation", "seconds_scan"
+    floors = {
+        "floor_evaluation": floor(evaluation.run, ceilings),
+        "floor_scan": floor(scan.run, ceilings),
+    }
+    sd = np.asarray(reference).reshape(-1, size.D).std(axis=0)
+    apart = np.abs(np.asarray(chain) - np.asarray(reference)).reshape(-1, size.D) / sd
+    return {
+        "suite": "scaling",
+        "target": f"logistic regression, by {axis}",
+        "kernel": "MALA",
+        "solver": SOLVER.name,
+        "axis": axis,
+        **size._asdict(),
+        "dtype": "float32",
+        "seed": options.seed,
+        "iterations": int(info.num_iterations.max()),
+        "num_sequential_steps": int(info.num_sequential_steps.max()),
+        "status": pm.Status(int(info.status.max())).name,
+        "max_difference_sd": float(apart.max()),
+        "num_steps_differ": int((apart.max(axis=1) > 1e-3).sum()),
+        "tie_margin": 0.0 if int(info.num_ties.sum()) else None,
+        "compile_seconds": program.compile_seconds,
+        "repeats": len(times[0]),
+        **{
+            k: v
+            for name, each in zip(names, times, strict=True)
+            for k, v in spread(name, each).items()
+        },
+        **floors,
+        "bytes": program.num_bytes,
+        "bytes_sequential": loop.num_bytes,
+    }
+
+
+def floor(compiled: Any, ceilings: dict[str, float]) -> float:
+    """Least seconds: arguments read and results written once, and the operations counted by XLA."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+    num_bytes = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return max(
+        num_bytes / ceilings["copy_bytes_per_second"],
+        cost.get("flops", 0.0) / ceilings["matmul_flops_per_second"],
+    )
