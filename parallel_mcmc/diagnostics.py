@@ -80,6 +80,12 @@ parallel solve pays, with about 17 Jacobi iterations for 400 steps.
         return verdict(self)
 
 
+def unknown(dtype: Any) -> Predictability:
+    """Before anything is known."""
+    nan, zero = jnp.full((), jnp.nan, dtype), jnp.zeros((), jnp.int32)
+    return Predictability(nan, nan, nan, nan, nan, nan, num_steps=zero)
+
+
 def assess(
     f: Recursion,
     x0: Float[Array, " D"],

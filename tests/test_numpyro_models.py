@@ -284,6 +284,30 @@ def test_the_attributes_name_the_solver_that_auto_chose(make, platform, reason):
     assert attrs["solver"] == attrs["solver_choice"].split(":")[0]
 
 
+def test_a_kernel_says_on_request_whether_its_chains_are_predictable(capsys):
+    reports = []
+    for make in CLASSES.values():
+        kernel = pm.ParallelMALA(
+            potential_fn=lambda z: jnp.sum(z**2) / 2, adapt_step_size=False, step_size=0.4,
+            adapt_mass_matrix=False, solver=pm.jacobi(), window=60, diagnose=True,
+        )  # fmt: skip
+        mcmc = make(kernel, num_warmup=0, num_samples=60, num_chains=2, progress_bar=False,
+                    chain_method="vectorized")  # fmt: skip
+        fields = ("predictability.exponent",)
+        mcmc.run(jax.random.key(0), init_params=jnp.ones((2, 2)), extra_fields=fields)
+        exponents = mcmc.get_extra_fields(True)["predictability.exponent"]
+        assert exponents.shape == (2, 60)
+        attrs = pm.to_inference_data(mcmc)["posterior"].attrs
+        np.testing.assert_allclose(attrs["lyapunov_exponent"], exponents[:, -1])
+        assert max(attrs["lyapunov_exponent"]) < -0.2
+        assert max(attrs["error_bound"]) < 1e-3
+        assert "forgets perturbations" in attrs["verdict"]
+        reports.append(exponents)
+    np.testing.assert_allclose(*reports, rtol=1e-3)
+    mcmc.print_summary()
+    assert capsys.readouterr().out.splitlines()[-1] == attrs["verdict"]
+
+
 @pytest.mark.parametrize("num_chains", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_collected_warmup_has_its_groups(num_chains):
     mcmc = pm.MCMC(

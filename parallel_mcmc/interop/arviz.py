@@ -42,11 +42,11 @@ def to_inference_data(
         ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
         attributes ``solver``, ``solver_choice`` (why), ``tol``, ``window``, ``solve_status``,
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
-        and the versions; after ``sample(..., diagnose=True)`` also ``lyapunov_exponent``,
-        ``lyapunov_exponent_standard_error``, ``contraction``, ``expected_iterations`` and
-        ``error_bound`` (one entry per chain). Positions that are not dicts are named by their
-        place in the pytree; a single array is ``x``. Of an `MCMC` that is NumPyro's own the
-        report is on the last window of each chain.
+        and the versions; after ``diagnose=True``, of `sample` or of a kernel, also ``verdict``, in
+        words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,
+        ``expected_iterations`` and ``error_bound`` (one entry per chain). Positions that are not
+        dicts are named by their place in the pytree; a single array is ``x``. Of an `MCMC` that is
+        NumPyro's own the report is on the last window of each chain.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)
@@ -92,10 +92,11 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
         settings = mcmc.solve_settings()
     else:
         settings = mcmc.sampler.settings(mcmc.last_state)
+    foreseen = predictions(mcmc.last_state.predictability)
     for group in groups:
         if group.startswith("warmup_"):
-            settings, solve = mcmc._warmup_report
-        data[group].attrs.update(attributes(solve, settings) | made_by)
+            (settings, solve), foreseen = mcmc._warmup_report, {}
+        data[group].attrs.update(attributes(solve, settings) | foreseen | made_by)
     return data
 
 
@@ -158,9 +159,9 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def predictions(result: Predictability | None) -> dict[str, list[float]]:
+def predictions(result: Predictability | None) -> dict[str, Any]:
     """The predictability of each chain as attributes, if it was asked for."""
-    if result is None:
+    if result is None or not np.any(result.num_steps):
         return {}
     return {
         "lyapunov_exponent": np.atleast_1d(result.exponent).tolist(),
@@ -168,4 +169,5 @@ def predictions(result: Predictability | None) -> dict[str, list[float]]:
         "contraction": np.atleast_1d(result.contraction).tolist(),
         "expected_iterations": np.atleast_1d(result.expected_iterations).tolist(),
         "error_bound": np.atleast_1d(result.error_bound).tolist(),
+        "verdict": result.verdict(),
     }

@@ -15,6 +15,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
 from parallel_mcmc.auto import Auto, choose
+from parallel_mcmc.diagnostics import unknown
 from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
 from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
 from parallel_mcmc.interop.numpyro_window import (
@@ -63,6 +64,7 @@ class ParallelKernel(MCMCKernel):
         window: int | None,
         tol: float | None,
         max_iterations: int,
+        diagnose: bool,
     ):
         check_window(window, 1)
         self._model = model
@@ -72,6 +74,7 @@ class ParallelKernel(MCMCKernel):
         self.window = window
         self.tol = tol
         self.max_iterations = max_iterations
+        self.diagnose = diagnose
         # Set by `init`; NumPyro reads the first to see whether that was called.
         self._sample_fn: Callable | None = None
         self._potential_fn_gen: Callable | None = None
@@ -231,6 +234,7 @@ class ParallelKernel(MCMCKernel):
             diverging=jnp.zeros((), bool),
             adapt_state=adapt_state,
             rng_key=rng_key,
+            predictability=unknown(x.dtype) if self.diagnose else None,
             solve=run_info(jnp.ones(1, bool), x.dtype)._replace(
                 num_sequential_steps=jnp.zeros((), jnp.int32)
             ),
@@ -266,9 +270,12 @@ class ParallelKernel(MCMCKernel):
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
             options, length = self.options(x, None)[0], length_of(state.buffer)
             options = options._replace(window=min(options.window, length))
-            draws, info = solve_steps(chain, x, state.rng_key, i, length, options)
+            draws, info, predictability = solve_steps(
+                chain, x, state.rng_key, i, length, options, self.diagnose
+            )
             warn_once(self._warned, state.rng_key, info)
-            return refilled(state, draws, info, data), draws.x[-1], i + length
+            state = refilled(state, draws, info, data)._replace(predictability=predictability)
+            return state, draws.x[-1], i + length
 
         if num_adaptive:
             end = jnp.minimum(state.i + 1, num_adaptive)

@@ -54,10 +54,13 @@ class AdaptiveKernel(ParallelKernel):
         window: int | None = None,
         tol: float | None = None,
         max_iterations: int = 200,
+        diagnose: bool = False,
     ):
         if (model is None) == (potential_fn is None):
             raise ValueError("Give either `model` or `potential_fn`.")
-        super().__init__(model, potential_fn, init_strategy, solver, window, tol, max_iterations)
+        super().__init__(
+            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
+        )
         self._step_size = step_size
         self._inverse_mass_matrix = inverse_mass_matrix
         self._adapt_step_size = adapt_step_size

@@ -22,7 +22,7 @@ class ParallelBlackJAX(ParallelKernel):
             ``lambda logdensity_fn: blackjax.mala(logdensity_fn, 0.1)``. Positions are dicts of
             unconstrained values by site.
         potential_fn: minus a log density of any pytree; then `MCMC.run` needs ``init_params``.
-        init_strategy, solver, window, tol, max_iterations: as in `ParallelHMC`.
+        init_strategy, solver, window, tol, max_iterations, diagnose: as in `ParallelHMC`.
         fields: as in `pm.from_blackjax`, for algorithms of your own whose state is not rebuilt
             from its position.
 
@@ -56,10 +56,13 @@ class ParallelBlackJAX(ParallelKernel):
         tol: float | None = None,
         max_iterations: int = 200,
         fields: tuple[str, ...] | None = None,
+        diagnose: bool = False,
     ):
         if (model is None) == (potential_fn is None):
             raise ValueError("Give either `model` or `potential_fn`.")
-        super().__init__(model, potential_fn, init_strategy, solver, window, tol, max_iterations)
+        super().__init__(
+            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
+        )
         self._make_algorithm = make_algorithm
         self._fields = fields
 

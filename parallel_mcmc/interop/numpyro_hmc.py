@@ -44,6 +44,9 @@ class ParallelHMC(AdaptiveKernel):
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
             chain, in windows if memory asks for it, and `numpyro.infer.MCMC` 1,000 draws.
         tol, max_iterations: as in `pm.solve`.
+        diagnose: whether the state has a `pm.Predictability` of the window that the draw is from,
+            for ``extra_fields=("predictability.exponent",)`` and `pm.to_inference_data`. Costs D
+            products with the Jacobian per draw.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither

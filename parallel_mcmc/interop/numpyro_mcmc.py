@@ -86,10 +86,13 @@ class MCMC(SequentialMCMC):
         self._warmup_states = jax.device_get(self._warmup_states)
 
     def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
-        """As `numpyro.infer.MCMC.print_summary`, and a line on the solve."""
+        """As `numpyro.infer.MCMC.print_summary`, a line on the solve, and a verdict if asked for."""
         super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
         if isinstance(self.sampler, ParallelKernel):
             print(self.solve_summary())
+            foreseen = self._last_state.predictability
+            if foreseen is not None and np.any(foreseen.num_steps):
+                print(foreseen.verdict())
 
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""

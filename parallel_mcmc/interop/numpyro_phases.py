@@ -67,7 +67,9 @@ def solved(
 ) -> tuple[ParallelState, ParallelState]:
     """All states of the chain, with a leading axis of time, and the last one."""
     chain = kernel.chain(potential_fn, state.z, state.adapt_state, model_args)
-    draws, info = solve_steps(chain, state.x, state.rng_key, state.i, num_steps, options, tell)
+    draws, info, predictability = solve_steps(
+        chain, state.x, state.rng_key, state.i, num_steps, options, kernel.diagnose, tell
+    )
 
     def throughout(tree):
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_steps, *leaf.shape)), tree)
@@ -79,6 +81,7 @@ def solved(
         adapt_state=throughout(state.adapt_state),
         rng_key=throughout(state.rng_key),
         solve=throughout(info),
+        predictability=throughout(predictability),
         buffer=(),
         **draws._asdict(),
     )

@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from parallel_mcmc.diagnostics import Predictability, assess
 from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.trace import WITHOUT_PRIOR
-from parallel_mcmc.transition import Transition, run_parallel
+from parallel_mcmc.transition import Transition, recursion, run_parallel
+from parallel_mcmc.windows import default_tol
 
 
 class Draws(NamedTuple):
@@ -73,6 +75,7 @@ class ParallelState(NamedTuple):
         adapt_state: step size and metric, NumPyro's ``HMCAdaptState``; None without adaptation.
         rng_key: of the chain; the noise of step i comes from ``fold_in(rng_key, i)``.
         solve: `SolveInfo` of the window that the draw is from.
+        predictability: `Predictability` of that window, None if it was not asked for.
         x: ``z`` in the coordinates in which the chain is solved, and what else a chain carries.
         buffer: the draws of the present window.
         plan: see `Plan`.
@@ -88,6 +91,7 @@ class ParallelState(NamedTuple):
     adapt_state: Any
     rng_key: Any
     solve: SolveInfo
+    predictability: Predictability | None
     x: Float[Array, " D"]
     buffer: Any
     plan: Plan
@@ -168,18 +172,20 @@ def solve_steps(
     begin: Int[Array, ""],
     num_steps: int,
     options: Options,
+    diagnose: bool,
     progress: Callable | None = None,
-) -> tuple[Draws, SolveInfo]:
+) -> tuple[Draws, SolveInfo, Predictability | None]:
     """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found."""
     state = chain.transition.unravel(x)
 
     def inputs_of(i):
         return chain.draw_input(jax.random.fold_in(rng_key, i), state)
 
+    inputs = jax.vmap(inputs_of)(begin + jnp.arange(num_steps, dtype=begin.dtype))
     _, draws, info = run_parallel(
         chain.transition,
         state,
-        jax.vmap(inputs_of)(begin + jnp.arange(num_steps, dtype=begin.dtype)),
+        inputs,
         solver=options.solver,
         window=options.window,
         tol=options.tol,
@@ -187,7 +193,10 @@ def solve_steps(
         transform=draws_of(chain),
         progress=progress,
     )
-    return draws, info
+    if not diagnose:
+        return draws, info, None
+    tol = default_tol(x.dtype) if options.tol is None else options.tol
+    return draws, info, assess(recursion(chain.transition), x, inputs, draws.x, tol)
 
 
 def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
