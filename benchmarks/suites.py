@@ -28,8 +28,13 @@ SOLVERS: dict[str, Solver | Auto] = {
     "auto, here": pm.auto(),
 }
 
-ONLY_IN = {"elk": "hard", "quasi-elk": "hard", "auto": "hard", "auto, here": "auto"}
-"""Solvers that one suite alone runs."""
+ONLY_IN = {
+    "elk": ("hard",),
+    "quasi-elk": ("hard",),
+    "auto": ("hard", "defaults"),
+    "auto, here": ("auto",),
+}
+"""Solvers that some suites alone run."""
 
 DENSE = ("deer", "elk")
 MAX_DENSE = 64
@@ -41,4 +46,6 @@ def solvers_for(suite: str, dim: int) -> list[str]:
     if suite == "auto":
         return ["auto, here"]
     too_large = DENSE if dim > MAX_DENSE else ()
-    return [name for name in SOLVERS if ONLY_IN.get(name, suite) == suite and name not in too_large]
+    return [
+        name for name in SOLVERS if suite in ONLY_IN.get(name, (suite,)) and name not in too_large
+    ]

@@ -86,7 +86,7 @@ class MCMC(SequentialMCMC):
         self._warmup_states = jax.device_get(self._warmup_states)
 
     def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
-        """As `numpyro.infer.MCMC.print_summary`, a line on the solve, and a verdict if asked for."""
+        """As `numpyro.infer.MCMC.print_summary`, a line on the solve, a verdict if asked for."""
         super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
         if isinstance(self.sampler, ParallelKernel):
             print(self.solve_summary())
