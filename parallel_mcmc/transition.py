@@ -53,26 +53,43 @@ def recursion(transition: Transition) -> Recursion:
     return f
 
 
+NUM_TOLD = 20
+"""How often a run step by step says how far it has come."""
+
+
 def keep_all(state: Any, info: Any) -> Any:
     return state, info
 
 
 def run_sequential(
-    transition: Transition, state: Any, inputs: Any, transform: Callable = keep_all
+    transition: Transition,
+    state: Any,
+    inputs: Any,
+    transform: Callable = keep_all,
+    progress: Callable | None = None,
 ) -> tuple[Any, Any, SolveInfo]:
     """Step by step with the kernel's own cached states: what every solver must reproduce.
+
+    Args:
+        transition, state, inputs, transform: as in `run_parallel`.
+        progress: called about `NUM_TOLD` times with the number of steps run.
 
     Returns:
         The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
     """
+    steps = jnp.arange(1, jax.tree.leaves(inputs)[0].shape[0] + 1)
 
-    def body(state, u):
+    def body(state, data):
+        u, t = data
         state, info = transition.step(state, u)
+        if progress is not None:
+            told = t % max(1, steps.size // NUM_TOLD) == 0
+            jax.lax.cond(told, lambda: progress(t), lambda: None)
         finite = jnp.all(jnp.isfinite(transition.ravel(state)))
         return state, (transform(state, info), finite)
 
     with jax.default_matmul_precision("highest"):
-        final_state, (history, finite) = jax.lax.scan(body, state, inputs)
+        final_state, (history, finite) = jax.lax.scan(body, state, (inputs, steps))
     dtype = jax.eval_shape(transition.ravel, state).dtype
     return final_state, history, run_info(finite, dtype)
 
@@ -104,7 +121,7 @@ def run_parallel(
         The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
     """
     if solver.linearize is None:
-        return run_sequential(transition, state, inputs, transform)
+        return run_sequential(transition, state, inputs, transform, progress)
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
     window = check_window(window, num_steps)

@@ -1,7 +1,8 @@
 """For any recursion: what a solver returns obeys it, step by step, or the report says why not.
 
 Smooth and piecewise maps, contracting and expanding, on any scale, with and without values that
-are not finite. Shapes are few, as each is a program to compile; all else is hypothesis's.
+are not finite. All is hypothesis's choice but shapes, each a program to compile, of which there
+are few outside the thorough run.
 """
 
 import jax
@@ -78,6 +79,24 @@ EXPANDING = {"slope": 3.0, "is_piecewise": True, "log_unit": -2.0, "seed": 1}
 @example(recursion=EXPANDING | {"shape": SHAPES[3], "poisoned": None})
 @example(recursion=EXPANDING | {"shape": SHAPES[2], "poisoned": 0.5})
 def test_every_step_of_what_is_returned_obeys_the_recursion(name, recursion, sequential_chain):
+    check(name, recursion, sequential_chain)
+
+
+shapes = st.tuples(st.integers(1, 40), st.integers(1, 3000)).flatmap(
+    lambda shape: st.tuples(*map(st.just, shape), st.none() | st.integers(1, shape[1] + 3))
+)
+
+
+@pytest.mark.thorough
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(recursion=recursions, shape=shapes, name=st.sampled_from([n for n in SOLVERS if n != "elk"]))
+@example(recursion=CONTRACTING | {"poisoned": None}, shape=(3, 20, 1), name="deer")
+@example(recursion=EXPANDING | {"poisoned": None}, shape=(3, 20, 21), name="elk")
+def test_so_it_does_for_any_length_and_window(name, recursion, shape, sequential_chain):
+    check(name, recursion | {"shape": shape}, sequential_chain)
+
+
+def check(name, recursion, sequential_chain):
     with jax.enable_x64(True):
         x0, inputs = build(**recursion)
         window = recursion["shape"][2]
