@@ -83,11 +83,13 @@ def draw_figure(records: list[Record], path: Path) -> None:
     for panel, solver in zip(panels, SOLVERS, strict=True):
         for target in TARGETS:
             rows = [r for r in records if r["target"] == target and r["exponent"] is not None]
-            rows.sort(key=lambda r: r["step_size"])
-            panel.plot(
-                [r["exponent"] for r in rows], [r[f"iterations_{solver}"] for r in rows], "o-",
-                markersize=4, linewidth=0.7, label=target,
-            )  # fmt: skip
+            iterations = np.array([r[f"iterations_{solver}"] for r in rows])
+            points = panel.scatter([r["exponent"] for r in rows], iterations, s=18, label=target)
+            colour = points.get_facecolor()[0]
+            points.set_edgecolor(colour)
+            points.set_facecolor(
+                [(*colour[:3], n < MAX_ITERATIONS) for n in iterations]  # hollow at the limit
+            )
         panel.axvline(0, color="grey", linewidth=0.7)
         panel.set(title=solver, xlabel="Lyapunov exponent, nats per step", yscale="log")
         panel.set_xscale("symlog", linthresh=0.01)

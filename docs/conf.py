@@ -1,11 +1,16 @@
 """Sphinx: the pages of this folder, the notebooks, and the reference from the docstrings."""
 
+import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from parallel_mcmc import __version__ as release
+
+# Sphinx takes pages from this folder alone, and follows a link to where it leads.
+shutil.copytree(ROOT / "notebooks", ROOT / "docs" / "notebooks", dirs_exist_ok=True)
 
 project = "parallel_mcmc"
 author = "The parallel_mcmc developers"

@@ -1,11 +1,14 @@
 """The documents name what there is."""
 
+import base64
+import json
 import re
 from pathlib import Path
 
 import parallel_mcmc as pm
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, NOTEBOOKS = ROOT / "docs", ROOT / "notebooks"
 
 
 def test_the_reference_lists_every_public_name_once():
@@ -14,10 +17,15 @@ def test_the_reference_lists_every_public_name_once():
 
 
 def test_every_page_and_notebook_is_in_the_table_of_contents():
-    pages = [path.with_suffix("") for path in DOCS.glob("*.md") if path.stem != "index"]
-    pages += [path.with_suffix("") for path in (DOCS / "notebooks").glob("*.ipynb")]
+    pages = [path.stem for path in DOCS.glob("*.md") if path.stem != "index"]
+    pages += [f"notebooks/{path.stem}" for path in NOTEBOOKS.glob("*.ipynb")]
     toctree = re.search(r"```\{toctree\}.*?```", (DOCS / "index.md").read_text(), re.DOTALL)
     assert toctree is not None
-    listed = toctree[0].splitlines()
-    for page in pages:
-        assert str(page.relative_to(DOCS)) in listed
+    assert set(pages) <= set(toctree[0].splitlines())
+
+
+def test_the_picture_of_the_front_page_is_the_one_in_the_notebook():
+    cells = json.loads((NOTEBOOKS / "how-it-works.ipynb").read_text())["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+    pictures = ["".join(data["image/png"]) for data in outputs if "image/png" in data]
+    assert base64.b64decode(pictures[0]) == (DOCS / "trajectory.png").read_bytes()
