@@ -4,13 +4,13 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from parallel_mcmc import __version__ as release
 
+DOCS = Path(__file__).resolve().parent
 # Sphinx takes pages from this folder alone, and follows a link to where it leads.
-shutil.copytree(ROOT / "notebooks", ROOT / "docs" / "notebooks", dirs_exist_ok=True)
+shutil.copytree(DOCS.parent / "notebooks", DOCS / "notebooks", dirs_exist_ok=True)
 
 project = "parallel_mcmc"
 author = "The parallel_mcmc developers"

@@ -8,6 +8,14 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# One of them is run where the tests run a second time, with ArviZ's other major.
+each_to_run = pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem != "numpyro"))
+        for path in NOTEBOOKS
+    ],
+)
 
 
 def code_cells(path):
@@ -53,7 +61,7 @@ def test_outputs_are_there_and_clean(path):
         assert not any(folder in text for folder in ("/tmp/", "/home/", str(Path.cwd()))), text
 
 
-@each_notebook
+@each_to_run
 def test_runs(path):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
