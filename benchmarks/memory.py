@@ -1,18 +1,22 @@
-"""Memory of a million steps of 25 unknowns: what the compiler plans, nothing is run.
+"""Memory of a million steps of 25 unknowns: what the compiler plans, and what a run takes.
 
-Windows are those that `auto` takes for 1 GB.
+Windows are those that `auto` takes for 1 GB. The most that a process had counts what ran in it
+before: run solvers one by one, as by --only /deer. With --repeats 0 nothing is run.
 """
 
+import resource
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import parallel_mcmc as pm
 from benchmarks.records import Record
-from benchmarks.runs import Options, keep_position
+from benchmarks.runs import Options, keep_position, selected
 from benchmarks.suites import SOLVERS
-from benchmarks.timing import compile_for
+from benchmarks.timing import Program, compile_for
 from parallel_mcmc.auto import Auto, window_for
 
 T, D = 1_000_000, 25
@@ -26,16 +30,18 @@ def run_memory(options: Options) -> Iterator[Record]:
     inputs = jax.eval_shape(lambda key, state: transition.draw_inputs(key, T, state), key, state)
     dtype = jax.eval_shape(transition.ravel, state).dtype
     for name, solver in SOLVERS.items():
-        if isinstance(solver, Auto):
+        if isinstance(solver, Auto) or not selected(f"normal/{name}", options):
             continue
         window = window_for(solver, T, D, dtype.itemsize, MEMORY)
 
         def solve(state, inputs, solver=solver, window=window):
-            return pm.run_parallel(
+            _, draws, info = pm.run_parallel(
                 transition, state, inputs, solver=solver, window=window, transform=keep_position
-            )[1]
+            )
+            return draws, info
 
         program = compile_for(solve, state, inputs)
+        run = {} if options.repeats < 1 else measured(transition, program, state, key)
         yield {
             "suite": "memory",
             "target": f"normal, D = {D}",
@@ -50,4 +56,20 @@ def run_memory(options: Options) -> Iterator[Record]:
             "bytes": program.num_bytes,
             "bytes_of_draws": T * D * dtype.itemsize,
             "compile_seconds": program.compile_seconds,
+            **run,
         }
+
+
+def measured(transition: pm.Transition, program: Program, state: Any, key: Any) -> Record:
+    """One run: what it came to, and the most memory that this process has had."""
+    inputs = jax.jit(transition.draw_inputs, static_argnums=1)(key, T, state)
+    begin = time.perf_counter()
+    _, info = jax.block_until_ready(program.run(state, inputs))
+    seconds = time.perf_counter() - begin
+    return {
+        "iterations": int(info.num_iterations),
+        "num_sequential_steps": int(info.num_sequential_steps),
+        "status": pm.Status(int(info.status)).name,
+        "seconds": seconds,
+        "bytes_of_process": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }

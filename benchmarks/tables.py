@@ -69,9 +69,20 @@ def hard_table(records: list[Record]) -> str:
 
 
 def memory_table(records: list[Record]) -> str:
-    """Megabytes planned per solver, the draws among them."""
+    """Megabytes planned per solver, the draws among them, and what a run took, if there was one."""
+    ran = ["iterations", "steps run one by one", "MB of the process"]
+
+    def run_cells(r: Record) -> list[str]:
+        if "status" not in r:
+            return [""] * len(ran)
+        return [
+            str(r["iterations"]),
+            f"{r['num_sequential_steps']:,}",
+            f"{r['bytes_of_process'] / 1e6:,.0f}",
+        ]
+
     return markdown(
-        ["target", "kernel", "T", "solver", "window", "MB", "of which draws"],
+        ["target", "kernel", "T", "solver", "window", "MB", "of which draws", *ran],
         [
             [
                 r["target"],
@@ -81,6 +92,7 @@ def memory_table(records: list[Record]) -> str:
                 f"{r['window']:,}",
                 f"{r['bytes'] / 1e6:,.0f}",
                 f"{r['bytes_of_draws'] / 1e6:,.0f}",
+                *run_cells(r),
             ]
             for r in records
         ],
