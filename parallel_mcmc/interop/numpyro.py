@@ -55,6 +55,9 @@ class ParallelKernel(MCMCKernel):
     needs_gradient = True
     """Whether a start needs a finite gradient, too."""
 
+    needs_density = True
+    """Whether there must be a model or a potential."""
+
     def __init__(
         self,
         model: Callable | None,
@@ -66,6 +69,8 @@ class ParallelKernel(MCMCKernel):
         max_iterations: int,
         diagnose: bool,
     ):
+        if self.needs_density and (model is None) == (potential_fn is None):
+            raise ValueError("Give either `model` or `potential_fn`.")
         check_window(window, 1)
         self._model = model
         self._potential_fn = potential_fn

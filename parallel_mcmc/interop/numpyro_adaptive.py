@@ -56,8 +56,6 @@ class AdaptiveKernel(ParallelKernel):
         max_iterations: int = 200,
         diagnose: bool = False,
     ):
-        if (model is None) == (potential_fn is None):
-            raise ValueError("Give either `model` or `potential_fn`.")
         super().__init__(
             model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
         )

@@ -58,8 +58,6 @@ class ParallelBlackJAX(ParallelKernel):
         fields: tuple[str, ...] | None = None,
         diagnose: bool = False,
     ):
-        if (model is None) == (potential_fn is None):
-            raise ValueError("Give either `model` or `potential_fn`.")
         super().__init__(
             model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
         )

@@ -59,6 +59,8 @@ class ParallelGibbs(ParallelKernel):
     (100,)
     """
 
+    needs_density = False
+
     def __init__(
         self,
         model: Callable | None,

@@ -17,7 +17,7 @@ class ParallelMALA(AdaptiveKernel):
         target_accept_prob: 0.8. Step by step 0.57 is best; solved in parallel its larger steps
             take several times the iterations, which their shorter memory does not make up for.
 
-    The other arguments, from ``model`` to ``max_iterations``, are as in `ParallelHMC`.
+    The other arguments, from ``model`` to ``diagnose``, are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.

@@ -16,7 +16,7 @@ class ParallelRandomWalk(AdaptiveKernel):
             the warm-up.
         target_accept_prob: 0.234, which is best for many unknowns (Roberts et al. 1997).
 
-    The other arguments, from ``model`` to ``max_iterations``, are as in `ParallelHMC`.
+    The other arguments, from ``model`` to ``diagnose``, are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.
