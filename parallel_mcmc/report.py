@@ -123,6 +123,7 @@ def describe_failure(info: SolveInfo) -> str | None:
     return (
         f"{chain}the solve stopped after {iterations[worst]} iterations with residual "
         f"{residual[worst]:.1e} at step {frontier[worst]}; {steps[worst]} steps were run one by "
-        "one, so the chain is right but slow. Try `window=512`, a smaller `step_size`, whitened "
-        "coordinates, or `pm.deer()`."
+        "one, so the chain is right but slow. Try a smaller `step_size`, whitened coordinates, a "
+        "shorter `window` or another solver such as `pm.deer()`; where many decisions tie "
+        "(`num_ties`), `jax_enable_x64`."
     )
