@@ -343,6 +343,7 @@ def test_states_move_to_the_host_and_feed_numpyros_functions(cls):
     assert log_likelihood(model, samples, Y)["y"].shape == (NUM_SAMPLES, Y.size)
 
 
+@pytest.mark.slow
 def test_a_pilot_is_compiled_once():
     traced = []
 
@@ -364,6 +365,7 @@ def test_a_pilot_is_compiled_once():
     assert np.any(draws[0] != draws[1])
 
 
+@pytest.mark.slow
 def test_what_is_reported_of_a_warmup_is_not_what_is_reported_of_the_run(capsys):
     mcmc = sampler(solver=pm.jacobi(), num_warmup=5, num_samples=6)
     mcmc.warmup(jax.random.key(0), Y, collect_warmup=True)

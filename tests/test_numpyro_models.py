@@ -271,7 +271,9 @@ def test_statistics_have_their_names_in_arviz_and_the_report_its_attributes():
     [
         (MCMC, "cpu", "sequential: on a CPU"),
         (MCMC, "gpu", "deer: inside jit, without a pilot"),
-        (pm.MCMC, "gpu", ": a pilot of 20 steps took"),
+        pytest.param(
+            pm.MCMC, "gpu", ": a pilot of 20 steps took", marks=pytest.mark.thorough, id="pilot"
+        ),
     ],
 )
 def test_the_attributes_name_the_solver_that_auto_chose(make, platform, reason):
@@ -284,6 +286,7 @@ def test_the_attributes_name_the_solver_that_auto_chose(make, platform, reason):
     assert attrs["solver"] == attrs["solver_choice"].split(":")[0]
 
 
+@pytest.mark.slow
 def test_a_kernel_says_on_request_whether_its_chains_are_predictable(capsys):
     reports = []
     for make in CLASSES.values():

@@ -59,16 +59,16 @@ def build(shape, slope, is_piecewise, log_unit, poisoned, seed):
     return jnp.asarray(10.0**log_unit * rng.normal(size=D)), jax.tree.map(jnp.asarray, inputs)
 
 
+MORE = "exact_diagonal", "two_probes", "picard", "elk"
+"""Solvers that differ from another by one part, which has tests of its own."""
+
 CONTRACTING = {"slope": 0.5, "is_piecewise": False, "log_unit": 2.0, "seed": 0}
 EXPANDING = {"slope": 3.0, "is_piecewise": True, "log_unit": -2.0, "seed": 1}
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.thorough] * (name in ("two_probes", "quasi_elk")))
-        for name in SOLVERS
-    ],
+    [pytest.param(name, marks=[pytest.mark.thorough] * (name in MORE)) for name in SOLVERS],
 )
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(recursion=recursions)
