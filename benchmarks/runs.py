@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from benchmarks.compare import (
     accept_rate,
@@ -58,7 +59,6 @@ class Case(NamedTuple):
     inputs: Any
     sequential: Program
     reference: Any
-    exponent: Exponent
 
 
 def over(chains: int, function: Callable) -> Callable:
@@ -88,9 +88,12 @@ def run_suite(options: Options) -> Iterator[Record]:
                 for name in solvers_for(options.suite, dim)
                 if selected(row_name(example, T, name), options)
             ]
-            case = prepare(problem, T, example.chains, options.seed) if names else None
+            if not names:
+                continue
+            case = prepare(problem, T, example.chains, options.seed)
+            exponent = exponent_of(case, example.chains)
             for name in names:
-                yield run_one(example, case, T, name, options)
+                yield run_one(example, case, exponent, T, name, options)
 
 
 def num_unknowns(problem: Problem) -> int:
@@ -127,18 +130,45 @@ def prepare(problem: Problem, T: int, chains: int, seed: int) -> Case:
         return run_sequential(transition, state, inputs, keep_position)[1]
 
     program = compile_for(over(chains, sequential), state, inputs)
+    return Case(problem, state, inputs, program, program.run(state, inputs))
+
+
+def exponent_of(case: Case, chains: int) -> Exponent:
+    """Of the first chain."""
+    transition = case.problem.transition
 
     def exponent(state, inputs):
         states = run_sequential(transition, state, inputs)[1][0]
         x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
         return lyapunov_exponent(recursion(transition), x0, inputs, x)
 
-    reference = program.run(state, inputs)
-    first = jax.jit(exponent)(chain_of(chains, state), chain_of(chains, inputs))
-    return Case(problem, state, inputs, program, reference, first)
+    return jax.jit(exponent)(chain_of(chains, case.state), chain_of(chains, case.inputs))
 
 
-def run_one(example: Example, case: Case, T: int, solver: str, options: Options) -> Record:
+def rows_of(chains: int, history: Any) -> list[np.ndarray]:
+    """A history of positions of each chain as ``(T, D)``."""
+    return [as_rows(chain_of(chains, history, i)) for i in range(chains)]
+
+
+def compared(case: Case, chains: int, history: Any) -> Record:
+    """The chain that differs most from the sequential one, and whether its steps are right."""
+    rows, references = rows_of(chains, history), rows_of(chains, case.reference)
+    found = [differences(*pair) for pair in zip(rows, references, strict=True)]
+    worst = max(range(chains), key=lambda i: found[i]["num_steps_differ"])
+    state, inputs, chain, reference = (
+        chain_of(chains, tree, worst) for tree in (case.state, case.inputs, history, case.reference)
+    )
+    transition, differ = case.problem.transition, found[worst]["num_steps_differ"] > 0
+    return {
+        **found[worst],
+        **first_difference(transition, state, inputs, rows[worst], reference),
+        "num_wrong_steps": num_wrong_steps(transition, state, inputs, chain) if differ else 0,
+    }
+
+
+def run_one(
+    example: Example, case: Case, exponent: Exponent, T: int, solver: str, options: Options
+) -> Record:
     """Solve once to compare (and to warm up), then time against the sequential scan, in turn."""
     transition, state, inputs, chains = (
         case.problem.transition, case.state, case.inputs, example.chains,
@@ -165,13 +195,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
 
     program = compile_for(over(chains, solve), state, inputs)
     history, info = jax.block_until_ready(program.run(state, inputs))
-    rows = [as_rows(chain_of(chains, history, i)) for i in range(chains)]
-    references = [as_rows(chain_of(chains, case.reference, i)) for i in range(chains)]
-    found = [differences(*pair) for pair in zip(rows, references, strict=True)]
-    worst = max(range(chains), key=lambda i: found[i]["num_steps_differ"])
-    differ = found[worst]["num_steps_differ"] > 0
-    chain, reference = (chain_of(chains, tree, worst) for tree in (history, case.reference))
-    begin = [chain_of(chains, tree, worst) for tree in (state, inputs)]
+    references = rows_of(chains, case.reference)
     sequential_seconds, parallel_seconds = in_turn(
         [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
         options.repeats,
@@ -194,8 +218,8 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "evaluations_per_draw": int(info.num_iterations.max())
         + int(info.num_sequential_steps.max()) / T,
         "gradients_per_step": example.gradients,
-        "exponent": float(case.exponent.value),
-        "exponent_error": float(case.exponent.standard_error),
+        "exponent": float(exponent.value),
+        "exponent_error": float(exponent.standard_error),
         "choice": choice.reason,
         "aim": example.aims.get(T),
         "max_iterations": options.max_iterations,
@@ -205,9 +229,7 @@ def run_one(example: Example, case: Case, T: int, solver: str, options: Options)
         "num_limited": int(info.num_limited.sum()),
         "num_resets": int(info.num_resets.sum()),
         "num_ties": int(info.num_ties.sum()),
-        **found[worst],
-        **first_difference(transition, *begin, rows[worst], reference),
-        "num_wrong_steps": num_wrong_steps(transition, *begin, chain) if differ else 0,
+        **compared(case, chains, history),
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": case.sequential.compile_seconds,
         "repeats": len(parallel_seconds),

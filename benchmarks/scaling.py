@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
+from benchmarks.problems import Problem
 from benchmarks.records import Record
-from benchmarks.runs import Options, keep_position, over, selected, spread
+from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spread
 from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc.transition import recursion
 
@@ -66,8 +67,8 @@ def matmul_rate(options: Options, n: int = 2_048) -> float:
     return 2 * n**3 / min(seconds_of(lambda: program.run(x), options))
 
 
-def regression(size: Size) -> tuple[pm.Transition, Any]:
-    """The kernel and a start; the features are scaled so that logits are of order one."""
+def regression(size: Size) -> Problem:
+    """The features are scaled so that logits are of order one."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((size.rows, size.D)) / size.D**0.5
     signs = np.where(rng.random(size.rows) < 1 / (1 + np.exp(-X.sum(axis=1))), 1, -1)
@@ -78,21 +79,13 @@ def regression(size: Size) -> tuple[pm.Transition, Any]:
 
     step_size = 0.6 / (1 + size.rows / (4 * size.D)) / size.D ** (1 / 3)
     start = jnp.ones(size.D, jnp.float32)
-    return pm.mala(logdensity_fn, start, step_size), start
+    return Problem(pm.mala(logdensity_fn, start, step_size), lambda key: start)
 
 
 def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Record:
-    transition, start = regression(size)
-    T, chains = size.T, size.chains
-    key = jax.random.key(options.seed)
-    keys = key if chains == 1 else jax.random.split(key, chains)
-    state = jax.jit(over(chains, lambda key: transition.init(start, key)))(keys)
-    inputs = jax.jit(over(chains, lambda k, state: transition.draw_inputs(k, T, state)))(
-        keys, state
-    )
-
-    def sequential(state, inputs):
-        return pm.run_sequential(transition, state, inputs, keep_position)[1]
+    chains, key = size.chains, jax.random.key(options.seed)
+    case = prepare(regression(size), size.T, chains, options.seed)
+    transition, state, inputs = case.problem.transition, case.state, case.inputs
 
     def solve(state, inputs):
         _, history, info = pm.run_parallel(
@@ -104,10 +97,9 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
     def evaluate(x, inputs):
         return SOLVER.linearize(recursion(transition), x, inputs, key)
 
-    loop = compile_for(over(chains, sequential), state, inputs)
+    loop, x = case.sequential, case.reference
     program = compile_for(over(chains, solve), state, inputs)
-    reference, (chain, info) = loop.run(state, inputs), program.run(state, inputs)
-    x = jax.block_until_ready(reference)
+    chain, info = program.run(state, inputs)
     evaluation = compile_for(over(chains, evaluate), x, inputs)
     f_values, A = evaluation.run(x, inputs)
     scan = compile_for(over(chains, SOLVER.solve_linear), A, f_values)
@@ -126,8 +118,6 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         "floor_evaluation": floor(evaluation.run, ceilings),
         "floor_scan": floor(scan.run, ceilings),
     }
-    sd = np.asarray(reference).reshape(-1, size.D).std(axis=0)
-    apart = np.abs(np.asarray(chain) - np.asarray(reference)).reshape(-1, size.D) / sd
     return {
         "suite": "scaling",
         "target": f"logistic regression, by {axis}",
@@ -140,9 +130,7 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         "iterations": int(info.num_iterations.max()),
         "num_sequential_steps": int(info.num_sequential_steps.max()),
         "status": pm.Status(int(info.status.max())).name,
-        "max_difference_sd": float(apart.max()),
-        "num_steps_differ": int((apart.max(axis=1) > 1e-3).sum()),
-        "tie_margin": 0.0 if int(info.num_ties.sum()) else None,
+        **compared(case, chains, chain),
         "compile_seconds": program.compile_seconds,
         "repeats": len(times[0]),
         **{

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import sweep
+from benchmarks import scaling, sweep
 from benchmarks.__main__ import main, result_files
+from benchmarks.cells import iterations_cell, scientific
 from benchmarks.compare import differences
 from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
 from benchmarks.records import load, save
-from benchmarks.tables import fewest_iterations, iterations_cell, row_of, scientific
+from benchmarks.tables import fewest_iterations, row_of
 
 
 def test_differences_are_in_standard_deviations_of_the_sequential_chain():
@@ -112,6 +113,19 @@ def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
     assert "| banana | MALA, step 0.1 |" in report
     sweep.draw_figure(records, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_one_and_two_chains_are_scaled(ran, monkeypatch):
+    monkeypatch.setattr(scaling, "AXES", {"chains": (1, 2)})
+    monkeypatch.setattr(scaling, "copy_rate", lambda options: 1e9)
+    records, report = ran("--suite", "scaling", "--repeats", "1")
+    assert [r["chains"] for r in records] == [1, 2]
+    for r in records:
+        assert r["status"] == "CONVERGED" and r["num_wrong_steps"] == 0
+        assert 0 < r["iterations"] < 100
+        assert r["floor_scan"] > 0 and 0 < r["seconds_scan"] < r["seconds"]
+    assert "| power of chains |" in report
 
 
 @pytest.mark.slow
