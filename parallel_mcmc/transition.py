@@ -77,13 +77,14 @@ def run_sequential(
     Returns:
         The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
     """
-    steps = jnp.arange(1, jax.tree.leaves(inputs)[0].shape[0] + 1)
+    num_steps = jax.tree.leaves(inputs)[0].shape[0]
+    steps = None if progress is None else jnp.arange(1, num_steps + 1)
 
     def body(state, data):
         u, t = data
         state, info = transition.step(state, u)
         if progress is not None:
-            told = t % max(1, steps.size // NUM_TOLD) == 0
+            told = t % max(1, num_steps // NUM_TOLD) == 0
             jax.lax.cond(told, lambda: progress(t), lambda: None)
         finite = jnp.all(jnp.isfinite(transition.ravel(state)))
         return state, (transform(state, info), finite)
