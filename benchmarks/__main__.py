@@ -2,6 +2,7 @@
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
 python -m benchmarks run --suite paper         every experiment of arXiv:2508.18413
+python -m benchmarks run --suite peers         what effective draws cost beside NumPyro and BlackJAX
 python -m benchmarks run --suite defaults      chains of 4,096 steps, and the iterations aimed at
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
 python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
@@ -40,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "paper", "scaling", "defaults", "blackjax", "hard", "auto", "trajectories",
-        "memory", "sweep", "swap", "posteriordb",
+        "examples", "paper", "peers", "scaling", "defaults", "blackjax", "hard", "auto",
+        "trajectories", "memory", "sweep", "swap", "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -93,6 +94,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         )
 
     from benchmarks.memory import run_memory
+    from benchmarks.peers import run_peers
     from benchmarks.posteriordb import run_posteriordb
     from benchmarks.records import environment, save
     from benchmarks.runs import Options, run_suite
@@ -117,6 +119,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "trajectories": run_trajectories,
         "memory": run_memory,
         "sweep": run_sweep,
+        "peers": run_peers,
         "scaling": run_scaling,
         "swap": run_swap,
         "posteriordb": run_posteriordb,
@@ -145,6 +148,9 @@ def found(record: dict) -> str:
     if record["suite"] == "sweep":
         deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]
         return f"exponent {record['exponent']:.3f}, deer {deer}, jacobi {jacobi} iterations"
+    if record["suite"] == "peers":
+        ess, spent = record["min_ess"], record["seconds"]
+        return f"{record['chains']} chains, ESS {ess:,.0f} in {spent:.3g} s after warm-up"
     if record["suite"] == "swap":
         chains, cost = record["chains"], record["microseconds_per_draw"]
         return f"{chains} chains, {record['iterations']} iterations, {cost:.3g} us per draw"

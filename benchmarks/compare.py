@@ -1,6 +1,7 @@
 """Is it the sequential chain? Differences in units of the posterior, and decisions that tied."""
 
 import math
+import warnings
 from typing import Any
 
 import arviz
@@ -28,7 +29,9 @@ def accept_rate(reference: np.ndarray) -> float:
 
 def min_ess(chains: list[np.ndarray]) -> float:
     """Bulk effective sample size of the chains together, the least over coordinates."""
-    data = build({"posterior": {"x": np.stack(chains)}}, {})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "More chains")
+        data = build({"posterior": {"x": np.stack(chains)}}, {})
     return float(np.min(np.asarray(arviz.ess(data)["x"])))
 
 

@@ -64,9 +64,9 @@ def wide_normal(data: Path) -> Hard:
     return normal(np.eye(100), 1.0)
 
 
-def autoregressive_normal(data: Path) -> Hard:
-    """50 unknowns, neighbours correlated by 0.9."""
-    distance = np.abs(np.subtract.outer(np.arange(50), np.arange(50)))
+def autoregressive_normal(data: Path, D: int = 50) -> Hard:
+    """Neighbours are correlated by 0.9."""
+    distance = np.abs(np.subtract.outer(np.arange(D), np.arange(D)))
     return normal(np.linalg.inv(0.9**distance), 0.23)
 
 

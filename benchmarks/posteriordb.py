@@ -275,7 +275,7 @@ def run_posteriordb(options: Options) -> Iterator[Record]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pm.ConvergenceWarning)
             mcmc = sample(posterior, kernel)
-        result, state = compare(posterior, mcmc), mcmc.last_state
+        result, state, settings = compare(posterior, mcmc), mcmc.last_state, mcmc.solve_settings()
         yield {
             "suite": "posteriordb",
             "target": name,
@@ -283,7 +283,8 @@ def run_posteriordb(options: Options) -> Iterator[Record]:
             "T": result.num_samples,
             "D": state.x.shape[-1],
             "chains": len(result.iterations),
-            "solver": mcmc.solve_settings()["solver"],
+            "solver": settings["solver"],
+            "choice": settings["solver_choice"],
             "dtype": str(state.x.dtype),
             "seed": 0,
             "num_warmup": mcmc.num_warmup,

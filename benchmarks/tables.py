@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import COLUMNS, auto_cell, exponent_cell, iterations_cell, markdown, seconds
+from benchmarks.effective import peers_table
 from benchmarks.records import Record
 
 
@@ -204,6 +205,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "blackjax": iterations_table,
     "hard": hard_table,
     "memory": memory_table,
+    "peers": peers_table,
     "posteriordb": posteriordb_table,
     "scaling": scaling_table,
     "swap": swap_table,

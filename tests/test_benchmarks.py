@@ -11,6 +11,7 @@ from benchmarks.__main__ import main, result_files
 from benchmarks.cells import iterations_cell, scientific
 from benchmarks.compare import differences
 from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
+from benchmarks.effective import gradients_to, seconds_to, seconds_to_compile
 from benchmarks.records import load, save
 from benchmarks.tables import fewest_iterations, row_of
 
@@ -126,6 +127,28 @@ def test_one_and_two_chains_are_scaled(ran, monkeypatch):
         assert 0 < r["iterations"] < 100
         assert r["floor_scan"] > 0 and 0 < r["seconds_scan"] < r["seconds"]
     assert "| power of chains |" in report
+
+
+def test_what_an_effective_sample_size_costs_is_on_the_line_through_both_runs():
+    record = {
+        "T": 100, "min_ess": 50.0, "gradients": 2_000, "seconds": 4.0, "seconds_quarter": 2.5,
+        "seconds_warmup": 1.0, "seconds_cold_warmup": 6.0, "seconds_cold": 8.0,
+    }  # fmt: skip
+    # 200 draws: 2 s whatever their number, and 0.02 s a draw.
+    np.testing.assert_allclose(seconds_to(100, record), 6.0)
+    np.testing.assert_allclose(seconds_to(100, record | {"seconds_quarter": 4.1}), 8.0)
+    np.testing.assert_allclose(gradients_to(100, record), 4_000)
+    np.testing.assert_allclose(seconds_to_compile(record), 9.0)
+
+
+@pytest.mark.slow
+def test_one_row_of_the_peers_runs(ran):
+    row = "eight schools/BlackJAX MEADS/64/"
+    (record,), report = ran("--suite", "peers", "--only", row, "--repeats", "1")
+    assert record["T"] == 64 and record["gradients"] == 64 * 64
+    assert 0 < record["min_ess"] < 64 * 64
+    assert record["seconds"] < record["seconds_cold"]
+    assert "| eight schools | BlackJAX MEADS | 64 | none |" in report
 
 
 @pytest.mark.slow

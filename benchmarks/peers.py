@@ -1,0 +1,118 @@
+"""Time and gradients to an effective sample size, beside what a user would run instead.
+
+Each sampler is warmed up and run for T and for T / 4 draws of each chain; the first call of each,
+which compiles, counts as the cold start. Time to another number of draws is taken from the line
+through both runs, and the number of draws from the effective sample size of the longer one.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import blackjax
+import jax
+import numpy as np
+import numpyro
+from jax.flatten_util import ravel_pytree
+
+from benchmarks import hard
+from benchmarks.compare import min_ess
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected, spread
+from benchmarks.samplers import SAMPLERS, Target
+from benchmarks.timing import in_turn
+
+NUM_DRAWS, LEAST = 4_096, 64
+"""Draws of all chains together, and the least of one chain."""
+
+
+def correlated_normal(data: Path) -> hard.Hard:
+    return hard.autoregressive_normal(data, 100)
+
+
+TARGETS: dict[str, Callable[[Path], hard.Hard]] = {
+    "eight schools": hard.eight_schools,
+    "normal, D = 100, AR(1) of .9": correlated_normal,
+    "German credit": hard.german_credit,
+    "item response, D = 500": hard.item_response,
+}
+
+
+def run_peers(options: Options) -> Iterator[Record]:
+    """The records, one by one; few chains first."""
+    rows = [
+        (chains, target, sampler)
+        for target in TARGETS
+        for sampler, (_, numbers) in SAMPLERS.items()
+        for chains in numbers
+    ]
+    for chains, target, sampler in sorted(rows, key=lambda row: row[0]):
+        if not selected(f"{target}/{sampler}/{chains}/", options):
+            continue
+        try:
+            found = TARGETS[target](options.data)
+        except FileNotFoundError as error:
+            print(f"{target}: skipped, {error}", flush=True)
+            continue
+        yield run_one(target, vector_target(found), sampler, chains, options)
+
+
+def vector_target(found: hard.Hard) -> Target:
+    start, unravel = ravel_pytree(found.position)
+    return Target(lambda x: found.logdensity_fn(unravel(x)), start)
+
+
+def first_call(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, compilation included, and the result."""
+    begin = time.perf_counter()
+    result = jax.block_until_ready(function())
+    return time.perf_counter() - begin, result
+
+
+def run_one(
+    target_name: str, target: Target, sampler_name: str, chains: int, options: Options
+) -> Record:
+    build, _ = SAMPLERS[sampler_name]
+    sampler = build(target, chains)
+    key_warmup, key_sample = jax.random.split(jax.random.key(options.seed))
+    T = max(LEAST, NUM_DRAWS // chains)
+
+    cold_warmup, (state, gradients_warmup) = first_call(lambda: sampler.warmup(key_warmup))
+    cold, (draws, gradients) = first_call(lambda: sampler.sample(key_sample, state, T))
+    first_call(lambda: sampler.sample(key_sample, state, T // 4))
+    times = in_turn(
+        [
+            lambda: sampler.warmup(key_warmup),
+            lambda: sampler.sample(key_sample, state, T),
+            lambda: sampler.sample(key_sample, state, T // 4),
+        ],
+        options.repeats,
+        options.max_seconds,
+    )
+    names = "seconds_warmup", "seconds", "seconds_quarter"
+    return {
+        "suite": "peers",
+        "target": target_name,
+        "kernel": sampler_name,
+        "T": T,
+        "D": target.start.size,
+        "chains": chains,
+        "solver": sampler.solver(),
+        "dtype": str(draws.dtype),
+        "seed": options.seed,
+        "num_warmup": sampler.num_warmup,
+        "min_ess": min_ess(list(np.asarray(draws, np.float64))),
+        "gradients_warmup": int(gradients_warmup),
+        "gradients": int(gradients),
+        "seconds_cold_warmup": cold_warmup,
+        "seconds_cold": cold,
+        "repeats": len(times[0]),
+        **{
+            name: value
+            for measure, seconds in zip(names, times, strict=True)
+            for name, value in spread(measure, seconds).items()
+        },
+        "numpyro": numpyro.__version__,
+        "blackjax": blackjax.__version__,
+    }

@@ -1,0 +1,249 @@
+"""What a user would run in place of a parallel solve, and the solve itself, behind one interface.
+
+All sample a log density of a vector; each comes with the warm-up that its library gives it.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import optax
+
+import parallel_mcmc as pm
+
+NUM_WARMUP = 1_000
+"""Of one chain: the default of the field."""
+
+NUM_WARMUP_ENSEMBLE = 400
+"""Of many chains that adapt together."""
+
+SPREAD = 0.1
+"""Standard deviation of where the chains start around the given vector."""
+
+
+class Target(NamedTuple):
+    """A log density of a vector, and a vector to start near."""
+
+    logdensity_fn: Callable[[Any], Any]
+    start: Any
+
+
+class Sampler(NamedTuple):
+    """Two functions that can be called again with another key.
+
+    Attributes:
+        warmup: ``rng_key -> (state, gradients)``.
+        sample: ``(rng_key, state, T) -> (draws, gradients)``, draws of shape ``(chains, T, D)``.
+        num_warmup: steps of the warm-up.
+        solver: the parallel solver once it has run, "none" of other libraries.
+    """
+
+    warmup: Callable[[Any], tuple[Any, Any]]
+    sample: Callable[[Any, Any, int], tuple[Any, Any]]
+    num_warmup: int
+    solver: Callable[[], str] = lambda: "none"
+
+
+def starts(target: Target, chains: int, rng_key: Any) -> Any:
+    return target.start + SPREAD * jax.random.normal(rng_key, (chains, target.start.size))
+
+
+def numpyro_nuts(target: Target, chains: int) -> Sampler:
+    """`numpyro.infer.NUTS` as it comes, chains vectorised; compiled as a whole.
+
+    NumPyro's class by itself compiles anew for each run.
+    """
+    kernel = numpyro.infer.NUTS(potential_fn=lambda x: -target.logdensity_fn(x))
+    field = "num_steps"
+    warmup, sample = under_numpyro(
+        target, chains, numpyro.infer.MCMC, kernel, field, lambda mcmc: mcmc.get_extra_fields()
+    )
+
+    def gradients(result):
+        outcome, fields = result
+        return outcome, fields[field].sum()
+
+    return Sampler(
+        jax.jit(lambda key: gradients(warmup(key))),
+        jax.jit(lambda *arguments: gradients(sample(*arguments)), static_argnums=2),
+        NUM_WARMUP,
+    )
+
+
+def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
+    """`pm.ParallelHMC` with its defaults under `pm.MCMC`.
+
+    An iteration evaluates all steps of all trajectories once: a pass of value, gradient and
+    products with the Hessian counts as one gradient.
+    """
+    kernel = pm.ParallelHMC(
+        potential_fn=lambda x: -target.logdensity_fn(x), solver=solver, max_iterations=500
+    )
+    field = "adapt_state.step_size"
+    warmup, sample = under_numpyro(target, chains, pm.MCMC, kernel, field, lambda mcmc: mcmc)
+
+    def num_steps(step_sizes):
+        return np.clip(np.ceil(math.pi / 2 / np.asarray(step_sizes)), 1, 256)
+
+    last: list[pm.MCMC] = []
+
+    def warmup_and_count(rng_key):
+        state, mcmc = warmup(rng_key)
+        return state, num_steps(mcmc.get_extra_fields()[field]).sum()
+
+    def sample_and_count(rng_key, state, T):
+        draws, mcmc = sample(rng_key, state, T)
+        last[:] = [mcmc]
+        final = mcmc.last_state
+        evaluations = final.solve.num_iterations * T + final.solve.num_sequential_steps
+        return draws, np.sum(np.asarray(evaluations) * num_steps(final.adapt_state.step_size))
+
+    return Sampler(
+        warmup_and_count, sample_and_count, NUM_WARMUP, lambda: last[0].solve_settings()["solver"]
+    )
+
+
+def under_numpyro(
+    target: Target, chains: int, mcmc_class: type, kernel: Any, field: str, report: Callable
+) -> tuple[Callable, Callable]:
+    """Warm-up and run of a NumPyro kernel; what ``report`` makes of the class comes second."""
+    runs: dict[int, Any] = {}
+
+    def mcmc_for(T):
+        if T not in runs:
+            runs[T] = mcmc_class(
+                kernel, num_warmup=NUM_WARMUP, num_samples=T, num_chains=chains,
+                chain_method="vectorized", progress_bar=False,
+            )  # fmt: skip
+        return runs[T]
+
+    def warmup(rng_key):
+        mcmc = mcmc_for(1)
+        key_start, key_run = jax.random.split(rng_key)
+        init = starts(target, chains, key_start)
+        mcmc.warmup(
+            key_run,
+            init_params=init[0] if chains == 1 else init,
+            extra_fields=(field,),
+            collect_warmup=True,
+        )
+        return mcmc.post_warmup_state, report(mcmc)
+
+    def sample(rng_key, state, T):
+        mcmc = mcmc_for(T)
+        mcmc.post_warmup_state = state
+        mcmc.run(rng_key, extra_fields=(field,))
+        return mcmc.get_samples(group_by_chain=True), report(mcmc)
+
+    return warmup, sample
+
+
+def vmapped(algorithm: Callable, num_gradients: Callable, parameters: Any, rng_key, states, T):
+    """Draws of many chains of a BlackJAX kernel with the same parameters, and their gradients."""
+    step = algorithm(parameters).step
+
+    def one_draw(states, rng_key):
+        states, info = jax.vmap(step)(jax.random.split(rng_key, len(states.logdensity)), states)
+        return states, (states.position, num_gradients(info))
+
+    _, (draws, gradients) = jax.lax.scan(one_draw, states, jax.random.split(rng_key, T))
+    return draws.swapaxes(0, 1), gradients.sum()
+
+
+def integration_steps(info: Any) -> Any:
+    return info.num_integration_steps.sum()
+
+
+def blackjax_nuts(target: Target, chains: int) -> Sampler:
+    """`blackjax.nuts`: one chain is adapted, and the others start at draws of its second half."""
+    logdensity_fn = target.logdensity_fn
+    adaptation = blackjax.window_adaptation(blackjax.nuts, logdensity_fn)
+
+    def algorithm(parameters):
+        return blackjax.nuts(logdensity_fn, **parameters)
+
+    @jax.jit
+    def warmup(rng_key):
+        key_start, key_run, key_choice = jax.random.split(rng_key, 3)
+        start = starts(target, 1, key_start)[0]
+        (_, parameters), info = adaptation.run(key_run, start, NUM_WARMUP)
+        second_half = info.state.position[NUM_WARMUP // 2 :]
+        positions = jax.random.choice(key_choice, second_half, (chains,))
+        states = jax.vmap(algorithm(parameters).init)(positions)
+        return (states, parameters), integration_steps(info.info) + chains
+
+    @partial(jax.jit, static_argnums=2)
+    def sample(rng_key, state, T):
+        states, parameters = state
+        return vmapped(algorithm, integration_steps, parameters, rng_key, states, T)
+
+    return Sampler(warmup, sample, NUM_WARMUP)
+
+
+def blackjax_chees(target: Target, chains: int) -> Sampler:
+    """`blackjax.dynamic_hmc` after `chees_adaptation` with a diagonal metric (Hoffman 2021)."""
+    logdensity_fn = target.logdensity_fn
+    adaptation = blackjax.chees_adaptation(logdensity_fn, chains, mass_matrix_estimation="diagonal")
+    functions: dict[str, Callable] = {}
+
+    def algorithm(parameters):
+        return blackjax.dynamic_hmc(logdensity_fn, **parameters, **functions)
+
+    @jax.jit
+    def warmup(rng_key):
+        key_start, key_run = jax.random.split(rng_key)
+        positions = starts(target, chains, key_start)
+        (states, parameters), info = adaptation.run(
+            key_run, positions, 0.1, optax.adam(0.05), NUM_WARMUP_ENSEMBLE
+        )
+        for name in ("next_random_arg_fn", "integration_steps_fn"):
+            functions[name] = parameters.pop(name)
+        return (states, parameters), integration_steps(info.info)
+
+    @partial(jax.jit, static_argnums=2)
+    def sample(rng_key, state, T):
+        states, parameters = state
+        return vmapped(algorithm, integration_steps, parameters, rng_key, states, T)
+
+    return Sampler(warmup, sample, NUM_WARMUP_ENSEMBLE)
+
+
+def blackjax_meads(target: Target, chains: int) -> Sampler:
+    """`blackjax.ghmc` after `meads_adaptation` (Hoffman and Sountsov 2022): a gradient a step."""
+    logdensity_fn = target.logdensity_fn
+    adaptation = blackjax.meads_adaptation(logdensity_fn, chains)
+
+    def algorithm(parameters):
+        return blackjax.ghmc(logdensity_fn, **parameters)
+
+    @jax.jit
+    def warmup(rng_key):
+        key_start, key_run = jax.random.split(rng_key)
+        (states, parameters), _ = adaptation.run(
+            key_run, starts(target, chains, key_start), NUM_WARMUP_ENSEMBLE
+        )
+        return (states, parameters), jnp.asarray(chains * NUM_WARMUP_ENSEMBLE)
+
+    @partial(jax.jit, static_argnums=2)
+    def sample(rng_key, state, T):
+        states, parameters = state
+        return vmapped(algorithm, lambda info: chains, parameters, rng_key, states, T)
+
+    return Sampler(warmup, sample, NUM_WARMUP_ENSEMBLE)
+
+
+SAMPLERS: dict[str, tuple[Callable[[Target, int], Sampler], tuple[int, ...]]] = {
+    "ParallelHMC": (partial(parallel_hmc, solver=pm.auto(platform="gpu")), (1, 4)),
+    "ParallelHMC, step by step": (partial(parallel_hmc, solver=pm.sequential()), (1, 4)),
+    "NumPyro NUTS": (numpyro_nuts, (1, 4)),
+    "BlackJAX NUTS": (blackjax_nuts, (64, 512, 4_096)),
+    "BlackJAX ChEES-HMC": (blackjax_chees, (64, 512, 4_096)),
+    "BlackJAX MEADS": (blackjax_meads, (64, 512, 4_096)),
+}
+"""How to build each sampler, and for how many chains it runs."""
