@@ -36,6 +36,7 @@ from jaxtyping import Array, Float, Int
 from parallel_mcmc import linearize as lin
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.lyapunov import MAX_DENSE, Exponent, batch_means, log_growth, shift
+from parallel_mcmc.time_blocks import map_steps
 from parallel_mcmc.tolerance import spread
 
 
@@ -107,7 +108,7 @@ def assess(
     rho = jnp.exp(exponent.value)
     unit = spread(trajectory)
     unit = jnp.where(unit > 0, unit, 1)
-    r = (jax.vmap(f)(x_prev, inputs) - trajectory) / unit
+    r = (map_steps(f, x_prev, inputs) - trajectory) / unit
     if x0.size > max_dense:
         amplified = jnp.full_like(rho, jnp.nan)
     else:

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal, Identity, LinearMap, Zero
+from parallel_mcmc.time_blocks import map_steps
 
 Recursion: TypeAlias = Callable[[Float[Array, " D"], Any], Float[Array, " D"]]
 Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
@@ -44,7 +45,7 @@ def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any =
         basis = jnp.eye(x.size, dtype=x.dtype)
         return jax.vmap(product, out_axes=(None, -1))(basis)
 
-    f_values, jacobian = jax.vmap(at)(x_prev, inputs)
+    f_values, jacobian = map_steps(at, x_prev, inputs)
     return f_values, Dense(jacobian)
 
 
@@ -66,7 +67,7 @@ def diagonal(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: An
 
         return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
 
-    f_values, entries = jax.vmap(at)(x_prev, inputs)
+    f_values, entries = map_steps(at, x_prev, inputs)
     return f_values, Diagonal(entries)
 
 
@@ -104,7 +105,7 @@ def probed_diagonal(
         value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
         return value, estimates.mean(axis=0)
 
-    f_values, estimates = jax.vmap(at)(x_prev, inputs, probes)
+    f_values, estimates = map_steps(at, x_prev, inputs, probes)
     return f_values, Diagonal(estimates)
 
 
@@ -124,7 +125,7 @@ def blocks(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any 
         f_value, entries = block_estimates(f, x, u, basis)
         return f_value, Block2x2(*entries.sum(axis=0))
 
-    return jax.vmap(at)(x_prev, inputs)
+    return map_steps(at, x_prev, inputs)
 
 
 @functools.cache
@@ -156,7 +157,7 @@ def probed_blocks(
         f_value, estimates = block_estimates(f, x, u, probes)
         return f_value, Block2x2(*estimates.mean(axis=0))
 
-    return jax.vmap(at)(x_prev, inputs, probes)
+    return map_steps(at, x_prev, inputs, probes)
 
 
 def check_num_probes(num_probes: int) -> None:
@@ -199,9 +200,9 @@ def block_estimates(
 
 def identity(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
     """No derivative: A = 1 (Picard iterations)."""
-    return jax.vmap(f)(x_prev, inputs), Identity()
+    return map_steps(f, x_prev, inputs), Identity()
 
 
 def zero(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
     """No derivative: A = 0 (Jacobi iterations)."""
-    return jax.vmap(f)(x_prev, inputs), Zero()
+    return map_steps(f, x_prev, inputs), Zero()

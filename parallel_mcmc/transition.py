@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.time_blocks import map_steps
 from parallel_mcmc.tolerance import rounding, spread
 from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
@@ -142,8 +143,7 @@ def run_parallel(
     # What two windows that are told apart by rounding may differ by: see `windows.verdict`.
     allowed = 2 * limits.tol * spread(trajectory)
 
-    def last_pass(data):
-        x_prev, u, x = data
+    def last_pass(x_prev, u, x):
         state, info = transition.step(transition.unravel(x_prev), u)
         near = jnp.abs(transition.ravel(state) - x) <= allowed + rounding(x)
         ties = jnp.any(jnp.isfinite(x) & ~near)
@@ -153,13 +153,7 @@ def run_parallel(
 
     x_prev = jnp.concatenate([x0[None], trajectory[:-1]])
     with jax.default_matmul_precision("highest"):
-        # In pieces of one window, so that memory stays that of a window.
-        data = x_prev, inputs, trajectory
-        (states, infos), ties = (
-            jax.vmap(last_pass)(data)
-            if window == num_steps
-            else jax.lax.map(last_pass, data, batch_size=window)
-        )
+        (states, infos), ties = map_steps(last_pass, x_prev, inputs, trajectory)
     finite = jnp.all(jnp.isfinite(jax.vmap(transition.ravel)(states)))
     status = jnp.where(finite, info.status, Status.NON_FINITE).astype(info.status.dtype)
     final_state = jax.tree.map(lambda leaf: leaf[-1], states)

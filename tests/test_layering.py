@@ -18,6 +18,7 @@ LAYERS = [
     "linear_maps",
     "scans",
     "kalman",
+    "time_blocks",
     "linearize",
     "solvers",
     "tolerance",

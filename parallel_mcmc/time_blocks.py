@@ -1,0 +1,94 @@
+"""A function of one step at all steps, in blocks of time whose intermediates stay in cache.
+
+A log density of N data makes N numbers per step on its way to one, and its derivatives several
+times as many. For all T steps at once these are written to memory and read back by one operation
+after the other; for a block of a few hundred steps they stay where they are. Steps are independent
+of each other, so that the values are those of `jax.vmap`, up to the rounding of compiled code.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+CACHE_BYTES = 2**20
+"""Of intermediates for each core of a CPU: the size of its second level cache."""
+
+DEVICE_BYTES = 2**28
+"""Of intermediates on other devices: a bound for memory, not a choice for speed."""
+
+LEAST = 64
+"""Steps of a block: fewer make little of vector instructions."""
+
+
+def map_steps(at: Callable, *steps: Any) -> Any:
+    """``jax.vmap(at)(*steps)`` of arrays with a leading axis of T steps, block by block.
+
+    Args:
+        at: function of the rows of ``steps``.
+        steps: pytrees of arrays.
+
+    Costs what `jax.vmap` does, and up to a block of steps that are evaluated twice. Memory
+    beyond the results is that of a block.
+
+    >>> import jax.numpy as jnp
+    >>> map_steps(lambda x, y: x * y, jnp.arange(3), jnp.arange(3)).tolist()
+    [0, 1, 4]
+    """
+    T = jax.tree.leaves(steps)[0].shape[0]
+    row = jax.eval_shape(lambda steps: jax.tree.map(lambda a: a[0], steps), steps)
+    traced, shapes = jax.make_jaxpr(at, return_shape=True)(*row)
+    structure = jax.tree.structure(shapes)
+
+    def again(*row: Any) -> Any:
+        results = core.jaxpr_as_fun(traced)(*jax.tree.leaves(row))
+        return jax.tree.unflatten(structure, results)
+
+    evaluate = jax.vmap(again)
+    length = block_length(T, widest(traced.jaxpr))
+    if length == T:
+        return evaluate(*steps)
+
+    def write(i: Any, results: Any) -> Any:
+        begin = jnp.minimum(i * length, T - length)  # the last block ends where the steps do
+        block = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, length), steps)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, begin, 0),
+            results,
+            evaluate(*block),
+        )
+
+    none = jax.tree.map(lambda shape: jnp.zeros((T, *shape.shape), shape.dtype), shapes)
+    return jax.lax.fori_loop(0, math.ceil(T / length), write, none)
+
+
+def block_length(T: int, num_bytes: int) -> int:
+    """Steps of a block, T if it is one: blocks of one problem are equally long, up to one step."""
+    on_cpu = jax.default_backend() == "cpu"
+    budget = CACHE_BYTES * (os.cpu_count() or 1) if on_cpu else DEVICE_BYTES
+    length = max(LEAST, budget // max(num_bytes, 1))
+    return math.ceil(T / math.ceil(T / length))
+
+
+def widest(jaxpr: Any) -> int:
+    """Bytes of the largest result of a single operation, those inside of others included."""
+    inner = (
+        widest(getattr(sub, "jaxpr", sub))
+        for equation in jaxpr.eqns
+        for sub in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
+        if is_jaxpr(sub)
+    )
+    own = (sum(num_bytes_of(v.aval) for v in equation.outvars) for equation in jaxpr.eqns)
+    return max([*own, *inner], default=0)
+
+
+def is_jaxpr(value: Any) -> bool:
+    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
+
+
+def num_bytes_of(aval: Any) -> int:
+    return aval.size * aval.dtype.itemsize if hasattr(aval, "dtype") else 0

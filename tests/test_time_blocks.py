@@ -1,0 +1,86 @@
+"""Steps evaluated block by block: the same values as all at once, in the memory of a block."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from parallel_mcmc import time_blocks
+from parallel_mcmc.time_blocks import LEAST, block_length, map_steps, widest
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of the least length, on any device."""
+    monkeypatch.setattr(time_blocks, "CACHE_BYTES", 1)
+    monkeypatch.setattr(time_blocks, "DEVICE_BYTES", 1)
+
+
+def with_key_and_loop(x, u):
+    """A loop as long as the state says, and noise from a key."""
+    noise = jax.random.normal(u["key"], x.shape)
+    y, _ = jax.lax.while_loop(
+        lambda carry: carry[1] < u["num_turns"], lambda c: (jnp.sin(c[0]) + c[0], c[1] + 1), (x, 0)
+    )
+    return {"y": y + noise, "norm": (jnp.sum(y**2), u["num_turns"] > 2)}
+
+
+def steps(T):
+    inputs = {"key": jax.random.split(jax.random.key(1), T), "num_turns": jnp.arange(T) % 5}
+    return jax.random.normal(jax.random.key(0), (T, 3)), inputs
+
+
+@pytest.mark.parametrize("T", [1, LEAST - 1, LEAST, LEAST + 1, 3 * LEAST, 3 * LEAST + 7])
+def test_blocks_give_what_vmap_gives(T, small_blocks):
+    x, inputs = steps(T)
+    found = jax.jit(lambda x, u: map_steps(with_key_and_loop, x, u))(x, inputs)
+    expected = jax.jit(jax.vmap(with_key_and_loop))(x, inputs)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+
+
+def test_blocks_of_many_chains_whose_model_is_traced(small_blocks):
+    x, inputs = jax.tree.map(lambda a: a.reshape(2, 100, *a.shape[1:]), steps(200))
+
+    @jax.jit
+    def blocked(scale, x, inputs):
+        def f(x, u):
+            return with_key_and_loop(scale * x, u)
+
+        return jax.vmap(lambda x, u: map_steps(f, x, u))(x, inputs)
+
+    found = blocked(jnp.float32(2.0), x, inputs)
+    expected = jax.vmap(jax.vmap(with_key_and_loop))(2 * x, inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+
+
+def test_memory_is_that_of_a_block(small_blocks):
+    T, N = 1_000, 100_000
+    data = jnp.linspace(-1, 1, N)
+
+    def f(x, u):
+        return x - jnp.mean(jnp.tanh(data * x) @ jnp.ones((N, 2))) * u
+
+    arguments = jnp.ones((T, 1)), jnp.ones(T)
+    compiled = jax.jit(lambda x, u: map_steps(f, x, u)).lower(*arguments).compile()
+    whole = jax.jit(jax.vmap(f)).lower(*arguments).compile()
+    logits = 4 * N
+    assert whole.memory_analysis().temp_size_in_bytes > T * logits
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * LEAST * logits
+
+
+def test_blocks_are_long_where_steps_are_narrow_and_equally_long():
+    assert block_length(1_000, 8) == 1_000
+    assert block_length(1_000, 10**12) == 63  # 16 blocks, not 15 of 64 and one of 40
+    assert block_length(10, 10**12) == 10
+
+
+def test_the_widest_operation_may_be_inside_of_others():
+    def nested(x):
+        def body(total, row):
+            wide = jax.jit(lambda row: jnp.outer(row, jnp.arange(50.0)))(row)
+            return total + wide.sum(), None
+
+        return jax.lax.cond(x[0] > 0, lambda: jax.lax.scan(body, 0.0, x[:, None])[0], lambda: 0.0)
+
+    assert widest(jax.make_jaxpr(nested)(jnp.ones(7, jnp.float32)).jaxpr) == 4 * 50
