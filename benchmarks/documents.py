@@ -13,7 +13,10 @@ from benchmarks.records import Record
 from benchmarks.tables import TABLE_OF, aims_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("index.md", "benchmarks.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("index.md", "benchmarks.md", "performance.md")),
+]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 SHORT = (

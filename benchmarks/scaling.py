@@ -3,10 +3,12 @@
 MALA on a logistic regression with quasi-DEER. What an iteration does is also timed apart, the
 evaluation of f with its derivative and the linear recurrence, beside a floor: what the bytes that
 must be read and written, and the operations, take at the rates that the device reaches in the run.
+The evaluation is timed a second time with all steps at once, as it was before `time_blocks`.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from benchmarks.problems import Problem
 from benchmarks.records import Record
 from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spread
 from benchmarks.timing import compile_for, in_turn
+from parallel_mcmc import time_blocks
 from parallel_mcmc.transition import recursion
 
 
@@ -34,6 +37,8 @@ AXES = {
     "rows": (100, 1_000, 10_000, 100_000, 1_000_000),
 }
 SOLVER = pm.quasi_deer()
+MOST_AT_ONCE = 2**30
+"""Bytes of logits up to which all steps are also evaluated at once."""
 
 
 def run_scaling(options: Options) -> Iterator[Record]:
@@ -99,9 +104,11 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
 
     loop, x = case.sequential, case.reference
     program = compile_for(over(chains, solve), state, inputs)
-    chain, info = program.run(state, inputs)
+    chain, info = jax.block_until_ready(program.run(state, inputs))
     evaluation = compile_for(over(chains, evaluate), x, inputs)
-    f_values, A = evaluation.run(x, inputs)
+    with mock.patch.multiple(time_blocks, CACHE_BYTES=2**60, DEVICE_BYTES=2**60):
+        at_once = compile_for(over(chains, evaluate), x, inputs)
+    f_values, A = jax.block_until_ready(evaluation.run(x, inputs))
     scan = compile_for(over(chains, SOLVER.solve_linear), A, f_values)
     times = in_turn(
         [
@@ -109,13 +116,18 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
             lambda: program.run(state, inputs),
             lambda: evaluation.run(x, inputs),
             lambda: scan.run(A, f_values),
+            *([lambda: at_once.run(x, inputs)] if fits(size) else []),
         ],
         options.repeats,
         options.max_seconds,
     )
-    names = "seconds_sequential", "seconds", "seconds_evaluation", "seconds_scan"
+    names = (
+        "seconds_sequential", "seconds", "seconds_evaluation", "seconds_scan",
+        "seconds_evaluation_at_once",
+    )  # fmt: skip
     floors = {
-        "floor_evaluation": floor(evaluation.run, ceilings),
+        # XLA counts the operations of a loop's body once, so that of the program without blocks.
+        "floor_evaluation": floor(at_once.run, ceilings),
         "floor_scan": floor(scan.run, ceilings),
     }
     return {
@@ -135,13 +147,19 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         "repeats": len(times[0]),
         **{
             k: v
-            for name, each in zip(names, times, strict=True)
+            for name, each in zip(names, times, strict=False)
             for k, v in spread(name, each).items()
         },
         **floors,
         "bytes": program.num_bytes,
+        "bytes_evaluation": evaluation.num_bytes,
+        "bytes_evaluation_at_once": at_once.num_bytes,
         "bytes_sequential": loop.num_bytes,
     }
+
+
+def fits(size: Size) -> bool:
+    return 4 * size.T * size.chains * size.rows <= MOST_AT_ONCE
 
 
 def floor(compiled: Any, ceilings: dict[str, float]) -> float:

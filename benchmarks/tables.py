@@ -175,6 +175,7 @@ def scaling_table(records: list[Record]) -> str:
     measures: dict[str, Callable[[Record], float]] = {
         "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
         "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
+        "at once": lambda r: 1e3 * r.get("seconds_evaluation_at_once", np.nan),
         "its floor": lambda r: 1e3 * r["floor_evaluation"],
         "scan": lambda r: 1e3 * r["seconds_scan"],
         "floor of the scan": lambda r: 1e3 * r["floor_scan"],
@@ -186,11 +187,13 @@ def scaling_table(records: list[Record]) -> str:
         group = sorted(group, key=lambda r: r[axis])
         sizes = [r[axis] for r in group]
         for r in group:
-            cells = [f"{measure(r):.3g}" for measure in measures.values()]
+            values = [measure(r) for measure in measures.values()]
+            cells = ["-" if np.isnan(value) else f"{value:.3g}" for value in values]
             rows.append([f"{axis} = {r[axis]:,}", str(r["iterations"]), *cells])
         if len(group) > 1:
             powers = [power(sizes, [m(r) for r in group]) for m in measures.values()]
-            rows.append([f"power of {axis}", "", *(f"{value:.2f}" for value in powers)])
+            cells = ["-" if np.isnan(value) else f"{value:.2f}" for value in powers]
+            rows.append([f"power of {axis}", "", *cells])
     return markdown(["size", "iterations", *measures], rows)
 
 

@@ -92,6 +92,16 @@ def test_one_row_of_the_suite_runs(ran):
 
 
 @pytest.mark.slow
+def test_one_row_of_the_paper_runs(ran):
+    row = "eight schools, conjugate/Gibbs/10000/deer"
+    (record,), report = ran("--suite", "paper", "--only", row, "--repeats", "1")
+    assert record["status"] == "CONVERGED" and record["num_wrong_steps"] == 0
+    assert record["gradients_per_step"] == 0
+    assert 100 < record["min_ess"] < 20_000
+    assert "| eight schools, conjugate | Gibbs | 10,000 |" in report
+
+
+@pytest.mark.slow
 def test_one_row_of_the_trajectories_runs_in_no_time(ran):
     rows = "--suite", "trajectories", "--only", "banana/trajectory/64", "--minutes", "0"
     (record,), report = ran(*rows, "--repeats", "1", "--device", "cpu")
@@ -126,6 +136,7 @@ def test_one_and_two_chains_are_scaled(ran, monkeypatch):
         assert r["status"] == "CONVERGED" and r["num_wrong_steps"] == 0
         assert 0 < r["iterations"] < 100
         assert r["floor_scan"] > 0 and 0 < r["seconds_scan"] < r["seconds"]
+        assert r["seconds_evaluation_at_once"] > 0
     assert "| power of chains |" in report
 
 
