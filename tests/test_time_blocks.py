@@ -39,18 +39,17 @@ def test_blocks_give_what_vmap_gives(T, small_blocks):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
 
 
-def test_blocks_of_many_chains_whose_model_is_traced(small_blocks):
+def test_blocks_of_many_chains_that_each_have_a_model(small_blocks):
     x, inputs = jax.tree.map(lambda a: a.reshape(2, 100, *a.shape[1:]), steps(200))
+    scales = jnp.array([2.0, 3.0])
 
     @jax.jit
+    @jax.vmap
     def blocked(scale, x, inputs):
-        def f(x, u):
-            return with_key_and_loop(scale * x, u)
+        return map_steps(lambda x, u: with_key_and_loop(scale * x, u), x, inputs)
 
-        return jax.vmap(lambda x, u: map_steps(f, x, u))(x, inputs)
-
-    found = blocked(jnp.float32(2.0), x, inputs)
-    expected = jax.vmap(jax.vmap(with_key_and_loop))(2 * x, inputs)
+    found = blocked(scales, x, inputs)
+    expected = jax.vmap(jax.vmap(with_key_and_loop))(scales[:, None, None] * x, inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
 
 
