@@ -14,7 +14,7 @@ python -m benchmarks run --suite sweep         iterations against the Lyapunov e
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks report                    those records as Markdown tables
-python -m benchmarks docs                      tables and figure of README and docs made anew
+python -m benchmarks docs                      tables and figures of README and docs made anew
 """
 
 import argparse
@@ -169,14 +169,16 @@ def report_command(parsed: argparse.Namespace) -> None:
 
 
 def docs_command(parsed: argparse.Namespace) -> None:
+    from benchmarks import scaling_report, sweep
     from benchmarks.documents import DOCUMENTS, of_suite, with_tables
     from benchmarks.records import load
-    from benchmarks.sweep import draw_figure
 
     records = load(result_files())
     for path in DOCUMENTS:
         path.write_text(with_tables(path.read_text(), records))
-    draw_figure(of_suite("sweep", records), HERE.parent / "docs" / "predictability.png")
+    docs = HERE.parent / "docs"
+    sweep.draw_figure(of_suite("sweep", records), docs / "predictability.png")
+    scaling_report.draw_figure(of_suite("scaling", records), docs / "scaling.png")
 
 
 def result_files() -> list[Path]:

@@ -1,6 +1,8 @@
 """Records in words and figures: the cells of a table, and Markdown of its rows."""
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
 
 from benchmarks.records import Record
 
@@ -67,6 +69,10 @@ def scientific(value: float | None) -> str:
 
 def megabytes(value: int | None) -> str:
     return "-" if value is None else f"{value / 1e6:.1f}"
+
+
+def grouped(records: list[Record], key: Callable) -> list[tuple[Any, list[Record]]]:
+    return [(value, list(group)) for value, group in groupby(sorted(records, key=key), key)]
 
 
 def markdown(head: Iterable[str], rows: list[list[str]]) -> str:

@@ -1,14 +1,19 @@
 """Records as Markdown: what was aimed at, every run, and iterations per kernel."""
 
 from collections.abc import Callable, Iterable
-from itertools import groupby
-from typing import Any
 
-import numpy as np
-
-from benchmarks.cells import COLUMNS, auto_cell, exponent_cell, iterations_cell, markdown, seconds
+from benchmarks.cells import (
+    COLUMNS,
+    auto_cell,
+    exponent_cell,
+    grouped,
+    iterations_cell,
+    markdown,
+    seconds,
+)
 from benchmarks.effective import peers_table
 from benchmarks.records import Record
+from benchmarks.scaling_report import scaling_table
 
 
 def render(records: list[Record]) -> str:
@@ -25,10 +30,6 @@ def render(records: list[Record]) -> str:
 def setting(r: Record) -> str:
     versions = f"Python {r['python']}, JAX {r['jax']}, parallel_mcmc {r['parallel_mcmc']}"
     return f"{r['device']} ({r['platform']}, {r['cpu_count']} CPUs), {r['dtype']}, {versions}"
-
-
-def grouped(records: list[Record], key: Callable) -> list[tuple[Any, list[Record]]]:
-    return [(value, list(group)) for value, group in groupby(sorted(records, key=key), key)]
 
 
 def iterations_table(records: list[Record]) -> str:
@@ -168,39 +169,6 @@ def auto_table(records: list[Record]) -> str:
     ]
     head = ("target", "kernel", "T", "chosen", "sequential s", "auto s", "auto / sequential")
     return markdown(head, rows)
-
-
-def scaling_table(records: list[Record]) -> str:
-    """Milliseconds per iteration and megabytes, and the powers of the size that they grow with."""
-    measures: dict[str, Callable[[Record], float]] = {
-        "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
-        "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
-        "at once": lambda r: 1e3 * r.get("seconds_evaluation_at_once", np.nan),
-        "its floor": lambda r: 1e3 * r["floor_evaluation"],
-        "scan": lambda r: 1e3 * r["seconds_scan"],
-        "floor of the scan": lambda r: 1e3 * r["floor_scan"],
-        "sequential loop": lambda r: 1e3 * r["seconds_sequential"],
-        "MB": lambda r: r["bytes"] / 1e6,
-    }
-    rows = []
-    for axis, group in grouped(records, lambda r: r["axis"]):
-        group = sorted(group, key=lambda r: r[axis])
-        sizes = [r[axis] for r in group]
-        for r in group:
-            values = [measure(r) for measure in measures.values()]
-            cells = ["-" if np.isnan(value) else f"{value:.3g}" for value in values]
-            rows.append([f"{axis} = {r[axis]:,}", str(r["iterations"]), *cells])
-        if len(group) > 1:
-            powers = [power(sizes, [m(r) for r in group]) for m in measures.values()]
-            cells = ["-" if np.isnan(value) else f"{value:.2f}" for value in powers]
-            rows.append([f"power of {axis}", "", *cells])
-    return markdown(["size", "iterations", *measures], rows)
-
-
-def power(sizes: list[int], values: list[float]) -> float:
-    """The exponent of the power law through the larger half of the sizes, by least squares."""
-    largest = slice(-max(2, (len(sizes) + 1) // 2), None)
-    return float(np.polyfit(np.log(sizes[largest]), np.log(values[largest]), 1)[0])
 
 
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {

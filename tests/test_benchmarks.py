@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import scaling, sweep
+from benchmarks import scaling, scaling_report, sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.cells import iterations_cell, scientific
 from benchmarks.compare import differences
@@ -127,7 +127,7 @@ def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_and_two_chains_are_scaled(ran, monkeypatch):
+def test_one_and_two_chains_are_scaled(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "AXES", {"chains": (1, 2)})
     monkeypatch.setattr(scaling, "copy_rate", lambda options: 1e9)
     records, report = ran("--suite", "scaling", "--repeats", "1")
@@ -138,6 +138,8 @@ def test_one_and_two_chains_are_scaled(ran, monkeypatch):
         assert r["floor_scan"] > 0 and 0 < r["seconds_scan"] < r["seconds"]
         assert r["seconds_evaluation_at_once"] > 0
     assert "| power of chains |" in report
+    scaling_report.draw_figure(records, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_what_an_effective_sample_size_costs_is_on_the_line_through_both_runs():
