@@ -12,7 +12,7 @@ MEASURES: dict[str, Callable[[Record], float]] = {
     "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
     "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
     "at once": lambda r: 1e3 * r.get("seconds_evaluation_at_once", np.nan),
-    "its floor": lambda r: 1e3 * r["floor_evaluation"],
+    "its floor": lambda r: 1e3 * r.get("floor_evaluation", np.nan),
     "scan": lambda r: 1e3 * r["seconds_scan"],
     "floor of the scan": lambda r: 1e3 * r["floor_scan"],
     "sequential loop": lambda r: 1e3 * r["seconds_sequential"],
@@ -43,8 +43,9 @@ def scaling_table(records: list[Record]) -> str:
 
 def power(sizes: list[int], values: list[float]) -> float:
     """The exponent of the power law through the larger half of the sizes, by least squares."""
-    largest = slice(-max(2, (len(sizes) + 1) // 2), None)
-    return float(np.polyfit(np.log(sizes[largest]), np.log(values[largest]), 1)[0])
+    measured = [pair for pair in zip(sizes, values, strict=True) if np.isfinite(pair[1])]
+    largest = measured[-max(2, (len(measured) + 1) // 2) :]
+    return float(np.polyfit(*np.log(largest).T, 1)[0]) if len(largest) > 1 else np.nan
 
 
 def draw_figure(records: list[Record], path: Path) -> None:

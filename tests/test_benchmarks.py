@@ -127,16 +127,17 @@ def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_and_two_chains_are_scaled(ran, tmp_path, monkeypatch):
-    monkeypatch.setattr(scaling, "AXES", {"chains": (1, 2)})
+def test_chains_and_rows_are_scaled(ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "AXES", {"chains": (1, 2), "rows": (100, 1_000)})
     monkeypatch.setattr(scaling, "copy_rate", lambda options: 1e9)
     records, report = ran("--suite", "scaling", "--repeats", "1")
-    assert [r["chains"] for r in records] == [1, 2]
+    assert [(r["chains"], r["rows"]) for r in records] == [(1, 100), (2, 100), (1, 100), (1, 1_000)]
     for r in records:
         assert r["status"] == "CONVERGED" and r["num_wrong_steps"] == 0
         assert 0 < r["iterations"] < 100
         assert r["floor_scan"] > 0 and 0 < r["seconds_scan"] < r["seconds"]
         assert r["seconds_evaluation_at_once"] > 0
+    assert records[-1]["bytes_evaluation"] < records[-1]["bytes_evaluation_at_once"] / 4
     assert "| power of chains |" in report
     scaling_report.draw_figure(records, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
