@@ -190,7 +190,8 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
         if r.get("num_steps_differ"):
             # An accept decision that tied; rounding that adds up where nothing is accepted or
             # rejected, as in mclmc; or that grows where a chain expands, each step being right.
-            tied = r["tie_margin"] is not None and r["tie_margin"] < 1e-3
+            rounding = max(1e-3, 1e-7 * r.get("rows", 0))  # of a log density, a sum over data
+            tied = r["tie_margin"] is not None and r["tie_margin"] < rounding
             small, right = r["max_difference_sd"] < 1e-2, r.get("num_wrong_steps") == 0
             assert tied or small or right, r
     hard = [r for r in records if r["suite"] == "hard"]
@@ -200,5 +201,7 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
             continue
         if best is not None:  # else no solver gets there, and there is nothing to be close to
             assert 0 < r["iterations"] <= 1.5 * best["iterations"], r
+    for r in (r for r in records if r["suite"] == "posteriordb"):
+        assert r["z_score"] <= 4 and r["sd_error"] <= 0.1, r
     for r in (r for r in records if r["suite"] == "auto"):
         assert r["seconds"] <= 1.2 * r["seconds_sequential"], r
