@@ -144,16 +144,23 @@ def under_numpyro(
     return warmup, sample
 
 
-def vmapped(algorithm: Callable, num_gradients: Callable, parameters: Any, rng_key, states, T):
-    """Draws of many chains of a BlackJAX kernel with the same parameters, and their gradients."""
-    step = algorithm(parameters).step
+def vectorised(algorithm: Callable, num_gradients: Callable) -> Callable:
+    """`Sampler.sample` for chains of a BlackJAX kernel, from their states and its parameters."""
 
-    def one_draw(states, rng_key):
-        states, info = jax.vmap(step)(jax.random.split(rng_key, len(states.logdensity)), states)
-        return states, (states.position, num_gradients(info))
+    @partial(jax.jit, static_argnums=2)
+    def sample(rng_key, state, T):
+        states, parameters = state
+        step = algorithm(parameters).step
 
-    _, (draws, gradients) = jax.lax.scan(one_draw, states, jax.random.split(rng_key, T))
-    return draws.swapaxes(0, 1), gradients.sum()
+        def one_draw(states, rng_key):
+            keys = jax.random.split(rng_key, len(states.logdensity))
+            states, info = jax.vmap(step)(keys, states)
+            return states, (states.position, num_gradients(info))
+
+        _, (draws, gradients) = jax.lax.scan(one_draw, states, jax.random.split(rng_key, T))
+        return draws.swapaxes(0, 1), gradients.sum()
+
+    return sample
 
 
 def integration_steps(info: Any) -> Any:
@@ -178,12 +185,7 @@ def blackjax_nuts(target: Target, chains: int) -> Sampler:
         states = jax.vmap(algorithm(parameters).init)(positions)
         return (states, parameters), integration_steps(info.info) + chains
 
-    @partial(jax.jit, static_argnums=2)
-    def sample(rng_key, state, T):
-        states, parameters = state
-        return vmapped(algorithm, integration_steps, parameters, rng_key, states, T)
-
-    return Sampler(warmup, sample, NUM_WARMUP)
+    return Sampler(warmup, vectorised(algorithm, integration_steps), NUM_WARMUP)
 
 
 def blackjax_chees(target: Target, chains: int) -> Sampler:
@@ -206,12 +208,7 @@ def blackjax_chees(target: Target, chains: int) -> Sampler:
             functions[name] = parameters.pop(name)
         return (states, parameters), integration_steps(info.info)
 
-    @partial(jax.jit, static_argnums=2)
-    def sample(rng_key, state, T):
-        states, parameters = state
-        return vmapped(algorithm, integration_steps, parameters, rng_key, states, T)
-
-    return Sampler(warmup, sample, NUM_WARMUP_ENSEMBLE)
+    return Sampler(warmup, vectorised(algorithm, integration_steps), NUM_WARMUP_ENSEMBLE)
 
 
 def blackjax_meads(target: Target, chains: int) -> Sampler:
@@ -230,12 +227,7 @@ def blackjax_meads(target: Target, chains: int) -> Sampler:
         )
         return (states, parameters), jnp.asarray(chains * NUM_WARMUP_ENSEMBLE)
 
-    @partial(jax.jit, static_argnums=2)
-    def sample(rng_key, state, T):
-        states, parameters = state
-        return vmapped(algorithm, lambda info: chains, parameters, rng_key, states, T)
-
-    return Sampler(warmup, sample, NUM_WARMUP_ENSEMBLE)
+    return Sampler(warmup, vectorised(algorithm, lambda info: chains), NUM_WARMUP_ENSEMBLE)
 
 
 SAMPLERS: dict[str, tuple[Callable[[Target, int], Sampler], tuple[int, ...]]] = {
