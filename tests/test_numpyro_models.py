@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import Predictive
-from numpyro_runs import CLASSES, one, run, school_run
+from numpyro_runs import CLASSES, EFFECTS, SIGMA, one, run, school_run, schools
 
 import parallel_mcmc as pm
 
