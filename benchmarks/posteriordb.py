@@ -181,8 +181,9 @@ MODELS: dict[str, Callable] = {
 }
 
 
-NUM_WARMUP = {"earnings-earn_height": 2000}
-"""More than 1,000 steps for a posterior that is tens of thousands of units from the start."""
+NUM_WARMUP = {"earnings-earn_height": 2000, "low_dim_gauss_mix-low_dim_gauss_mix": 2000}
+"""More than 1,000 steps for a posterior that is tens of thousands of units from the start, and for
+one where a chain may spend half of them with a component that sits on a single data point."""
 
 
 class Comparison(NamedTuple):
