@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from benchmarks import hard
 from benchmarks.compare import min_ess
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected, spread
+from benchmarks.runs import Options, selected, spreads
 from benchmarks.samplers import SAMPLERS, Target
 from benchmarks.timing import in_turn
 
@@ -108,11 +108,7 @@ def run_one(
         "seconds_cold_warmup": cold_warmup,
         "seconds_cold": cold,
         "repeats": len(times[0]),
-        **{
-            name: value
-            for measure, seconds in zip(names, times, strict=True)
-            for name, value in spread(measure, seconds).items()
-        },
+        **spreads(names, times),
         "numpyro": numpyro.__version__,
         "blackjax": blackjax.__version__,
     }

@@ -1,7 +1,7 @@
 """One run: a problem, a length and a solver in, a record out."""
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,4 +248,13 @@ def spread(name: str, seconds: list[float]) -> Record:
         name: statistics.median(seconds),
         f"{name}_min": min(seconds),
         f"{name}_max": max(seconds),
+    }
+
+
+def spreads(names: Sequence[str], times: Sequence[list[float]]) -> Record:
+    """The spread of each of several programs; names beyond the times have none."""
+    return {
+        name: value
+        for measure, seconds in zip(names, times, strict=False)
+        for name, value in spread(measure, seconds).items()
     }

@@ -17,7 +17,7 @@ import numpy as np
 import parallel_mcmc as pm
 from benchmarks.problems import Problem
 from benchmarks.records import Record
-from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spread
+from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spreads
 from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc import time_blocks
 from parallel_mcmc.transition import recursion
@@ -146,11 +146,7 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         **compared(case, chains, chain),
         "compile_seconds": program.compile_seconds,
         "repeats": len(times[0]),
-        **{
-            k: v
-            for name, each in zip(names, times, strict=False)
-            for k, v in spread(name, each).items()
-        },
+        **spreads(names, times),
         **floors,
         "bytes": program.num_bytes,
         "bytes_evaluation": evaluation.num_bytes,

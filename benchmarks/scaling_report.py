@@ -20,7 +20,7 @@ MEASURES: dict[str, Callable[[Record], float]] = {
 }
 """Milliseconds of an iteration and its parts, and megabytes."""
 
-AXES = {"T": "steps", "D": "unknowns", "chains": "chains", "rows": "rows of data"}
+LABELS = {"T": "steps", "D": "unknowns", "chains": "chains", "rows": "rows of data"}
 DRAWN = ("solve", "evaluation", "at once", "its floor", "scan", "floor of the scan")
 
 
@@ -53,7 +53,7 @@ def draw_figure(records: list[Record], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
-    for panel, (axis, label) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
+    for panel, (axis, label) in zip(figure.subplots(2, 2).flat, LABELS.items(), strict=True):
         rows = sorted((r for r in records if r["axis"] == axis), key=lambda r: r[axis])
         if not rows:
             panel.set_axis_off()
