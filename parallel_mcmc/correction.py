@@ -50,6 +50,7 @@ def correct(
     unit: Float[Array, " D"],
     of_f: Region,
     k: Int[Array, ""],
+    last: Float[Array, " D"],
 ) -> Correction:
     """A_t d_{t-1}, by which f_t moves to first order, under the rules above.
 
@@ -60,6 +61,7 @@ def correct(
         unit: spread of the chain per coordinate.
         of_f: the region of ``f_values``.
         k: leading steps that are solved.
+        last: the state after them.
     """
     r = jnp.where(finite_rows(r)[:, None], r, 0)
     d = previous(solver.solve_linear(A, r))
@@ -86,7 +88,7 @@ def correct(
         lost = trusted & ~within(radius, d, predicted)
         predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
         trusted = trusted & ~lost
-    inside = within_reach(solver.reach, f_values + predicted, of_f, unit)
+    inside = within_reach(solver.reach, f_values + predicted, of_f, unit, last)
     num_limited = jnp.sum(limited & ~trusted, dtype=jnp.int32)
     return Correction(jnp.where(inside[:, None], predicted, 0), careful, num_limited)
 
@@ -99,17 +101,24 @@ def within(
 
 
 def within_reach(
-    reach: float, x: Float[Array, "T D"], of_f: Region, unit: Float[Array, " D"]
+    reach: float,
+    x: Float[Array, "T D"],
+    of_f: Region,
+    unit: Float[Array, " D"],
+    last: Float[Array, " D"],
 ) -> Bool[Array, " T"]:
     """Which states are in the region of the chain.
 
     Far out every proposal is rejected: a state that is thrown there is a fixed point of
     f, and wanders through the chain one step per iteration without end. The region is that
-    of most states before and after the correction, as a chain may start far from where it goes.
+    of most states before and after the correction, as a chain may start far from where it goes,
+    and reaches to the ``last`` state that is known to be right, which heavy tails take far out.
     """
     of_x = region(x)
     width = reach * jnp.maximum(unit, jnp.maximum(of_f.spread, of_x.spread))
-    low, high = (pick(of_f.middle, of_x.middle) for pick in (jnp.minimum, jnp.maximum))
+    low, high = (
+        pick(pick(of_f.middle, of_x.middle), last) for pick in (jnp.minimum, jnp.maximum)
+    )
     return jnp.all((x >= low - width) & (x <= high + width), axis=-1)
 
 

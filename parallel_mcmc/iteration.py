@@ -92,7 +92,7 @@ def iterate(
         r = jnp.where(committed | still, 0, seen.r)
         unit = jnp.where(seen.x.spread > 0, seen.x.spread, seen.f.spread)  # at first all x are x_0
         predicted, careful, num_limited = correct(
-            solver, progress.A, progress.factor, progress.f_values, r, unit, seen.f, seen.k
+            solver, progress.A, progress.factor, progress.f_values, r, unit, seen.f, seen.k, safe
         )
         still = still & jnp.all(jnp.abs(predicted) <= noise, axis=-1)[:, None]
         x_new = jnp.where(still | committed, x, progress.f_values + predicted)

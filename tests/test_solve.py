@@ -222,6 +222,14 @@ def test_one_probe_is_newton_for_independent_coordinates():
     assert int(solution.info.num_limited) == 0
 
 
+@pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
+def test_a_stretch_far_out_is_not_left_to_jacobi(solver):
+    # 80 times the spread of the chain, and back within 8 of them after some hundred steps.
+    inputs = jax.random.normal(jax.random.key(0), (2000, 1)).at[500].add(400.0)
+    solution = pm.solve(lambda x, u: 0.98 * x + u, jnp.zeros(1), inputs, solver=solver)
+    assert int(solution.info.num_iterations) <= 10
+
+
 def test_picard_sums_up_a_random_walk_in_three_iterations():
     inputs = jax.random.normal(jax.random.key(0), (1000, D))
     solution = pm.solve(lambda x, u: x + u, jnp.zeros(D), inputs, solver=pm.picard())
