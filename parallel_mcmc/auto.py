@@ -1,11 +1,13 @@
 """`auto`: the solver for a chain, from the platform, its size, the memory and a pilot.
 
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
-2. Elsewhere a pilot, a short chain from the same start, is solved by Jacobi, quasi-DEER and, up
-   to ``max_dense`` unknowns, DEER. Of those within a quarter, or one, of the fewest iterations
-   the one with the cheapest iteration is taken: a derivative is paid for where it gains something.
-3. What none of them solves in half as many iterations as steps is not worth solving in
-   parallel, and runs step by step.
+2. Elsewhere a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
+   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER. Of those within a quarter, or one, of
+   the fewest iterations the one with the cheapest iteration is taken: a derivative is paid for
+   where it gains something.
+3. What none of them solves in 128 iterations, or half as many as steps, is not worth solving in
+   parallel, and runs step by step. A long pilot tells chains whose iterations stay as they are
+   when the chain grows from those whose iterations grow with it, as of random walks.
 4. The window is as long as the memory allows.
 
 Iterations are counted, not timed, so that the choice is the same for the same key on
@@ -23,6 +25,12 @@ from parallel_mcmc.linearize import dense
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
 from parallel_mcmc.windows import check_window
+
+LEAST_STEPS = 256
+"""Of a pilot where the chain has as many; less says little."""
+
+MOST_ITERATIONS = 128
+"""Of a solver on a pilot."""
 
 Attempt = Callable[[Solver, int, int], SolveInfo]
 """``(solver, num_steps, max_iterations) -> info``: solve a chain of that many steps."""
@@ -49,7 +57,7 @@ class Choice(NamedTuple):
 
 def auto(
     platform: str | None = None,
-    num_pilot_steps: int = 256,
+    num_pilot_steps: int = 1_024,
     max_dense: int = 64,
     memory: float | None = None,
 ) -> Auto:
@@ -58,7 +66,8 @@ def auto(
     Args:
         platform: ``"cpu"`` or another; by default that of JAX's default device. On a CPU the
             choice is `sequential()`.
-        num_pilot_steps: length of the pilot, at least 2.
+        num_pilot_steps: most steps of the pilot, at least 2. It is a quarter of the chain where
+            that is less, but at least 256 steps, or the chain.
         max_dense: unknowns up to which DEER is tried, which keeps their square per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
@@ -130,8 +139,8 @@ def choose_solver(
     newton = [deer()] if dim <= options.max_dense else []
     if attempt is None:
         return (newton or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
-    length = min(options.num_pilot_steps, num_steps)
-    limit = max(1, length // 2)
+    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
+    limit = min(MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
     for solver in [jacobi(), quasi_deer(), *newton]:  # the cheapest iteration first
         info = attempt(solver, length, limit)

@@ -116,9 +116,7 @@ def within_reach(
     """
     of_x = region(x)
     width = reach * jnp.maximum(unit, jnp.maximum(of_f.spread, of_x.spread))
-    low, high = (
-        pick(pick(of_f.middle, of_x.middle), last) for pick in (jnp.minimum, jnp.maximum)
-    )
+    low, high = (pick(pick(of_f.middle, of_x.middle), last) for pick in (jnp.minimum, jnp.maximum))
     return jnp.all((x >= low - width) & (x <= high + width), axis=-1)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc.auto import Choice, choose, window_for
+from parallel_mcmc.windows import run_info
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
 pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -65,6 +66,35 @@ def test_the_cheapest_iteration_that_gains_something_is_taken(f, solver, words):
     assert words in choice.reason and choice.reason.startswith(f"{solver.name}: ")
     assert calls == ["jacobi", "quasi_deer", "deer"]
     assert choose(GPU, None, 400, jnp.zeros(3), attempt) == choice
+
+
+@pytest.mark.parametrize(
+    "T, length", [(1, 1), (100, 100), (1_000, 256), (2_000, 500), (10**6, 1_024)]
+)
+def test_a_pilot_is_a_quarter_of_a_chain_and_no_longer_than_asked(T, length):
+    tried = []
+
+    def attempt(solver, num_steps, limit):
+        tried.append((num_steps, limit))
+        return run_info(jnp.ones(num_steps, bool), jnp.float32)
+
+    choose(GPU, None, T, jnp.zeros(3), attempt)
+    assert set(tried) == {(length, min(128, max(1, length // 2)))}
+
+
+@pytest.mark.slow
+def test_a_chain_whose_iterations_grow_with_it_runs_step_by_step():
+    def accepts(x, u):  # a random walk: what it forgets no derivative sees
+        proposal = x + u["normal"]
+        return jnp.where(u["log"] < jnp.sum(x**2 - proposal**2) / 2, proposal, x)
+
+    inputs = {
+        "normal": 1.4 * jax.random.normal(KEY, (4_096, 3)),
+        "log": -jax.random.exponential(jax.random.key(1), (4_096,)),
+    }
+    assert pm.solve(accepts, jnp.zeros(3), inputs, solver=GPU).info.num_iterations == 0
+    first = jax.tree.map(lambda leaf: leaf[:256], inputs)
+    assert pm.solve(accepts, jnp.zeros(3), first, solver=GPU).info.num_iterations > 0
 
 
 def test_on_a_cpu_nothing_is_tried():
