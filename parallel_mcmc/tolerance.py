@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.quartiles import quartiles
+
 
 class Region(NamedTuple):
     """Where most of the states are, per coordinate: their median, and their spread around it."""
@@ -51,12 +53,12 @@ def region(x: Float[Array, "T D"]) -> Region:
     Quartiles, so that a few states far out do not count. The plain standard deviation where
     more than half of the rows are equal, and 0, which allows nothing, where it is not finite.
     """
-    sample = jnp.sort(x[:: max(1, x.shape[0] // 256)], axis=0)
-    n = sample.shape[0]
-    width = (sample[(3 * n) // 4] - sample[n // 4]) / 1.349
+    sample = x[:: max(1, x.shape[0] // 256)]
+    lower, middle, upper = quartiles(sample)
+    width = (upper - lower) / 1.349
     # Of differences, so that equal rows have none, whatever their size.
     width = jnp.where(width == 0, jnp.std(sample - sample[0], axis=0), width)
-    return Region(sample[n // 2], jnp.where(jnp.isfinite(width), width, 0))
+    return Region(middle, jnp.where(jnp.isfinite(width), width, 0))
 
 
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:

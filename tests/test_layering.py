@@ -21,6 +21,7 @@ LAYERS = [
     "time_blocks",
     "linearize",
     "solvers",
+    "quartiles",
     "tolerance",
     "stepwise",
     "correction",
