@@ -4,7 +4,8 @@
     x_t <- f_t + A_t d_{t-1}
 
 Where d is not small the linearisation says little about f there, and a product of A_t
-along an expanding stretch is astronomical. Four rules, each for what was seen to go wrong:
+along an expanding stretch is astronomical. Where it is small everywhere it is taken as it
+is, for half the work. Elsewhere four rules, each for what was seen to go wrong:
 
 - a step takes Newton's correction only where that is small, within the ``trust_radius``;
 - elsewhere the maps are limited in norm, or the size of the correction is penalised
@@ -72,11 +73,17 @@ def correct(
     radius = solver.trust_radius * unit
     trusted = within(radius, d, newton)
     unit_or_one = jnp.where(unit > 0, unit, 1)
-    if solver.solve_penalised is not None:
+
+    def as_it_is():
+        return Correction(newton, newton, jnp.zeros((), jnp.int32))
+
+    def penalised_elsewhere():
+        assert solver.solve_penalised is not None
         careful = A.apply(previous(penalised(solver.solve_penalised, A, r, unit_or_one, k)))
         predicted = jnp.where(trusted[:, None], newton, factor[:, None] * careful)
-        limited = ~trusted
-    else:
+        return Correction(predicted, careful, jnp.sum(~trusted, dtype=jnp.int32))
+
+    def limited_elsewhere():
         maps, limited = A.limit(solver.max_norm, unit_or_one)
         mixed = jax.tree.map(
             lambda full, careful: jnp.where(expand(trusted, full), full, careful),
@@ -87,10 +94,13 @@ def correct(
         careful, predicted = maps.apply(d), mixed.apply(d)
         lost = trusted & ~within(radius, d, predicted)
         predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
-        trusted = trusted & ~lost
-    inside = within_reach(solver.reach, f_values + predicted, of_f, unit, last)
-    num_limited = jnp.sum(limited & ~trusted, dtype=jnp.int32)
-    return Correction(jnp.where(inside[:, None], predicted, 0), careful, num_limited)
+        num_limited = jnp.sum(limited & (~trusted | lost), dtype=jnp.int32)
+        return Correction(predicted, careful, num_limited)
+
+    elsewhere = limited_elsewhere if solver.solve_penalised is None else penalised_elsewhere
+    found = jax.lax.cond(jnp.all(trusted), as_it_is, elsewhere)
+    inside = within_reach(solver.reach, f_values + found.predicted, of_f, unit, last)
+    return found._replace(predicted=jnp.where(inside[:, None], found.predicted, 0))
 
 
 def within(

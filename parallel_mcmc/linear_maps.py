@@ -95,9 +95,7 @@ class Block2x2(NamedTuple):
 
     def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Block2x2", Bool[Array, "..."]]:
         """Scale each 2x2 block to a spectral norm of at most ``max_norm``."""
-        a, b, c, d = self.in_units(unit)
-        # The larger singular value of a 2x2 matrix in closed form, without squares that overflow.
-        norm = 0.5 * (jnp.hypot(a + d, b - c) + jnp.hypot(a - d, b + c))
+        norm = norm_2x2(*self.in_units(unit))
         factor = jnp.where(norm > max_norm, max_norm / norm, 1.0)
         return Block2x2(*(block * factor for block in self)), jnp.any(norm > max_norm, axis=-1)
 
@@ -137,20 +135,29 @@ class Zero(NamedTuple):
 LinearMap: TypeAlias = Dense | Diagonal | Block2x2 | Identity | Zero
 
 
-def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
-    """The largest singular value by power iteration: ``2 * num_iterations`` products, no SVD.
+def norm_2x2(a: Array, b: Array, c: Array, d: Array) -> Array:
+    """The larger singular value of [[a, b], [c, d]], without squares that overflow."""
+    return 0.5 * (jnp.hypot(a + d, b - c) + jnp.hypot(a - d, b + c))
 
-    It approaches the norm from below: within a few per cent after eight iterations
-    unless the two leading values are that close, in which case either serves. A map
-    whose norm is at most 1 is thus never taken for one that expands. It starts from the
-    longest row, which holds at least ``1 / sqrt(D)`` of the norm, plus a vector without
+
+def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
+    """The largest singular value: in closed form up to two rows, else by power iteration, no SVD.
+
+    ``2 * num_iterations`` products. It approaches the norm from below: within a few per cent
+    after eight iterations unless the two leading values are that close, in which case either
+    serves. A map whose norm is at most 1 is thus never taken for one that expands. It starts
+    from the longest row, which holds at least ``1 / sqrt(D)`` of the norm, plus a vector without
     structure, as the row alone can be orthogonal to the leading direction.
     """
+    D = matrix.shape[-1]
+    if D == 1:
+        return jnp.abs(matrix[..., 0, 0])
+    if D == 2:
+        return norm_2x2(*(matrix[..., i, j] for i in range(2) for j in range(2)))
     largest = jnp.max(jnp.abs(matrix), axis=(-2, -1))
     matrix = matrix / jnp.where(largest > 0, largest, 1)[..., None, None]  # squares stay finite
     longest = jnp.argmax(jnp.sum(matrix**2, axis=-1), axis=-1)
     row = jnp.take_along_axis(matrix, longest[..., None, None], axis=-2)[..., 0, :]
-    D = matrix.shape[-1]
     mixed = jnp.sin(1 + jnp.arange(D, dtype=matrix.dtype) ** 2) / D**0.5
     v = row + mixed * jnp.linalg.norm(row, axis=-1, keepdims=True)
     tiny = jnp.finfo(matrix.dtype).tiny
