@@ -65,7 +65,8 @@ def num_wrong_steps(transition: Transition, state: Any, inputs: Any, history: An
     before = jax.tree.map(lambda x0, x: jnp.concatenate([x0, x[:-1]]), start, history)
 
     def step(position, u):
-        return transition.step(transition.init(position), u)[0].position
+        state = transition.init(position, jax.random.key(0))  # of which a position needs none
+        return transition.step(state, u)[0].position
 
     made, rows = as_rows(jax.jit(jax.vmap(step))(before, inputs)), as_rows(history)
     return int(np.any(apart(made, rows) / rows.std(axis=0) > TOLERANCE, axis=1).sum())

@@ -1,9 +1,10 @@
 """Memory of a million steps of 25 unknowns: what the compiler plans, and what a run takes.
 
-Windows are those that `auto` takes for 1 GB. The most that a process had counts what ran in it
-before: run solvers one by one, as by --only /deer. With --repeats 0 nothing is run.
+Windows are those that `auto` takes for 1 GB and for 100 MB. The most that a process had counts what
+ran in it before: run solvers one by one, as by --only /deer. With --repeats 0 nothing is run.
 """
 
+import itertools
 import resource
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from benchmarks.timing import Program, compile_for
 from parallel_mcmc.auto import Auto, window_for
 
 T, D = 1_000_000, 25
-MEMORY = 1e9
+BUDGETS = (1e9, 1e8)
 
 
 def run_memory(options: Options) -> Iterator[Record]:
@@ -29,10 +30,11 @@ def run_memory(options: Options) -> Iterator[Record]:
     key = jax.random.key(options.seed)
     inputs = jax.eval_shape(lambda key, state: transition.draw_inputs(key, T, state), key, state)
     dtype = jax.eval_shape(transition.ravel, state).dtype
-    for name, solver in SOLVERS.items():
+    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(inputs))
+    for budget, (name, solver) in itertools.product(BUDGETS, SOLVERS.items()):
         if isinstance(solver, Auto) or not selected(f"normal/{name}", options):
             continue
-        window = window_for(solver, T, D, dtype.itemsize, MEMORY)
+        window = window_for(solver, T, D, dtype.itemsize, budget)
 
         def solve(state, inputs, solver=solver, window=window):
             _, draws, info = pm.run_parallel(
@@ -55,6 +57,7 @@ def run_memory(options: Options) -> Iterator[Record]:
             "window": window,
             "bytes": program.num_bytes,
             "bytes_of_draws": T * D * dtype.itemsize,
+            "bytes_of_inputs": num_bytes,
             "compile_seconds": program.compile_seconds,
             **run,
         }

@@ -15,7 +15,7 @@ import jax
 import parallel_mcmc
 
 Record = dict[str, Any]
-KEY = ("suite", "target", "kernel", "T", "chains", "solver", "dtype", "seed")
+KEY = ("suite", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed")
 
 
 def environment() -> Record:

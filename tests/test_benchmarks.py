@@ -2,14 +2,17 @@
 
 import json
 
+import blackjax
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import parallel_mcmc as pm
 from benchmarks import scaling, scaling_report, sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.cells import iterations_cell, scientific
-from benchmarks.compare import differences
+from benchmarks.compare import differences, num_wrong_steps
 from benchmarks.documents import DOCUMENTS, PLACE, TABLES, with_tables
 from benchmarks.effective import gradients_to, seconds_to, seconds_to_compile
 from benchmarks.posteriordb import MODELS
@@ -35,6 +38,22 @@ def test_a_draw_that_is_not_finite_is_infinitely_far(bad):
     found = differences(chain, reference)
     assert found["max_difference"] == np.inf
     assert found["num_steps_differ"] == 1
+
+
+def test_a_step_that_the_kernel_does_not_make_is_counted():
+    def logdensity_fn(x):
+        return -jnp.sum(x**2) / 2
+
+    algorithm = blackjax.hmc(logdensity_fn, 0.3, jnp.ones(2), 4)
+    for transition in (
+        pm.from_blackjax(algorithm, jnp.zeros(2)),
+        pm.hmc(logdensity_fn, jnp.zeros(2), 0.3, num_integration_steps=4),
+    ):
+        state = transition.init(jnp.zeros(2), jax.random.key(0))
+        inputs = transition.draw_inputs(jax.random.key(1), 20, state)
+        draws = pm.run_sequential(transition, state, inputs, lambda state, _: state.position)[1]
+        assert num_wrong_steps(transition, state, inputs, draws) == 0
+        assert num_wrong_steps(transition, state, inputs, draws.at[-1].add(1.0)) == 1
 
 
 RUN = {
