@@ -7,10 +7,16 @@ from typing import Any
 from benchmarks.records import Record
 
 
+def iterations_of(r: Record) -> str:
+    """Iterations, and in brackets the steps made one by one within them."""
+    made = r.get("num_frontier_steps", 0)
+    return f"{r['iterations']} [{made:,}]" if made else str(r["iterations"])
+
+
 def iterations_cell(r: Record) -> str:
     left = f" + {r['num_sequential_steps']}" if r["num_sequential_steps"] else ""
     differ = f" ({r['num_steps_differ']} differ)" if r["num_steps_differ"] else ""
-    return f"{r['iterations']}{left}{differ}"
+    return f"{iterations_of(r)}{left}{differ}"
 
 
 def auto_cell(r: Record) -> str:
@@ -33,7 +39,7 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
     "solver": lambda r: r["solver"],
     "seed": lambda r: str(r["seed"]),
     "accept": lambda r: f"{r['accept_rate']:.2f}",
-    "iterations": lambda r: str(r["iterations"]),
+    "iterations": lambda r: iterations_of(r),
     "residual": lambda r: scientific(r["residual"]),
     "status": lambda r: r["status"].lower().replace("_", " "),
     "steps run one by one": lambda r: f"{r['num_sequential_steps']:,}",

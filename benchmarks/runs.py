@@ -216,7 +216,7 @@ def run_one(
         "min_ess": min_ess(references),
         "iterations": int(info.num_iterations.max()),
         "evaluations_per_draw": int(info.num_iterations.max())
-        + int(info.num_sequential_steps.max()) / T,
+        + int((info.num_sequential_steps + info.num_frontier_steps).max()) / T,
         "gradients_per_step": example.gradients,
         "exponent": float(exponent.value),
         "exponent_error": float(exponent.standard_error),
@@ -226,6 +226,7 @@ def run_one(
         "residual": float(info.residual.max()),
         "status": Status(int(info.status.max())).name,
         "num_sequential_steps": int(info.num_sequential_steps.max()),
+        "num_frontier_steps": int(info.num_frontier_steps.max()),
         "num_limited": int(info.num_limited.sum()),
         "num_resets": int(info.num_resets.sum()),
         "num_ties": int(info.num_ties.sum()),

@@ -101,7 +101,8 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
         draws, mcmc = sample(rng_key, state, T)
         last[:] = [mcmc]
         final = mcmc.last_state
-        evaluations = final.solve.num_iterations * T + final.solve.num_sequential_steps
+        by_hand = final.solve.num_sequential_steps + final.solve.num_frontier_steps
+        evaluations = final.solve.num_iterations * T + by_hand
         return draws, np.sum(np.asarray(evaluations) * num_steps(final.adapt_state.step_size))
 
     return Sampler(

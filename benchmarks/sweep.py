@@ -70,6 +70,7 @@ def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
         )  # fmt: skip
         found[f"iterations_{name}"] = info.num_iterations
         found[f"num_sequential_steps_{name}"] = info.num_sequential_steps
+        found[f"num_frontier_steps_{name}"] = info.num_frontier_steps
         found[f"max_difference_sd_{name}"] = jnp.max(jnp.abs(draws - x) / unit)
     return found
 

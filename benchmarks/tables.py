@@ -8,6 +8,7 @@ from benchmarks.cells import (
     exponent_cell,
     grouped,
     iterations_cell,
+    iterations_of,
     markdown,
     seconds,
 )
@@ -222,7 +223,7 @@ def aims_table(records: list[Record]) -> str:
             f"{T:,}",
             str(seed),
             "-" if aim is None else f"<= {aim}",
-            "none converged" if best is None else f"{best['iterations']} ({best['solver']})",
+            "none converged" if best is None else f"{iterations_of(best)} ({best['solver']})",
             *([auto_cell(judged) if judged else "-"] if with_auto else []),
             "-" if aim is None else "yes" if judged and met(judged, aim) else "no",
             f"{right} of {len(group)}",

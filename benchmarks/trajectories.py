@@ -86,6 +86,7 @@ def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Re
         "residual": float(info.residual),
         "status": pm.Status(int(info.status)).name,
         "num_sequential_steps": int(info.num_sequential_steps),
+        "num_frontier_steps": int(info.num_frontier_steps),
         "num_limited": int(info.num_limited),
         "num_resets": int(info.num_resets),
         "max_difference": difference,

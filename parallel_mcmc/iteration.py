@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.correction import correct, expand, finite_rows, secant
+from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Limits, Outcome, Progress, outcome, state_before
@@ -71,14 +72,15 @@ def iterate(
 
     def body(carry: tuple[Progress, Outcome]) -> tuple[Progress, Outcome]:
         # Of an evaluation in the carry, so that it is assessed once and in one place.
-        progress, _ = carry
+        progress, before = carry
         seen = outcome(progress, block, limits, offset_of(progress))
-        return jax.lax.cond(seen.done, stay, advance, progress, seen), seen
+        gained = seen.k if slides else seen.k - before.k
+        return jax.lax.cond(seen.done, stay, advance, progress, seen, gained), seen
 
-    def stay(progress: Progress, _: Outcome) -> Progress:
+    def stay(progress: Progress, _: Outcome, gained: Int[Array, ""]) -> Progress:
         return progress
 
-    def advance(progress: Progress, seen: Outcome) -> Progress:
+    def advance(progress: Progress, seen: Outcome, gained: Int[Array, ""]) -> Progress:
         offset = offset_of(progress)
         x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
         slide = seen.k if slides else jnp.zeros_like(seen.k)
@@ -96,9 +98,13 @@ def iterate(
         )
         still = still & jnp.all(jnp.abs(predicted) <= noise, axis=-1)[:, None]
         x_new = jnp.where(still | committed, x, progress.f_values + predicted)
+        num_steps = num_steps_to_make(seen.within, gained, seen.k)
+        num_steps = jnp.where(seen.done, 0, num_steps)  # under `vmap` chains that are come here too
+        x_new = make_steps(f, x_new, seen.k, num_steps, block.inputs, offset)
         following = x_new[jnp.minimum(seen.k, block.window - 1)]
         stands = num_standing_still(progress.states, offset + seen.k, safe, following)
-        replaced = ~finite_rows(x_new) | ((row > seen.k) & (row <= seen.k + stands))
+        guessed = (row > seen.k + num_steps) & (row <= seen.k + stands)
+        replaced = ~finite_rows(x_new) | guessed
         x_new = jnp.where(replaced[:, None], safe, x_new)
         num_resets = jnp.sum(replaced, dtype=jnp.int32)
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x_new, offset, 0)
@@ -122,6 +128,7 @@ def iterate(
             num_iterations=progress.num_iterations + 1,
             num_resets=progress.num_resets + num_resets + num_bad,
             num_limited=progress.num_limited + num_limited,
+            num_frontier_steps=progress.num_frontier_steps + num_steps,
         )
 
     x = jax.lax.dynamic_slice_in_dim(states, frontier if slides else 0, block.window)
@@ -139,30 +146,11 @@ def iterate(
         num_iterations=zero,
         num_resets=zero,
         num_limited=zero,
+        num_frontier_steps=zero,
     )
     seen = jax.eval_shape(lambda progress: outcome(progress, block, limits, 0), progress)
     seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen)
     return jax.lax.while_loop(lambda carry: ~carry[1].done, body, (progress, seen))
-
-
-def num_standing_still(
-    states: Float[Array, "L D"], t: Int[Array, ""], last: Float[Array, " D"], x: Float[Array, " D"]
-) -> Int[Array, ""]:
-    """How many steps after t are guessed to end in ``last``, the state before it, as step t does.
-
-    A chain that starts far out may reject hundreds of proposals before it moves. The
-    iterates are elsewhere then, their maps say nothing about it, and the frontier would go
-    one step per iteration. Where it has stood still for four steps or more it is guessed to
-    do so for twice as many. ``x``, the state after step t, is f at a solved state already.
-    """
-
-    def same(x):
-        return jnp.all(jnp.abs(x - last) <= rounding(last), axis=-1)
-
-    step = jnp.arange(states.shape[0])
-    moved = jnp.max(jnp.where((step < t) & ~same(states), step, -1))
-    length = t - 1 - moved
-    return jnp.where((length >= 4) & same(x), 2 * length, 0)
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:

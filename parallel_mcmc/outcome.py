@@ -53,6 +53,7 @@ class Progress(NamedTuple):
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps whose norm was limited, or corrections penalised.
+        num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
     """
 
     states: Float[Array, "L D"]
@@ -65,6 +66,7 @@ class Progress(NamedTuple):
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
 
 
 class Outcome(NamedTuple):

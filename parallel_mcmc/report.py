@@ -30,7 +30,9 @@ class SolveInfo(NamedTuple):
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; of a chain
             that is not finite, those before the first such state.
-        num_sequential_steps: steps that were run one by one.
+        num_sequential_steps: steps that were run one by one after the iterations.
+        num_frontier_steps: steps that were made one by one within the iterations, up to 16 in each
+            that found most of the steps solved and hardly advanced.
         num_resets: states replaced on the way, as they were not finite or the chain had stood still
             before them.
         num_limited: linear maps whose norm was limited, or correction penalised, on the way.
@@ -45,6 +47,7 @@ class SolveInfo(NamedTuple):
     num_sequential_steps: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
     num_ties: Int[Array, ""]
 
 

@@ -31,6 +31,7 @@ class Summary(NamedTuple):
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
 
 
 def solve_vectors(
@@ -65,6 +66,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
         num_sequential_steps=zero + finite.size,
         num_resets=zero,
         num_limited=zero,
+        num_frontier_steps=zero,
         num_ties=zero,
     )
 
@@ -118,6 +120,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
+            num_frontier_steps=done.num_frontier_steps,
         )
         if num_blocks > 1:
             ahead = jnp.broadcast_to(states[-1], (W, D))
@@ -183,6 +186,7 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
+        num_frontier_steps=jnp.sum(blocks.num_frontier_steps, dtype=jnp.int32),
         num_ties=jnp.zeros((), jnp.int32),
     )
 

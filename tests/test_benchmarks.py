@@ -76,6 +76,7 @@ def test_a_cell_says_what_was_left_to_run_one_by_one_and_what_differs():
     record = {"iterations": 200, "num_sequential_steps": 0, "num_steps_differ": 0}
     assert iterations_cell(record) == "200"
     assert iterations_cell(record | {"num_sequential_steps": 7}) == "200 + 7"
+    assert iterations_cell(record | {"num_frontier_steps": 48}) == "200 [48]"
     assert "3 differ" in iterations_cell(record | {"num_steps_differ": 3})
 
 

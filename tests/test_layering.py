@@ -25,6 +25,7 @@ LAYERS = [
     "tolerance",
     "stepwise",
     "correction",
+    "frontier",
     "outcome",
     "iteration",
     "report",

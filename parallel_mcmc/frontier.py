@@ -1,0 +1,85 @@
+"""What is done where the frontier stalls: steps are made one by one, or guessed to stand still.
+
+Nearly all of a chain may be solved and a stretch be left, in which the map expands or accept
+decisions tip, that comes right by two or three steps per iteration. There steps made one by one get
+further in the same time, as an iteration evaluates all the steps of the window: so where all but an
+eighth of it is solved, and an iteration has brought the frontier on by less than `MOST_STEPS`,
+the next iterate begins with as many steps from it, each of which is exact.
+
+Nothing is paid for that before, nor by a chain whose frontier moves on.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.tolerance import rounding
+
+MOST_STEPS = 16
+"""Made one by one in an iteration: on an accelerator they take about as long as it does."""
+
+
+def num_steps_to_make(
+    within: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""]
+) -> Int[Array, ""]:
+    """How many steps behind the frontier are made one by one in this iteration.
+
+    Args:
+        within: which steps are within tolerance.
+        gained: steps by which the last iteration brought the frontier on.
+        k: the frontier, whose own step is f at a solved state and needs nothing.
+    """
+    W = within.shape[0]
+    stalls = (gained < MOST_STEPS) & (jnp.sum(~within) <= W // 8)
+    return jnp.where(stalls, jnp.clip(W - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
+
+
+def make_steps(
+    f: Recursion,
+    x: Float[Array, "W D"],
+    k: Int[Array, ""],
+    num_steps: Int[Array, ""],
+    inputs: Any,
+    offset: Any,
+) -> Float[Array, "W D"]:
+    """Replace ``num_steps`` states behind step k, which is exact, by those that follow from it.
+
+    A `while_loop` that carries these states alone: under `vmap` it takes no turn where no chain
+    has steps to make.
+    """
+    length = min(MOST_STEPS, x.shape[0])
+    first = jnp.minimum(k, x.shape[0] - 1) + 1
+    begin = jnp.minimum(first, x.shape[0] - length)
+    made = jax.lax.dynamic_slice_in_dim(x, begin, length)
+
+    def make(carry):
+        t, last, made = carry
+        last = f(last, jax.tree.map(lambda leaf: leaf[offset + t], inputs))
+        return t + 1, last, made.at[t - begin].set(last)
+
+    start = first, x[first - 1], made
+    _, _, made = jax.lax.while_loop(lambda carry: carry[0] < first + num_steps, make, start)
+    return jax.lax.dynamic_update_slice_in_dim(x, made, begin, 0)
+
+
+def num_standing_still(
+    states: Float[Array, "L D"], t: Int[Array, ""], last: Float[Array, " D"], x: Float[Array, " D"]
+) -> Int[Array, ""]:
+    """How many steps after t are guessed to end in ``last``, the state before it, as step t does.
+
+    A chain that starts far out may reject hundreds of proposals before it moves. The
+    iterates are elsewhere then, their maps say nothing about it, and the frontier would go
+    one step per iteration. Where it has stood still for four steps or more it is guessed to
+    do so for twice as many. ``x``, the state after step t, is f at a solved state already.
+    """
+
+    def same(x):
+        return jnp.all(jnp.abs(x - last) <= rounding(last), axis=-1)
+
+    step = jnp.arange(states.shape[0])
+    moved = jnp.max(jnp.where((step < t) & ~same(states), step, -1))
+    length = t - 1 - moved
+    return jnp.where((length >= 4) & same(x), 2 * length, 0)
