@@ -7,10 +7,10 @@ from typing import Any
 from benchmarks.records import Record
 
 
-def iterations_of(r: Record) -> str:
-    """Iterations, and in brackets the steps made one by one within them."""
-    made = r.get("num_frontier_steps", 0)
-    return f"{r['iterations']} [{made:,}]" if made else str(r["iterations"])
+def iterations_of(r: Record, suffix: str = "") -> str:
+    """Iterations, and in brackets the steps made one by one within them; of one solver of several."""
+    iterations, made = r[f"iterations{suffix}"], r.get(f"num_frontier_steps{suffix}", 0)
+    return f"{iterations} [{made:,}]" if made else str(iterations)
 
 
 def iterations_cell(r: Record) -> str:

@@ -72,6 +72,7 @@ def measured(transition: pm.Transition, program: Program, state: Any, key: Any) 
     return {
         "iterations": int(info.num_iterations),
         "num_sequential_steps": int(info.num_sequential_steps),
+        "num_frontier_steps": int(info.num_frontier_steps),
         "status": pm.Status(int(info.status)).name,
         "seconds": seconds,
         "bytes_of_process": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,

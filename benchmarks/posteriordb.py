@@ -194,7 +194,8 @@ class Comparison(NamedTuple):
         sd_error: largest relative difference of a standard deviation.
         min_ess: smallest effective sample size.
         iterations: of each chain.
-        num_sequential_steps: of each chain, run one by one.
+        num_sequential_steps, num_frontier_steps: of each chain, run one by one after the
+            iterations and within them.
         num_samples: T.
     """
 
@@ -203,6 +204,7 @@ class Comparison(NamedTuple):
     min_ess: float
     iterations: list[int]
     num_sequential_steps: list[int]
+    num_frontier_steps: list[int]
     num_samples: int
 
 
@@ -258,6 +260,7 @@ def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
         float(np.min(sizes)),
         np.atleast_1d(solve.num_iterations).tolist(),
         np.atleast_1d(solve.num_sequential_steps).tolist(),
+        np.atleast_1d(solve.num_frontier_steps).tolist(),
         mcmc.num_samples,
     )
 

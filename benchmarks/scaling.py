@@ -142,6 +142,7 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         "seed": options.seed,
         "iterations": int(info.num_iterations.max()),
         "num_sequential_steps": int(info.num_sequential_steps.max()),
+        "num_frontier_steps": int(info.num_frontier_steps.max()),
         "status": pm.Status(int(info.status.max())).name,
         **compared(case, chains, chain),
         "compile_seconds": program.compile_seconds,

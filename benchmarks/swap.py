@@ -139,5 +139,6 @@ def report_of(info: SolveInfo | None) -> Record:
     return {
         "iterations": int(np.max(info.num_iterations)),
         "num_sequential_steps": int(np.max(info.num_sequential_steps)),
+        "num_frontier_steps": int(np.max(info.num_frontier_steps)),
         "status": Status(int(np.max(info.status))).name,
     }

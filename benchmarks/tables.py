@@ -81,7 +81,7 @@ def memory_table(records: list[Record]) -> str:
         if "status" not in r:
             return [""] * len(ran)
         return [
-            str(r["iterations"]),
+            iterations_of(r),
             f"{r['num_sequential_steps']:,}",
             f"{r['bytes_of_process'] / 1e6:,.0f}",
         ]
@@ -113,8 +113,8 @@ def sweep_table(records: list[Record]) -> str:
             r["kernel"],
             f"{r['acceptance_rate']:.2f}",
             exponent_cell(r),
-            str(r["iterations_deer"]),
-            str(r["iterations_jacobi"]),
+            iterations_of(r, "_deer"),
+            iterations_of(r, "_jacobi"),
         ]
         for r in records
     ]
@@ -137,7 +137,7 @@ def posteriordb_table(records: list[Record]) -> str:
             r["solver"],
             str(high) if low == high else f"{low} to {high}",
             f"{r['T'] / high:.0f}" if high else "-",
-            f"{sum(r['num_sequential_steps']):,}",
+            f"{sum(r['num_sequential_steps'] + r.get('num_frontier_steps', [])):,}",
             f"{r['z_score']:.1f}",
             f"{r['sd_error']:.0%}",
             f"{r['min_ess']:,.0f}",
@@ -155,7 +155,7 @@ def swap_table(records: list[Record]) -> str:
                 str(r["chains"]),
                 r["kernel"],
                 r["solver"],
-                str(r["iterations"]),
+                iterations_of(r),
                 f"{r['microseconds_per_draw']:.3g}",
                 seconds(r, "seconds"),
                 f"{r['compile_seconds']:.1f}",

@@ -67,7 +67,7 @@ def auto(
         platform: ``"cpu"`` or another; by default that of JAX's default device. On a CPU the
             choice is `sequential()`.
         num_pilot_steps: most steps of the pilot, at least 2. It is a quarter of the chain where
-            that is less, but at least 256 steps, or the chain.
+            that is less, but at least 256 steps, or the chain; and no longer than a window.
         max_dense: unknowns up to which DEER is tried, which keeps their square per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
@@ -114,10 +114,10 @@ def choose(
         raise TypeError(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
-    chosen, why = choose_solver(options, num_steps, x.size, attempt)
+    memory = options.memory or default_memory()
+    chosen, why = choose_solver(options, num_steps, x, memory, attempt)
     steps = whole
     if window is None:
-        memory = options.memory or default_memory()
         steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
@@ -132,14 +132,17 @@ def any_traced(tree: Any) -> bool:
 
 
 def choose_solver(
-    options: Auto, num_steps: int, dim: int, attempt: Attempt | None
+    options: Auto, num_steps: int, x: Any, memory: float, attempt: Attempt | None
 ) -> tuple[Solver, str]:
+    dim = x.size
     if (options.platform or jax.default_backend()) == "cpu":
         return sequential(), "on a CPU steps run fastest one after the other"
     newton = [deer()] if dim <= options.max_dense else []
     if attempt is None:
         return (newton or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
+    costliest = (newton or [quasi_deer()])[0]
+    length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
     limit = min(MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
     for solver in [jacobi(), quasi_deer(), *newton]:  # the cheapest iteration first

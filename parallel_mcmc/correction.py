@@ -5,7 +5,8 @@
 
 Where d is not small the linearisation says little about f there, and a product of A_t
 along an expanding stretch is astronomical. Where it is small everywhere it is taken as it
-is, for half the work. Elsewhere four rules, each for what was seen to go wrong:
+is, which for a single chain is half the work. Elsewhere there are four rules, each for what was
+seen to go wrong:
 
 - a step takes Newton's correction only where that is small, within the ``trust_radius``;
 - elsewhere the maps are limited in norm, or the size of the correction is penalised

@@ -3,10 +3,10 @@
 Nearly all of a chain may be solved and a stretch be left, in which the map expands or accept
 decisions tip, that comes right by two or three steps per iteration. There steps made one by one get
 further in the same time, as an iteration evaluates all the steps of the window: so where all but an
-eighth of it is solved, and an iteration has brought the frontier on by less than `MOST_STEPS`,
-the next iterate begins with as many steps from it, each of which is exact.
+eighth of it is solved, and the last iteration by itself has brought the frontier on by less than
+`MOST_STEPS`, the next iterate begins with as many steps from there.
 
-Nothing is paid for that before, nor by a chain whose frontier moves on.
+A chain whose frontier moves on makes none.
 """
 
 from typing import Any
@@ -19,22 +19,25 @@ from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.tolerance import rounding
 
 MOST_STEPS = 16
-"""Made one by one in an iteration: on an accelerator they take about as long as it does."""
+"""Made one by one in an iteration, which it is taken to be worth; not measured on a GPU yet."""
 
 
 def num_steps_to_make(
-    within: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""]
+    within: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""], num_left: Any
 ) -> Int[Array, ""]:
     """How many steps behind the frontier are made one by one in this iteration.
 
     Args:
         within: which steps are within tolerance.
-        gained: steps by which the last iteration brought the frontier on.
+        gained: steps by which the last iteration brought the frontier on, without those it made.
         k: the frontier, whose own step is f at a solved state and needs nothing.
+        num_left: steps of the window that have to be solved; others are neither looked at nor made.
     """
     W = within.shape[0]
-    stalls = (gained < MOST_STEPS) & (jnp.sum(~within) <= W // 8)
-    return jnp.where(stalls, jnp.clip(W - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
+    num_left = jnp.minimum(num_left, W)
+    num_bad = jnp.sum(~within & (jnp.arange(W) < num_left))
+    stalls = (gained < MOST_STEPS) & (num_bad <= W // 8)
+    return jnp.where(stalls, jnp.clip(num_left - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
 
 
 def make_steps(
@@ -45,10 +48,10 @@ def make_steps(
     inputs: Any,
     offset: Any,
 ) -> Float[Array, "W D"]:
-    """Replace ``num_steps`` states behind step k, which is exact, by those that follow from it.
+    """Replace ``num_steps`` states behind step k, which is solved, by those that follow from it.
 
     A `while_loop` that carries these states alone: under `vmap` it takes no turn where no chain
-    has steps to make.
+    has steps to make, and a turn costs each chain a step.
     """
     length = min(MOST_STEPS, x.shape[0])
     first = jnp.minimum(k, x.shape[0] - 1) + 1

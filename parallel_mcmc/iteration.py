@@ -7,7 +7,8 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
-Corrections that are not small are limited: see `correction`.
+Corrections that are not small are limited: see `correction`. Where nearly all is solved and the
+frontier stalls, some steps are made one by one: see `frontier`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
@@ -74,7 +75,7 @@ def iterate(
         # Of an evaluation in the carry, so that it is assessed once and in one place.
         progress, before = carry
         seen = outcome(progress, block, limits, offset_of(progress))
-        gained = seen.k if slides else seen.k - before.k
+        gained = (seen.k if slides else seen.k - before.k) - progress.num_made
         return jax.lax.cond(seen.done, stay, advance, progress, seen, gained), seen
 
     def stay(progress: Progress, _: Outcome, gained: Int[Array, ""]) -> Progress:
@@ -98,10 +99,11 @@ def iterate(
         )
         still = still & jnp.all(jnp.abs(predicted) <= noise, axis=-1)[:, None]
         x_new = jnp.where(still | committed, x, progress.f_values + predicted)
-        num_steps = num_steps_to_make(seen.within, gained, seen.k)
-        num_steps = jnp.where(seen.done, 0, num_steps)  # under `vmap` chains that are come here too
+        num_steps = num_steps_to_make(seen.within, gained, seen.k, block.num_steps - offset)
+        # Under `vmap` chains that are done come here, too.
+        num_steps = jnp.where(seen.done, 0, num_steps)
         x_new = make_steps(f, x_new, seen.k, num_steps, block.inputs, offset)
-        following = x_new[jnp.minimum(seen.k, block.window - 1)]
+        following = x_new[jnp.minimum(seen.k + num_steps, block.window - 1)]
         stands = num_standing_still(progress.states, offset + seen.k, safe, following)
         guessed = (row > seen.k + num_steps) & (row <= seen.k + stands)
         replaced = ~finite_rows(x_new) | guessed
@@ -129,6 +131,7 @@ def iterate(
             num_resets=progress.num_resets + num_resets + num_bad,
             num_limited=progress.num_limited + num_limited,
             num_frontier_steps=progress.num_frontier_steps + num_steps,
+            num_made=num_steps,
         )
 
     x = jax.lax.dynamic_slice_in_dim(states, frontier if slides else 0, block.window)
@@ -147,6 +150,7 @@ def iterate(
         num_resets=zero,
         num_limited=zero,
         num_frontier_steps=zero,
+        num_made=zero,
     )
     seen = jax.eval_shape(lambda progress: outcome(progress, block, limits, 0), progress)
     seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen)

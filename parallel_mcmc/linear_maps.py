@@ -143,9 +143,9 @@ def norm_2x2(a: Array, b: Array, c: Array, d: Array) -> Array:
 def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
     """The largest singular value: in closed form up to two rows, else by power iteration, no SVD.
 
-    ``2 * num_iterations`` products. It approaches the norm from below: within a few per cent
-    after eight iterations unless the two leading values are that close, in which case either
-    serves. A map whose norm is at most 1 is thus never taken for one that expands. It starts
+    Power iteration takes ``2 * num_iterations`` products, and approaches the norm from below:
+    within a few per cent after eight iterations unless the two leading values are that close, in
+    which case either serves. So it never takes a map of norm 1 for one that expands. It starts
     from the longest row, which holds at least ``1 / sqrt(D)`` of the norm, plus a vector without
     structure, as the row alone can be orthogonal to the leading direction.
     """

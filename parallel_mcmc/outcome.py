@@ -54,6 +54,7 @@ class Progress(NamedTuple):
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps whose norm was limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
+        num_made: those of the last iteration.
     """
 
     states: Float[Array, "L D"]
@@ -67,6 +68,7 @@ class Progress(NamedTuple):
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
+    num_made: Int[Array, ""]
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,8 @@ their bits stand for, and v is the value of rank k if it is the largest with
 
     #{rows < v}  <=  k
 
-so that 32 or 64 counts, which vectorise, take the place of a sort, and give the same numbers.
+so that 32 or 64 counts, which vectorise, take the place of a sort, and give the same numbers (but
+for denormal ones, which a sort of XLA takes for zeros).
 Elsewhere a sort of so few rows is a kernel or two, where counts in turn would be 32.
 """
 

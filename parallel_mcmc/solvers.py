@@ -37,8 +37,8 @@ class Solver(NamedTuple):
             overflow where the map expands; with a limit of 1 they stay bounded. None for
             no limit anywhere.
         trust_radius: size up to which Newton's correction is taken, in spreads of the chain.
-        reach: distance from the middle of the chain, in its spreads, beyond which no
-            correction takes a state.
+        reach: distance from the middle of the chain and from the last solved state, in spreads of
+            the chain, beyond which no correction takes a state.
         solve_penalised: ``(A, r) -> d`` in units of the spread, takes the place of
             ``solve_linear`` with limited maps where the ``trust_radius`` is left; None for those.
     """
@@ -63,7 +63,8 @@ def deer(max_norm: float | None = 1.0, trust_radius: float = 0.3, reach: float =
         max_norm: limit on the spectral norm of each Jacobian; None for plain Newton.
         trust_radius: corrections larger than this many spreads of the chain come from
             the limited Jacobians.
-        reach: no correction takes a state further than this many spreads from the middle.
+        reach: no correction takes a state further than this many spreads from the middle of the
+            chain and the last solved state.
     """
     return Solver("deer", lin.dense, affine_scan, max_norm, trust_radius, reach)
 

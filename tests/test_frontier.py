@@ -56,14 +56,16 @@ def test_chains_that_do_not_stall_make_none():
 
 
 def test_steps_are_made_only_where_nearly_all_is_solved_and_little_is_gained():
-    def made(num_bad, gained, k):
+    def made(num_bad, gained, k, num_left=900):
         within = jnp.arange(800) >= num_bad
-        return int(num_steps_to_make(within, jnp.array(gained), jnp.array(k)))
+        return int(num_steps_to_make(within, jnp.array(gained), jnp.array(k), num_left))
 
     assert made(num_bad=100, gained=15, k=0) == MOST_STEPS
     assert made(num_bad=101, gained=15, k=0) == 0
     assert made(num_bad=100, gained=16, k=0) == 0
     assert made(num_bad=1, gained=0, k=795) == 4
+    assert made(num_bad=200, gained=0, k=0, num_left=100) == MOST_STEPS
+    assert made(num_bad=1, gained=0, k=0, num_left=10) == 9
     assert made(num_bad=1, gained=0, k=799) == made(num_bad=0, gained=0, k=800) == 0
 
 
