@@ -8,7 +8,7 @@ from benchmarks.records import Record
 
 
 def iterations_of(r: Record, suffix: str = "") -> str:
-    """Iterations, and in brackets the steps made one by one within them; of one solver of several."""
+    """Iterations, and in brackets the steps made one by one within them."""
     iterations, made = r[f"iterations{suffix}"], r.get(f"num_frontier_steps{suffix}", 0)
     return f"{iterations} [{made:,}]" if made else str(iterations)
 
