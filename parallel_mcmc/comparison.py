@@ -50,11 +50,12 @@ def describe_solve(trace: Trace) -> Iterator[str]:
     )
     for chain, status in enumerate(trace.solve.status.tolist()):
         info = jax.tree.map(lambda leaf, chain=chain: leaf[chain].item(), trace.solve)
-        by_hand = info.num_sequential_steps + info.num_frontier_steps
+        made = info.num_frontier_steps
         yield (
             f"  chain {chain}: {first.shape[1]} draws in {info.num_iterations} iterations, "
-            f"residual {info.residual:.1e}, {by_hand} steps one by one, "
+            f"residual {info.residual:.1e}, {info.num_sequential_steps} steps one by one, "
             f"{Status(status).name.lower().replace('_', ' ')}"
+            + (f", {made} steps made one by one within the iterations" if made else "")
             + (f", {info.num_ties} decisions tied within rounding" if info.num_ties else "")
         )
     if message := describe_failure(trace.solve):

@@ -107,3 +107,11 @@ def test_long_runs_are_timed_once():
     calls = []
     timed(lambda: calls.append(time.sleep(0.01)), num_runs=3, budget=0.005)
     assert len(calls) == 2
+
+
+def test_steps_made_within_the_iterations_are_told(draws):
+    trace = trace_of(draws)
+    solve = trace.solve._replace(num_frontier_steps=np.array([0, 16]))
+    _, first, second = describe_solve(trace._replace(solve=solve))
+    assert "within the iterations" not in first
+    assert "16 steps made one by one within the iterations" in second

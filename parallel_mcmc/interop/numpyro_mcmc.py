@@ -101,13 +101,15 @@ class MCMC(SequentialMCMC):
         if not solve.num_iterations.any():
             return f"Run step by step ({reason})"
         converged = int(np.sum(solve.status == Status.CONVERGED))
-        by_hand = int((solve.num_sequential_steps + solve.num_frontier_steps).sum())
+        made = int(solve.num_frontier_steps.sum())
         low, high = int(solve.num_iterations.min()), int(solve.num_iterations.max())
         return (
             f"Solved in parallel: {converged} of {solve.status.size} chains converged, "
             f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws, "
             f"residual {solve.residual.max():.1e}, "
-            f"{by_hand} steps one by one ({reason})"
+            f"{int(solve.num_sequential_steps.sum())} steps one by one"
+            + (f", {made} within the iterations" if made else "")
+            + f" ({reason})"
         )
 
     def solve_settings(self) -> dict[str, Any]:
