@@ -81,8 +81,7 @@ def memory_table(records: list[Record]) -> str:
         if "status" not in r:
             return [""] * len(ran)
         return [
-            iterations_of(r),
-            f"{r['num_sequential_steps']:,}",
+            *(COLUMNS[name](r) for name in ran[:2]),
             f"{r['bytes_of_process'] / 1e6:,.0f}",
         ]
 

@@ -1,6 +1,6 @@
 """Lower quartile, median and upper quartile of a few hundred rows.
 
-An iteration asks for them four times, and with many unknowns a sort takes most of it on a CPU.
+An iteration asks for them four times, and with many unknowns a sort is a large part of it on a CPU.
 There each is found bit by bit instead: floating-point numbers are ordered as the integers that
 their bits stand for, and v is the value of rank k if it is the largest with
 
@@ -8,7 +8,7 @@ their bits stand for, and v is the value of rank k if it is the largest with
 
 so that 32 or 64 counts, which vectorise, take the place of a sort, and give the same numbers (but
 for denormal ones, which a sort of XLA takes for zeros).
-Elsewhere a sort of so few rows is a kernel or two, where counts in turn would be 32.
+Elsewhere it is a sort, as each count waits for the one before it; that has not been measured.
 """
 
 import jax
