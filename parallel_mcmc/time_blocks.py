@@ -39,6 +39,19 @@ def map_steps(at: Callable, *steps: Any) -> Any:
     >>> map_steps(lambda x, y: x * y, jnp.arange(3), jnp.arange(3)).tolist()
     [0, 1, 4]
     """
+    return map_steps_keep_last(lambda *row: (at(*row), None), *steps)[0]
+
+
+def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
+    """`map_steps` of a function that returns a pair, of whose second part the last step's is kept.
+
+    What a chain is continued from, the caches of its last state, thus takes no memory at the others.
+
+    >>> import jax.numpy as jnp
+    >>> every, last = map_steps_keep_last(lambda x: (x + 1, 2 * x), jnp.arange(3))
+    >>> every.tolist(), last.tolist()
+    ([1, 2, 3], 4)
+    """
     T = jax.tree.leaves(steps)[0].shape[0]
     row = jax.eval_shape(lambda steps: jax.tree.map(lambda a: a[0], steps), steps)
     traced, shapes = jax.make_jaxpr(at, return_shape=True)(*row)
@@ -48,22 +61,29 @@ def map_steps(at: Callable, *steps: Any) -> Any:
         results = core.jaxpr_as_fun(traced)(*jax.tree.leaves(row))
         return jax.tree.unflatten(structure, results)
 
-    evaluate = jax.vmap(again)
+    def evaluate(*block: Any) -> tuple[Any, Any]:
+        every, other = jax.vmap(again)(*block)
+        return every, jax.tree.map(lambda a: a[-1], other)
+
     length = block_length(T, widest(traced.jaxpr))
     if length == T:
         return evaluate(*steps)
 
-    def write(i: Any, results: Any) -> Any:
+    def write(i: Any, results: tuple[Any, Any]) -> tuple[Any, Any]:
         begin = jnp.minimum(i * length, T - length)  # the last block ends where the steps do
         block = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, length), steps)
-        return jax.tree.map(
+        part, last = evaluate(*block)
+        every = jax.tree.map(
             lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, begin, 0),
-            results,
-            evaluate(*block),
+            results[0],
+            part,
         )
+        return every, last
 
-    none = jax.tree.map(lambda shape: jnp.zeros((T, *shape.shape), shape.dtype), shapes)
-    return jax.lax.fori_loop(0, math.ceil(T / length), write, none)
+    every, last = shapes
+    none = jax.tree.map(lambda shape: jnp.zeros((T, *shape.shape), shape.dtype), every)
+    no_last = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), last)
+    return jax.lax.fori_loop(0, math.ceil(T / length), write, (none, no_last))
 
 
 def block_length(T: int, num_bytes: int) -> int:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.time_blocks import map_steps
+from parallel_mcmc.time_blocks import map_steps_keep_last
 from parallel_mcmc.tolerance import rounding, spread
 from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
@@ -143,22 +143,23 @@ def run_parallel(
     # What two windows that are told apart by rounding may differ by: see `windows.verdict`.
     allowed = 2 * limits.tol * spread(trajectory)
 
-    def last_pass(x_prev, u, x):
+    def last_pass(t, u, x):
+        x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
         state, info = transition.step(transition.unravel(x_prev), u)
         near = jnp.abs(transition.ravel(state) - x) <= allowed + rounding(x)
         ties = jnp.any(jnp.isfinite(x) & ~near)
         solved = transition.unravel(x)
         state = jax.tree.map(lambda new, old: jnp.where(ties, new, old), solved, state)
-        return (state, info), ties
+        finite = jnp.all(jnp.isfinite(transition.ravel(state)))
+        return (transform(state, info), ties, finite), state
 
-    x_prev = jnp.concatenate([x0[None], trajectory[:-1]])
     with jax.default_matmul_precision("highest"):
-        (states, infos), ties = map_steps(last_pass, x_prev, inputs, trajectory)
-    finite = jnp.all(jnp.isfinite(jax.vmap(transition.ravel)(states)))
-    status = jnp.where(finite, info.status, Status.NON_FINITE).astype(info.status.dtype)
-    final_state = jax.tree.map(lambda leaf: leaf[-1], states)
+        (history, ties, finite), final_state = map_steps_keep_last(
+            last_pass, jnp.arange(num_steps), inputs, trajectory
+        )
+    status = jnp.where(jnp.all(finite), info.status, Status.NON_FINITE).astype(info.status.dtype)
     info = info._replace(status=status, num_ties=jnp.sum(ties, dtype=jnp.int32))
-    return final_state, jax.vmap(transform)(states, infos), info
+    return final_state, history, info
 
 
 def attempted(

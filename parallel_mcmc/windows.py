@@ -75,8 +75,8 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
     """Blocks of W steps, one after the other; each is iterated on until it is done.
 
     A window begins within its block and may reach into the next one, whose first
-    guess that is. So the loop carries two blocks, not the trajectory, which
-    `vmap` would copy at every iteration.
+    guess that is. So the iterations carry two blocks, not the trajectory, which
+    `vmap` would copy at each of them.
     """
     T, D = num_steps_of(inputs), x0.size
     num_blocks = -(-T // W)
@@ -141,12 +141,27 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         _, (trajectory, blocks) = run_block(carry, zero)
         blocks = jax.tree.map(lambda leaf: leaf[None], blocks)
     else:
-        _, (trajectory, blocks) = jax.lax.scan(
-            run_block, carry, W * jnp.arange(num_blocks, dtype=jnp.int32)
+
+        def next_block(carry, begin):
+            trajectory, carry = carry
+            carry, (states, summary) = run_block(carry, begin)
+            return (write_block(trajectory, states, begin), carry), summary
+
+        (trajectory, _), blocks = jax.lax.scan(
+            next_block, (jnp.zeros_like(guess), carry), W * jnp.arange(num_blocks, dtype=jnp.int32)
         )
-        trajectory = trajectory.reshape(num_blocks * W, D)[:T]
     trajectory, info = verdict(f, x0, inputs, trajectory, blocks, W, limits)
     return trajectory, info._replace(num_resets=info.num_resets + num_replaced)
+
+
+def write_block(trajectory, states, begin):
+    """A block in its place, but for what is beyond the end: no array is longer than the chain."""
+    T, W = trajectory.shape[0], states.shape[0]
+    place = jnp.minimum(begin, T - W)
+    there = jax.lax.dynamic_slice_in_dim(trajectory, place, W)
+    before = jnp.arange(W)[:, None] < begin - place
+    states = jnp.where(before, there, jnp.roll(states, begin - place, axis=0))
+    return jax.lax.dynamic_update_slice_in_dim(trajectory, states, place, 0)
 
 
 def verdict(f, x0, inputs, trajectory, blocks, W, limits):

@@ -156,7 +156,7 @@ def test_a_million_steps_of_25_unknowns_are_planned_within_a_gigabyte(solver):
 
     memory = jax.jit(positions).lower(KEY, state).compile().memory_analysis()
     assert memory.output_size_in_bytes == T * 25 * 4
-    # The numbers drawn, the trajectory and the states before each step are of that size too.
+    # The numbers drawn and the trajectory are of that size too.
     assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 1e9 + 3 * T * 25 * 4
 
 

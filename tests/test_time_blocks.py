@@ -5,8 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import parallel_mcmc as pm
 from parallel_mcmc import time_blocks
-from parallel_mcmc.time_blocks import LEAST, block_length, map_steps, widest
+from parallel_mcmc.time_blocks import (
+    LEAST,
+    block_length,
+    map_steps,
+    map_steps_keep_last,
+    widest,
+)
 
 
 @pytest.fixture
@@ -83,3 +90,36 @@ def test_the_widest_operation_may_be_inside_of_others():
         return jax.lax.cond(x[0] > 0, lambda: jax.lax.scan(body, 0.0, x[:, None])[0], lambda: 0.0)
 
     assert widest(jax.make_jaxpr(nested)(jnp.ones(7, jnp.float32)).jaxpr) == 4 * 50
+
+
+def test_of_the_second_part_the_last_step_is_kept(small_blocks):
+    x, inputs = steps(3 * LEAST + 7)
+
+    def pair(x, u):
+        every = with_key_and_loop(x, u)
+        return every, {"state": every["y"], "twice": 2 * u["num_turns"]}
+
+    every, last = jax.jit(lambda x, u: map_steps_keep_last(pair, x, u))(x, inputs)
+    alone = jax.jit(lambda x, u: map_steps(with_key_and_loop, x, u))(x, inputs)
+    jax.tree.map(np.testing.assert_array_equal, every, alone)
+    np.testing.assert_array_equal(last["state"], every["y"][-1])
+    assert last["twice"] == 2 * inputs["num_turns"][-1]
+
+
+@pytest.mark.parametrize("solver", [pm.jacobi(), pm.picard(), pm.quasi_deer(), pm.quasi_elk()])
+def test_a_chain_in_windows_takes_less_than_twice_its_draws_and_randomness(solver, small_blocks):
+    T, D = 300_000, 25
+    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(D), 0.2)
+    state = transition.init(jnp.zeros(D), jax.random.key(0))
+    inputs = jax.eval_shape(lambda: transition.draw_inputs(jax.random.key(1), T, state))
+
+    @jax.jit
+    def chain(state, inputs):
+        return pm.run_parallel(
+            transition, state, inputs, solver=solver, window=2_048,
+            transform=lambda state, info: state.position,
+        )  # fmt: skip
+
+    memory = chain.lower(state, inputs).compile().memory_analysis()
+    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    assert needed + memory.temp_size_in_bytes < 2 * needed
