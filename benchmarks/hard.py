@@ -20,14 +20,16 @@ from benchmarks.problems import Example, Problem
 from parallel_mcmc import targets
 
 T = 4_096
-SHORT = {
+SHORT: dict[Any, int] = {
     "NUTS": 1_024,
     "German credit": 1_024,
     "normal, AR(1) of .9": 1_024,
     "normal, D = 100": 1_024,
-    "item response, D = 500": 256,
+    "item response, D = 500": 128,
+    ("German credit", "NUTS"): 64,
+    ("item response, D = 500", "NUTS"): 64,
 }
-"""Shorter chains, of kernels and targets whose single steps take long."""
+"""Shorter chains, of kernels, targets and pairs of them whose single steps take long."""
 
 
 class Hard(NamedTuple):
@@ -209,7 +211,7 @@ def example(target: str, kernel: str) -> Example:
         hard = HARD[target](data)
         return Problem(KERNELS[kernel](hard), lambda key: hard.position)
 
-    length = min(SHORT.get(target, T), SHORT.get(kernel, T))
+    length = min(SHORT.get(key, T) for key in (target, kernel, (target, kernel)))
     return Example(target, kernel, (length,), {}, build)
 
 

@@ -36,16 +36,16 @@ ONLY_IN = {
 }
 """Solvers that some suites alone run."""
 
-DENSE = ("deer", "elk")
-MAX_DENSE = 64
-"""Unknowns up to which full Jacobians are tried."""
+MAX_UNKNOWNS = {"deer": 64, "elk": 64, "quasi-deer, exact": 128}
+"""Up to which solvers are tried that take a product with the Jacobian per unknown."""
 
 
 def solvers_for(suite: str, dim: int) -> list[str]:
     """Names of the solvers that a suite runs for so many unknowns."""
     if suite == "auto":
         return ["auto, here"]
-    too_large = DENSE if dim > MAX_DENSE else ()
     return [
-        name for name in SOLVERS if suite in ONLY_IN.get(name, (suite,)) and name not in too_large
+        name
+        for name in SOLVERS
+        if suite in ONLY_IN.get(name, (suite,)) and dim <= MAX_UNKNOWNS.get(name, dim)
     ]

@@ -85,17 +85,14 @@ def correct(
         return Correction(predicted, careful, jnp.sum(~trusted, dtype=jnp.int32))
 
     def limited_elsewhere():
-        maps, limited = A.limit(solver.max_norm, unit_or_one)
-        mixed = jax.tree.map(
-            lambda full, careful: jnp.where(expand(trusted, full), full, careful),
-            A,
-            scale_rows(maps, factor),
-        )
-        d = previous(solver.solve_linear(mixed, r))
-        careful, predicted = maps.apply(d), mixed.apply(d)
+        limit = A.limit(solver.max_norm, unit_or_one)
+        scale = jnp.where(trusted[:, None], 1, factor[:, None] * limit.factor)
+        d = previous(solver.solve_linear(A.scale_rows(scale), r))
+        full = A.apply(d)
+        careful, predicted = limit.factor * full, scale * full
         lost = trusted & ~within(radius, d, predicted)
         predicted = jnp.where(lost[:, None], factor[:, None] * careful, predicted)
-        num_limited = jnp.sum(limited & (~trusted | lost), dtype=jnp.int32)
+        num_limited = jnp.sum(limit.limited & (~trusted | lost), dtype=jnp.int32)
         return Correction(predicted, careful, num_limited)
 
     elsewhere = limited_elsewhere if solver.solve_penalised is None else penalised_elsewhere
@@ -147,7 +144,7 @@ def penalised(
     x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
     """
     step = jnp.arange(r.shape[0])
-    A = scale_rows(A.in_units(unit), (step > k).astype(r.dtype))
+    A = A.in_units(unit).scale_rows((step > k).astype(r.dtype)[:, None])
     return unit * solve(A, jnp.where((step < k)[:, None], 0, r / unit))
 
 
@@ -169,10 +166,6 @@ def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float
 def previous(d: Float[Array, "T D"]) -> Float[Array, "T D"]:
     """d_{t-1}, with d_0 = 0."""
     return jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
-
-
-def scale_rows(A: LinearMap, factor: Float[Array, " T"]) -> LinearMap:
-    return jax.tree.map(lambda leaf: expand(factor, leaf) * leaf, A)
 
 
 def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:

@@ -5,8 +5,9 @@ Every map offers the same operations, which is all that a scan and its limits ne
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
 - ``A.in_units(unit)``: the map in coordinates measured in ``unit``,
-- ``A.limit(max_norm, unit)``: the map scaled or clipped so that products of many of
-  them stay bounded, and which of them that changed. Norms are those of the map in
+- ``A.scale_rows(factor)``: the map with each row times a factor, ``(..., D)`` or ``(..., 1)``,
+- ``A.limit(max_norm, unit)``: the factors, at most 1, with which products of many maps
+  stay bounded, and which of the maps they change. Norms are those of the map in
   coordinates measured in ``unit``, as a posterior may have scales of all sizes.
 
 Leading axes (time, chains) are free; the last ones hold the map of one step.
@@ -26,6 +27,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from parallel_mcmc.time_blocks import map_steps
+
+
+class Limit(NamedTuple):
+    """How maps are kept from growing.
+
+    Attributes:
+        factor: of each row, at most 1, ``(..., D)`` or ``(..., 1)``.
+        limited: which maps it changes.
+    """
+
+    factor: Float[Array, "... D"]
+    limited: Bool[Array, "..."]
+
+
+def at_most(max_norm, norm: Float[Array, "... D"]) -> Limit:
+    """The factors that bring norms down to ``max_norm``."""
+    too_long = norm > max_norm
+    return Limit(jnp.where(too_long, max_norm / norm, 1), jnp.any(too_long, axis=-1))
+
 
 class Dense(NamedTuple):
     """A full matrix per step."""
@@ -41,12 +62,13 @@ class Dense(NamedTuple):
     def in_units(self, unit: Float[Array, " D"]) -> "Dense":
         return Dense(self.matrix * (unit / unit[:, None]))
 
-    def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Dense", Bool[Array, "..."]]:
-        """Scale each matrix to a spectral norm of at most ``max_norm``."""
-        norm = spectral_norm(self.in_units(unit).matrix)
-        too_long = norm > max_norm
-        factor = jnp.where(too_long, max_norm / norm, 1.0)
-        return Dense(self.matrix * factor[..., None, None]), too_long
+    def scale_rows(self, factor: Float[Array, "... D"]) -> "Dense":
+        return Dense(factor[..., None] * self.matrix)
+
+    def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
+        """Of each matrix the spectral norm is at most ``max_norm``."""
+        norm = map_steps(spectral_norm, self.in_units(unit).matrix)
+        return at_most(max_norm, norm[..., None])
 
 
 class Diagonal(NamedTuple):
@@ -63,10 +85,12 @@ class Diagonal(NamedTuple):
     def in_units(self, unit: Float[Array, " D"]) -> "Diagonal":
         return self
 
-    def limit(self, max_norm, unit=None) -> tuple["Diagonal", Bool[Array, "..."]]:
-        """Clip each entry to ``[-max_norm, max_norm]``."""
-        too_long = jnp.any(jnp.abs(self.diagonal) > max_norm, axis=-1)
-        return Diagonal(jnp.clip(self.diagonal, -max_norm, max_norm)), too_long
+    def scale_rows(self, factor: Float[Array, "... D"]) -> "Diagonal":
+        return Diagonal(factor * self.diagonal)
+
+    def limit(self, max_norm, unit=None) -> Limit:
+        """Each entry is at most ``max_norm`` in size."""
+        return at_most(max_norm, jnp.abs(self.diagonal))
 
 
 class Block2x2(NamedTuple):
@@ -93,11 +117,15 @@ class Block2x2(NamedTuple):
         unit_q, unit_p = jnp.split(unit, 2)
         return Block2x2(self.a, self.b * (unit_p / unit_q), self.c * (unit_q / unit_p), self.d)
 
-    def limit(self, max_norm, unit: Float[Array, " D"]) -> tuple["Block2x2", Bool[Array, "..."]]:
-        """Scale each 2x2 block to a spectral norm of at most ``max_norm``."""
+    def scale_rows(self, factor: Float[Array, "... D"]) -> "Block2x2":
+        factor = jnp.broadcast_to(factor, (*factor.shape[:-1], 2 * self.a.shape[-1]))
+        of_q, of_p = jnp.split(factor, 2, axis=-1)
+        return Block2x2(of_q * self.a, of_q * self.b, of_p * self.c, of_p * self.d)
+
+    def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
+        """Of each 2x2 block the spectral norm is at most ``max_norm``."""
         norm = norm_2x2(*self.in_units(unit))
-        factor = jnp.where(norm > max_norm, max_norm / norm, 1.0)
-        return Block2x2(*(block * factor for block in self)), jnp.any(norm > max_norm, axis=-1)
+        return at_most(max_norm, jnp.concatenate([norm, norm], axis=-1))
 
 
 class Identity(NamedTuple):
@@ -112,8 +140,11 @@ class Identity(NamedTuple):
     def in_units(self, unit=None):
         return self
 
-    def limit(self, max_norm, unit=None):
-        return self, jnp.zeros((), bool)
+    def scale_rows(self, factor=None):
+        return self
+
+    def limit(self, max_norm, unit=None) -> Limit:
+        return Limit(jnp.ones(1), jnp.zeros((), bool))
 
 
 class Zero(NamedTuple):
@@ -128,8 +159,11 @@ class Zero(NamedTuple):
     def in_units(self, unit=None):
         return self
 
-    def limit(self, max_norm, unit=None):
-        return self, jnp.zeros((), bool)
+    def scale_rows(self, factor=None):
+        return self
+
+    def limit(self, max_norm, unit=None) -> Limit:
+        return Limit(jnp.ones(1), jnp.zeros((), bool))
 
 
 LinearMap: TypeAlias = Dense | Diagonal | Block2x2 | Identity | Zero

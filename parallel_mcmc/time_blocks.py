@@ -7,7 +7,6 @@ of each other, so that the values are those of `jax.vmap`, up to the rounding of
 """
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +14,27 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+STEPS_OF_A_BYTE = 4_000
+"""Steps of a block with one byte of intermediates per step, on a CPU. A block costs as much again
+for every operation, which is less per step the longer it is, and more per step the more it leaves
+in slower caches: the best length goes with the root of the bytes. The number fits the targets of
+the examples (docs/performance.md)."""
+
+MOST = 192
+"""Steps of a block on a CPU. XLA gives reductions of 4,096 numbers and more to kernels that take
+ten times as long per number where each is over a few, as in narrow models."""
+
 CACHE_BYTES = 2**20
-"""Of intermediates for each core of a CPU: the size of its second level cache."""
+"""Of data that a core of a CPU keeps at hand. More is read anew from memory by every block."""
 
 DEVICE_BYTES = 2**28
 """Of intermediates on other devices: a bound for memory, not a choice for speed."""
 
-LEAST = 64
-"""Steps of a block: fewer make little of vector instructions."""
+FEW, MANY = 4, 64
+"""Least steps of a block: a few, or more where each block reads data that no cache holds."""
+
+LANES = 8
+"""Blocks are a multiple of this long, the width of vector instructions."""
 
 
 def map_steps(at: Callable, *steps: Any) -> Any:
@@ -45,7 +57,7 @@ def map_steps(at: Callable, *steps: Any) -> Any:
 def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
     """`map_steps` of a function that returns a pair, of whose second part the last step's is kept.
 
-    What a chain is continued from, the caches of its last state, thus takes no memory at the others.
+    What a chain is continued from, the caches of its last state, takes no memory at the others.
 
     >>> import jax.numpy as jnp
     >>> every, last = map_steps_keep_last(lambda x: (x + 1, 2 * x), jnp.arange(3))
@@ -65,7 +77,7 @@ def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
         every, other = jax.vmap(again)(*block)
         return every, jax.tree.map(lambda a: a[-1], other)
 
-    length = block_length(T, widest(traced.jaxpr))
+    length = block_length(T, widest(traced.jaxpr), sum(map(num_bytes_of, traced.consts)))
     if length == T:
         return evaluate(*steps)
 
@@ -86,12 +98,25 @@ def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
     return jax.lax.fori_loop(0, math.ceil(T / length), write, (none, no_last))
 
 
-def block_length(T: int, num_bytes: int) -> int:
-    """Steps of a block, T if it is one: blocks of one problem are equally long, up to one step."""
-    on_cpu = jax.default_backend() == "cpu"
-    budget = CACHE_BYTES * (os.cpu_count() or 1) if on_cpu else DEVICE_BYTES
-    length = max(LEAST, budget // max(num_bytes, 1))
-    return math.ceil(T / math.ceil(T / length))
+def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
+    """Steps of a block, T if it is one. Blocks are about equally long, the last not much less.
+
+    Args:
+        T: all steps.
+        num_bytes: of the widest intermediate of one step.
+        num_data_bytes: of data that all steps have in common.
+    """
+    num_bytes = max(num_bytes, 1)
+    if jax.default_backend() == "cpu":
+        length = min(MOST, STEPS_OF_A_BYTE / math.sqrt(num_bytes))
+    else:
+        length = DEVICE_BYTES / num_bytes
+    least = MANY if num_data_bytes > CACHE_BYTES else FEW
+    length = max(least, LANES * math.floor(length / LANES))
+    if length >= T:
+        return T
+    equal = math.ceil(T / math.ceil(T / length))
+    return LANES * math.ceil(equal / LANES) if length >= LANES else length
 
 
 def widest(jaxpr: Any) -> int:

@@ -15,10 +15,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # other, as long as that does not go round.
 LAYERS = [
     "version",
+    "time_blocks",
     "linear_maps",
     "scans",
     "kalman",
-    "time_blocks",
     "linearize",
     "solvers",
     "quartiles",

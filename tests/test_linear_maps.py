@@ -14,7 +14,9 @@ D, H = 4, 2
 
 @jax.jit
 def limit(A, max_norm, unit=(1.0,) * D):
-    return A.limit(max_norm, jnp.stack(unit))
+    """The limited map, and which matrices that changed."""
+    factor, limited = A.limit(max_norm, jnp.stack(unit))
+    return A.scale_rows(factor), limited
 
 
 KINDS = ["dense", "diagonal", "block2x2", "identity", "zero"]
@@ -115,10 +117,20 @@ def test_limit_bounds_the_norm_and_reports_what_it_changed(kind, max_norm, dtype
         np.testing.assert_array_equal(new[~changed], old[~changed])
 
 
+@pytest.mark.parametrize("kind", ["dense", "diagonal", "block2x2"])
+@pytest.mark.parametrize("shape", [(6, D), (6, 1)])
+def test_rows_are_scaled(kind, shape, dtype):
+    A, matrix = random_map(kind, 1, dtype)
+    factor = np.random.default_rng(2).normal(size=shape)
+    scaled = A.scale_rows(jnp.asarray(factor, dtype))
+    expected = factor[:, :, None] * matrix
+    np.testing.assert_allclose(as_matrices(scaled, 6, dtype), expected, atol=few_ulps(dtype))
+
+
 @pytest.mark.parametrize("kind", ["identity", "zero"])
 def test_identity_and_zero_need_no_limit(kind):
     A, _ = random_map(kind, 0, np.float32)
-    limited, changed = A.limit(1.0, jnp.ones(D))
+    limited, changed = limit(A, 1.0)
     assert limited == A
     assert not np.any(changed)
 

@@ -8,7 +8,9 @@ import pytest
 import parallel_mcmc as pm
 from parallel_mcmc import time_blocks
 from parallel_mcmc.time_blocks import (
-    LEAST,
+    CACHE_BYTES,
+    FEW,
+    MANY,
     block_length,
     map_steps,
     map_steps_keep_last,
@@ -19,7 +21,7 @@ from parallel_mcmc.time_blocks import (
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of the least length, on any device."""
-    monkeypatch.setattr(time_blocks, "CACHE_BYTES", 1)
+    monkeypatch.setattr(time_blocks, "STEPS_OF_A_BYTE", 1)
     monkeypatch.setattr(time_blocks, "DEVICE_BYTES", 1)
 
 
@@ -37,7 +39,7 @@ def steps(T):
     return jax.random.normal(jax.random.key(0), (T, 3)), inputs
 
 
-@pytest.mark.parametrize("T", [1, LEAST - 1, LEAST, LEAST + 1, 3 * LEAST, 3 * LEAST + 7])
+@pytest.mark.parametrize("T", [1, 3, 4, 5, 12, 31])
 def test_blocks_give_what_vmap_gives(T, small_blocks):
     x, inputs = steps(T)
     found = jax.jit(lambda x, u: map_steps(with_key_and_loop, x, u))(x, inputs)
@@ -72,13 +74,27 @@ def test_memory_is_that_of_a_block(small_blocks):
     whole = jax.jit(jax.vmap(f)).lower(*arguments).compile()
     logits = 4 * N
     assert whole.memory_analysis().temp_size_in_bytes > T * logits
-    assert compiled.memory_analysis().temp_size_in_bytes < 3 * LEAST * logits
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * FEW * logits
 
 
-def test_blocks_are_long_where_steps_are_narrow_and_equally_long():
-    assert block_length(1_000, 8) == 1_000
-    assert block_length(1_000, 10**12) == 63  # 16 blocks, not 15 of 64 and one of 40
-    assert block_length(10, 10**12) == 10
+def test_blocks_are_short_where_steps_are_wide_and_fill_vectors():
+    assert block_length(100, 8) == 100
+    assert block_length(1_000, 8) == 168  # 6 blocks of 167 steps, in eights
+    assert block_length(1_000, 8) > block_length(1_000, 2_000) > block_length(1_000, 50_000)
+    assert block_length(1_000, 50_000) % 8 == 0
+    assert block_length(1_000, 10**12) == FEW
+    assert block_length(3, 10**12) == 3
+
+
+def test_blocks_that_read_much_data_are_not_the_shortest():
+    assert block_length(1_000, 10**12, CACHE_BYTES + 1) == MANY
+    assert block_length(1_000, 10**12, CACHE_BYTES) == FEW
+
+
+def test_blocks_of_an_accelerator_are_as_long_as_memory_allows(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert block_length(100_000, 2_000) == 100_000
+    assert block_length(1_000, 2**20) == 256
 
 
 def test_the_widest_operation_may_be_inside_of_others():
@@ -93,7 +109,7 @@ def test_the_widest_operation_may_be_inside_of_others():
 
 
 def test_of_the_second_part_the_last_step_is_kept(small_blocks):
-    x, inputs = steps(3 * LEAST + 7)
+    x, inputs = steps(31)
 
     def pair(x, u):
         every = with_key_and_loop(x, u)
