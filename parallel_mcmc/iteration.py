@@ -35,6 +35,7 @@ from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Limits, Outcome, Progress, outcome, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
+from parallel_mcmc.time_blocks import map_steps
 from parallel_mcmc.tolerance import rounding
 
 
@@ -124,7 +125,7 @@ def iterate(
             frontier=progress.frontier + slide,
             f_values=f_values,
             A=A,
-            factor=secant(f_values - before, careful),
+            factor=map_steps(secant, f_values - before, careful),
             scale=seen.scale,
             worst=jnp.where(slides, jnp.maximum(progress.worst, seen.worst), progress.worst),
             num_iterations=progress.num_iterations + 1,
