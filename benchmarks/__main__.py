@@ -124,13 +124,15 @@ def run_command(parsed: argparse.Namespace) -> None:
         "swap": run_swap,
         "posteriordb": run_posteriordb,
     }
-    for record in runs.get(parsed.suite, run_suite)(options):
-        path = save(record | common, parsed.out)
-        print(
-            f"{record['target']}, {record['kernel']}, T = {record['T']:,}, {record['solver']}: "
-            f"{found(record)} -> {path.name}",
-            flush=True,
-        )
+    for rows in runs.get(parsed.suite, run_suite)(options):
+        # Rows that are timed in turn come together, and none of them is lost.
+        for record in rows if isinstance(rows, list) else [rows]:
+            path = save(record | common, parsed.out)
+            print(
+                f"{record['target']}, {record['kernel']}, T = {record['T']:,}, "
+                f"{record['solver']}: {found(record)} -> {path.name}",
+                flush=True,
+            )
         if time.perf_counter() - begin > 60 * parsed.minutes:
             print(f"Stopped after {parsed.minutes:g} minutes; further rows were not run.")
             break

@@ -57,8 +57,8 @@ SAMPLERS = (
 )
 
 
-def run_swap(options: Options) -> Iterator[Record]:
-    """The records; samplers of the same length and number of chains are timed in turn."""
+def run_swap(options: Options) -> Iterator[list[Record]]:
+    """The records, in groups; samplers of the same length and number of chains are timed in turn."""
     for T, chains in itertools.product(LENGTHS, CHAINS):
         samplers = [s for s in SAMPLERS if selected(row_name(s, T, chains), options)]
         programs = [compiled(sampler, T, chains, options) for sampler in samplers]
@@ -69,10 +69,9 @@ def run_swap(options: Options) -> Iterator[Record]:
             options.repeats,
             options.max_seconds,
         )
-        for sampler, program, (_, info), seconds in zip(
-            samplers, programs, results, times, strict=True
-        ):
-            yield {
+        timed = zip(samplers, programs, results, times, strict=True)
+        yield [
+            {
                 "suite": "swap",
                 "target": TARGET,
                 "kernel": sampler.name,
@@ -91,6 +90,8 @@ def run_swap(options: Options) -> Iterator[Record]:
                 "compile_seconds": program.compile_seconds,
                 "bytes": program.num_bytes,
             }
+            for sampler, program, (_, info), seconds in timed
+        ]
 
 
 def solver_name(sampler: Sampler) -> str:

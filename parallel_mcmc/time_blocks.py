@@ -30,11 +30,9 @@ CACHE_BYTES = 2**20
 DEVICE_BYTES = 2**28
 """Of intermediates on other devices: a bound for memory, not a choice for speed."""
 
-FEW, MANY = 4, 64
-"""Least steps of a block: a few, or more where each block reads data that no cache holds."""
-
-LANES = 8
-"""Blocks are a multiple of this long, the width of vector instructions."""
+FEW, MANY = 8, 64
+"""Least steps of a block, and where each block reads data that no cache holds. Blocks are multiples
+of the former, the width of vector instructions, up to the last steps."""
 
 
 def map_steps(at: Callable, *steps: Any) -> Any:
@@ -112,11 +110,10 @@ def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
     else:
         length = DEVICE_BYTES / num_bytes
     least = MANY if num_data_bytes > CACHE_BYTES else FEW
-    length = max(least, LANES * math.floor(length / LANES))
+    length = max(least, FEW * math.floor(length / FEW))
     if length >= T:
         return T
-    equal = math.ceil(T / math.ceil(T / length))
-    return LANES * math.ceil(equal / LANES) if length >= LANES else length
+    return FEW * math.ceil(math.ceil(T / math.ceil(T / length)) / FEW)
 
 
 def widest(jaxpr: Any) -> int:

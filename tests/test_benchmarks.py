@@ -187,9 +187,12 @@ def test_one_row_of_the_peers_runs(ran):
 
 
 @pytest.mark.slow
-def test_one_row_of_the_swap_runs(ran):
-    row = "ParallelHMC in pm.MCMC/1000/1/jacobi"
-    (record,), report = ran("--suite", "swap", "--only", row, "--repeats", "1")
+def test_two_rows_of_the_swap_run(ran):
+    row = "ParallelHMC in pm.MCMC/1000/1/"
+    # Rows that are timed in turn belong together, also where time is up after the first.
+    records, report = ran("--suite", "swap", "--only", row, "--repeats", "1", "--minutes", "0")
+    assert [record["solver"] for record in records] == ["sequential", "jacobi"]
+    record = records[-1]
     assert record["status"] == "CONVERGED"
     assert 0 < record["iterations"] < 100
     assert "| 1,000 | 1 | ParallelHMC in pm.MCMC | jacobi |" in report

@@ -39,7 +39,7 @@ def steps(T):
     return jax.random.normal(jax.random.key(0), (T, 3)), inputs
 
 
-@pytest.mark.parametrize("T", [1, 3, 4, 5, 12, 31])
+@pytest.mark.parametrize("T", [1, 7, 8, 9, 24, 31])
 def test_blocks_give_what_vmap_gives(T, small_blocks):
     x, inputs = steps(T)
     found = jax.jit(lambda x, u: map_steps(with_key_and_loop, x, u))(x, inputs)
