@@ -58,7 +58,7 @@ SAMPLERS = (
 
 
 def run_swap(options: Options) -> Iterator[list[Record]]:
-    """The records, in groups; samplers of the same length and number of chains are timed in turn."""
+    """The records, in groups: samplers of one length and number of chains are timed in turn."""
     for T, chains in itertools.product(LENGTHS, CHAINS):
         samplers = [s for s in SAMPLERS if selected(row_name(s, T, chains), options)]
         programs = [compiled(sampler, T, chains, options) for sampler in samplers]

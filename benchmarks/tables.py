@@ -10,6 +10,7 @@ from benchmarks.cells import (
     iterations_cell,
     iterations_of,
     markdown,
+    megabytes,
     seconds,
 )
 from benchmarks.effective import peers_table
@@ -179,11 +180,33 @@ def auto_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
+def paper_table(records: list[Record]) -> str:
+    """Each experiment with its chains; in windows, with the length of one."""
+    rows = [
+        [
+            *(COLUMNS[name](r) for name in ("target", "kernel", "T")),
+            str(r["chains"]),
+            r["solver"] + (f", windows of {r['window']}" if r["window"] else ""),
+            iterations_cell(r),
+            f"{r['min_ess']:,.0f}",
+            *(COLUMNS[name](r) for name in ("in sd", "compile s", "sequential s", "parallel s")),
+            megabytes(r["bytes"]),
+        ]
+        for r in records
+    ]
+    head = (
+        "target", "kernel", "T", "chains", "solver", "iterations", "least ESS", "in sd",
+        "compile s", "sequential s", "parallel s", "MB",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "auto": auto_table,
     "blackjax": iterations_table,
     "hard": hard_table,
     "memory": memory_table,
+    "paper": paper_table,
     "peers": peers_table,
     "posteriordb": posteriordb_table,
     "scaling": scaling_table,

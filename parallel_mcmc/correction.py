@@ -68,7 +68,7 @@ def correct(
     r = jnp.where(finite_rows(r)[:, None], r, 0)
     d = previous(solver.solve_linear(A, r))
     newton = A.apply(d)
-    if solver.max_norm is None and solver.solve_penalised is None:
+    if solver.unlimited:
         return Correction(newton, newton, jnp.zeros((), jnp.int32))
 
     radius = solver.trust_radius * unit
@@ -170,8 +170,3 @@ def previous(d: Float[Array, "T D"]) -> Float[Array, "T D"]:
 
 def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
     return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
-
-
-def expand(mask: Array, leaf: Array) -> Array:
-    """With trailing axes, so that it broadcasts against the leaf."""
-    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

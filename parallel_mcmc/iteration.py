@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from parallel_mcmc.correction import correct, expand, finite_rows, secant
+from parallel_mcmc.correction import correct, finite_rows, secant
 from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
@@ -118,6 +118,9 @@ def iterate(
         f_values, A = evaluate(states, offset + slide)
         A, num_bad = finite_maps(A)
         before, careful = (shift(a, slide) if slides else a for a in (progress.f_values, careful))
+        factor = progress.factor
+        if not solver.unlimited:
+            factor = map_steps(secant, f_values - before, careful)
         if tell is not None:
             tell(progress.frontier + seen.k)
         return Progress(
@@ -125,7 +128,7 @@ def iterate(
             frontier=progress.frontier + slide,
             f_values=f_values,
             A=A,
-            factor=map_steps(secant, f_values - before, careful),
+            factor=factor,
             scale=seen.scale,
             worst=jnp.where(slides, jnp.maximum(progress.worst, seen.worst), progress.worst),
             num_iterations=progress.num_iterations + 1,
@@ -165,6 +168,11 @@ def finite_maps(A: LinearMap) -> tuple[LinearMap, Int[Array, ""]]:
         finite = finite & finite_rows(leaf)
     A = jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A)
     return A, jnp.sum(~finite, dtype=jnp.int32)
+
+
+def expand(mask: Array, leaf: Array) -> Array:
+    """With trailing axes, so that it broadcasts against the leaf."""
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
 
 
 def preceding(

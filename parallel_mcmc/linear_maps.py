@@ -10,7 +10,8 @@ Every map offers the same operations, which is all that a scan and its limits ne
   stay bounded, and which of the maps they change. Norms are those of the map in
   coordinates measured in ``unit``, as a posterior may have scales of all sizes.
 
-Leading axes (time, chains) are free; the last ones hold the map of one step.
+Leading axes (time, chains) are free; the last ones hold the map of one step. A limit needs time as
+the first. The identity and zero have no rows to scale, and stay as they are.
 
 | map        | leaves                        | apply | compose | meaning                         |
 |------------|-------------------------------|-------|---------|---------------------------------|
@@ -38,7 +39,7 @@ class Limit(NamedTuple):
         limited: which maps it changes.
     """
 
-    factor: Float[Array, "... D"]
+    factor: Float[Array, "... D"] | float
     limited: Bool[Array, "..."]
 
 
@@ -144,7 +145,7 @@ class Identity(NamedTuple):
         return self
 
     def limit(self, max_norm, unit=None) -> Limit:
-        return Limit(jnp.ones(1), jnp.zeros((), bool))
+        return Limit(1.0, jnp.zeros((), bool))
 
 
 class Zero(NamedTuple):
@@ -163,7 +164,7 @@ class Zero(NamedTuple):
         return self
 
     def limit(self, max_norm, unit=None) -> Limit:
-        return Limit(jnp.ones(1), jnp.zeros((), bool))
+        return Limit(1.0, jnp.zeros((), bool))
 
 
 LinearMap: TypeAlias = Dense | Diagonal | Block2x2 | Identity | Zero

@@ -51,6 +51,11 @@ class Solver(NamedTuple):
     reach: float = 8.0
     solve_penalised: Callable | None = None
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether Newton's correction is taken as it is, of any size."""
+        return self.max_norm is None and self.solve_penalised is None
+
 
 @functools.cache
 def deer(max_norm: float | None = 1.0, trust_radius: float = 0.3, reach: float = 8.0) -> Solver:

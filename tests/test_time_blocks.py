@@ -12,6 +12,7 @@ from parallel_mcmc.time_blocks import (
     FEW,
     MANY,
     block_length,
+    bytes_of_data,
     map_steps,
     map_steps_keep_last,
     widest,
@@ -84,6 +85,20 @@ def test_blocks_are_short_where_steps_are_wide_and_fill_vectors():
     assert block_length(1_000, 50_000) % 8 == 0
     assert block_length(1_000, 10**12) == FEW
     assert block_length(3, 10**12) == 3
+
+
+@pytest.mark.parametrize("num_bytes", [1, 300, 12_000, 10**9])
+def test_blocks_are_within_the_steps(num_bytes):
+    for T in range(1, 500):
+        length = block_length(T, num_bytes)
+        assert 1 <= length <= T and (length == T or length % FEW == 0)
+
+
+def test_data_count_wherever_they_are_closed_over():
+    a, b = jnp.ones(30, jnp.float32), jnp.ones(7, jnp.float32)
+    inner = jax.jit(lambda x: x * jnp.sum(a))
+    traced = jax.make_jaxpr(lambda x: inner(x) + jnp.sum(b))(1.0)
+    assert bytes_of_data(traced) == 4 * 37
 
 
 def test_blocks_that_read_much_data_are_not_the_shortest():
