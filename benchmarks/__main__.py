@@ -2,6 +2,7 @@
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
 python -m benchmarks run --suite paper         every experiment of arXiv:2508.18413
+python -m benchmarks run --suite reference     four of them by the paper's own code, beside ours
 python -m benchmarks run --suite peers         what effective draws cost beside NumPyro and BlackJAX
 python -m benchmarks run --suite defaults      chains of 4,096 steps, and the iterations aimed at
 python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
@@ -41,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite and write its records")
     run.set_defaults(command=run_command)
     suites = [
-        "examples", "paper", "peers", "scaling", "defaults", "blackjax", "hard", "auto",
-        "trajectories", "memory", "sweep", "swap", "posteriordb",
+        "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
+        "auto", "trajectories", "memory", "sweep", "swap", "posteriordb",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -58,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=DATA,
         help="the numeric German credit table, beside which lies the folder posteriordb",
+    )
+    run.add_argument(
+        "--reference", type=Path, help="a checkout of the code of arXiv:2508.18413, for its suite"
     )
     run.add_argument("--float64", action="store_true")
     run.add_argument("--seed", type=int, default=0)
@@ -97,6 +101,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.peers import run_peers
     from benchmarks.posteriordb import run_posteriordb
     from benchmarks.records import environment, save
+    from benchmarks.reference import run_reference
     from benchmarks.runs import Options, run_suite
     from benchmarks.scaling import run_scaling
     from benchmarks.swap import run_swap
@@ -114,11 +119,13 @@ def run_command(parsed: argparse.Namespace) -> None:
         repeats=parsed.repeats,
         max_seconds=parsed.max_seconds,
         max_iterations=parsed.max_iterations,
+        reference=parsed.reference,
     )
     runs = {
         "trajectories": run_trajectories,
         "memory": run_memory,
         "sweep": run_sweep,
+        "reference": run_reference,
         "peers": run_peers,
         "scaling": run_scaling,
         "swap": run_swap,

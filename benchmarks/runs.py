@@ -37,6 +37,7 @@ class Options(NamedTuple):
         repeats: timed runs of each program.
         max_seconds: no further timed run of a row once they have taken this long.
         max_iterations: of a solve, then it is finished step by step.
+        reference: folder of the code of arXiv:2508.18413, if it is there.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Options(NamedTuple):
     repeats: int
     max_seconds: float
     max_iterations: int
+    reference: Path | None = None
 
 
 class Case(NamedTuple):

@@ -201,6 +201,27 @@ def paper_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
+def reference_table(records: list[Record]) -> str:
+    """The paper's code beside ours."""
+    rows = [
+        [
+            *(COLUMNS[name](r) for name in ("target", "kernel", "T")),
+            str(r["iterations_reference"]),
+            seconds(r, "seconds_reference"),
+            r["solver"],
+            iterations_cell(r),
+            *(COLUMNS[name](r) for name in ("parallel s", "sequential s")),
+            f"{r['seconds_reference'] / r['seconds']:.2g}",
+        ]
+        for r in records
+    ]
+    head = (
+        "target", "kernel", "T", "its iterations", "its s", "solver", "iterations",
+        "s", "sequential s", "its s / s",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "auto": auto_table,
     "blackjax": iterations_table,
@@ -209,6 +230,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "paper": paper_table,
     "peers": peers_table,
     "posteriordb": posteriordb_table,
+    "reference": reference_table,
     "scaling": scaling_table,
     "swap": swap_table,
     "sweep": sweep_table,

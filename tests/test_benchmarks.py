@@ -122,6 +122,12 @@ def test_one_row_of_the_paper_runs(ran):
     assert "| eight schools, conjugate | Gibbs | 10,000 |" in report
 
 
+def test_without_the_code_of_the_paper_its_suite_is_skipped(tmp_path, capsys):
+    main(["run", "--suite", "reference", "--reference", str(tmp_path), "--out", str(tmp_path)])
+    assert "give --reference, a checkout of the paper's code" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_one_row_of_the_trajectories_runs_in_no_time(ran):
     rows = "--suite", "trajectories", "--only", "banana/trajectory/64", "--minutes", "0"
