@@ -23,7 +23,16 @@ from jax.flatten_util import ravel_pytree
 from benchmarks import examples
 from benchmarks.problems import Example
 from benchmarks.records import Record
-from benchmarks.runs import Case, Options, compared, keep_position, prepare, selected, spreads
+from benchmarks.runs import (
+    Case,
+    Options,
+    built,
+    compared,
+    keep_position,
+    prepare,
+    selected,
+    spreads,
+)
 from benchmarks.suites import SOLVERS
 from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, run_parallel, targets
@@ -148,14 +157,10 @@ def run_reference(options: Options) -> Iterator[list[Record]]:
             for name in NAMES
             if selected(f"{example.target}/{example.kernel}/{T}/{name}", options)
         ]
-        if not names:
-            continue
-        try:
-            problem = example.build(options.data)
-        except FileNotFoundError as error:
-            print(f"{example.target}: skipped, {error}", flush=True)
-            continue
-        yield run_one(example, prepare(problem, T, 1, options.seed), T, names, build, options)
+        problem = built(example, options) if names else None
+        if problem is not None:
+            case = prepare(problem, T, 1, options.seed)
+            yield run_one(example, case, T, names, build, options)
 
 
 def run_one(

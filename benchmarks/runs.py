@@ -78,10 +78,8 @@ def run_suite(options: Options) -> Iterator[Record]:
         rows = (row_name(example, T, name) for T in example.lengths for name in SOLVERS)
         if not any(selected(row, options) for row in rows):
             continue
-        try:
-            problem = example.build(options.data)
-        except FileNotFoundError as error:
-            print(f"{example.target}: skipped, {error}", flush=True)
+        problem = built(example, options)
+        if problem is None:
             continue
         dim = num_unknowns(problem)
         for T in example.lengths:
@@ -96,6 +94,15 @@ def run_suite(options: Options) -> Iterator[Record]:
             exponent = exponent_of(case, example.chains)
             for name in names:
                 yield run_one(example, case, exponent, T, name, options)
+
+
+def built(example: Example, options: Options) -> Problem | None:
+    """The problem, or None and a word where its data are not there."""
+    try:
+        return example.build(options.data)
+    except FileNotFoundError as error:
+        print(f"{example.target}: skipped, {error}", flush=True)
+        return None
 
 
 def num_unknowns(problem: Problem) -> int:

@@ -224,7 +224,8 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
     for r in (r for r in hard if r["solver"] == "auto"):
         best = fewest_iterations([other for other in hard if row_of(other) == row_of(r)])
         if best is not None:  # else no solver gets there, and there is nothing to be close to
-            assert 0 < r["iterations"] <= 1.5 * best["iterations"], r
+            in_turn = r["iterations"] + r["num_sequential_steps"]  # all steps, if it chose the loop
+            assert in_turn <= 1.5 * best["iterations"], r
     posteriors = [r for r in records if r["suite"] == "posteriordb"]
     assert {r["target"] for r in posteriors} == set(MODELS)
     for r in posteriors:
