@@ -29,10 +29,17 @@ def environment() -> Record:
         "backend": device.platform,
         "device": device.device_kind,
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu_count": os.cpu_count(),
+        "cpu_count": num_cpus(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def num_cpus() -> int | None:
+    """Those that this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def file_name(record: Record) -> str:

@@ -2,15 +2,18 @@
 
 That code is no part of this project: ``--reference`` is where a checkout of
 https://github.com/lindermanlab/parallel-mcmc lies. It was written for an older JAX and for
-TensorFlow Probability, and is lent the two names of them that it needs. Step sizes, damping, bases
-and guesses are those of its own examples. Its chains have their own randomness, as it draws within
-its steps; iterations and seconds are compared, not draws.
+TensorFlow Probability, and is lent the two names of them that it needs. Step sizes, damping,
+guesses and how a basis is found are those of its own examples, log densities are ours. It draws
+its randomness within its steps, in every iteration; ours is drawn within the programs that are
+timed. So the chains are not the same: iterations and seconds are compared, not draws.
 """
 
 import contextlib
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -30,23 +33,16 @@ from benchmarks.runs import (
     compared,
     keep_position,
     prepare,
+    rows_of,
     selected,
     spreads,
 )
 from benchmarks.suites import SOLVERS
 from benchmarks.timing import Program, compile_for, in_turn
-from parallel_mcmc import Status, run_parallel, targets
+from parallel_mcmc import Status, run_parallel, run_sequential, targets
 from parallel_mcmc.transition import recursion
 
-MAX_ITERATIONS = 200
 NAMES = {"deer": SOLVERS["deer"], "quasi-deer, 1 probe": SOLVERS["quasi-deer, 1 probe"]}
-
-
-class Theirs(NamedTuple):
-    """Their program for one chain, compiled, and what it is called with."""
-
-    program: Program
-    arguments: tuple
 
 
 @contextlib.contextmanager
@@ -66,83 +62,106 @@ def lent(path: Path) -> Iterator[None]:
 
     names = "tensorflow_probability", "tensorflow_probability.substrates"
     modules = {name: types.ModuleType(name) for name in (*names, f"{names[1]}.jax")}
+    precision = jax.config.jax_default_matmul_precision
     modules[names[1]].jax = modules[f"{names[1]}.jax"]  # type: ignore[attr-defined]
     modules[f"{names[1]}.jax"].distributions = types.SimpleNamespace(  # type: ignore[attr-defined]
         MultivariateNormalDiag=MultivariateNormalDiag
     )
-    with (
-        mock.patch.dict(sys.modules, modules),
-        mock.patch.object(sys, "path", [str(path), *sys.path]),
-        mock.patch.object(jnp, "clip", older_clip),
-    ):
-        yield
+    kept = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+    try:
+        with (
+            mock.patch.object(sys, "path", [str(path), *sys.path]),
+            mock.patch.object(jnp, "clip", older_clip),
+        ):
+            yield
+    finally:
+        jax.config.update("jax_default_matmul_precision", precision)  # which it sets for all
+        theirs = [name for name in sys.modules if name.partition(".")[0] == "src"]
+        for name in [*modules, *theirs]:
+            del sys.modules[name]
+        sys.modules.update(kept)
 
 
-def of_vectors(target: targets.Target, case: Case) -> tuple[Callable, Any]:
-    """The log density as theirs are called, and where the chain starts."""
-    x0, unravel = ravel_pytree(case.state.position)
-    return lambda x, params=None: target.logdensity_fn(unravel(x)), x0
+class Row(NamedTuple):
+    """What a program of theirs is made for."""
+
+    case: Case
+    T: int
+    key: Any
+    max_iterations: int
+
+    def of_vectors(self, target: targets.Target) -> tuple[Callable, Any]:
+        """The log density as theirs are called, and where the chain starts."""
+        x0, unravel = ravel_pytree(self.case.state.position)
+        return lambda x, params=None: target.logdensity_fn(unravel(x)), x0
 
 
-def hmc(case: Case, T: int, target: targets.Target) -> tuple[Callable, tuple]:
+def hmc(row: Row, target: targets.Target) -> tuple[Callable, tuple]:
     from src import samplers
 
-    logdensity_fn, x0 = of_vectors(target, case)
-    sampler = samplers.ParallelHMC(logdensity_fn, x0.size, T, MAX_ITERATIONS, damp_factor=0.55)
+    logdensity_fn, x0 = row.of_vectors(target)
+    D, T = x0.size, row.T
+    sampler = samplers.ParallelHMC(logdensity_fn, D, T, row.max_iterations, damp_factor=0.55)
     settings = {"epsilon": 0.5, "num_leapfrog_steps": 8}
-    guess = jnp.broadcast_to(x0, (T, x0.size))
-    return sampler.run_parallel_hmc, (jax.random.PRNGKey(1), x0, guess, settings)
+    return sampler.run_parallel_hmc, (row.key, x0, jnp.broadcast_to(x0, (T, D)), settings)
+
+
+WARMUP = 5
+"""Steps after which the basis is taken."""
 
 
 def mala(
-    case: Case, T: int, target: targets.Target, step_size: float, whitened: bool
+    row: Row, target: targets.Target, step_size: float, whitened: bool
 ) -> tuple[Callable, tuple]:
     from src import samplers
 
-    logdensity_fn, x0 = of_vectors(target, case)
-    D = x0.size
+    logdensity_fn, x0 = row.of_vectors(target)
+    D, T = x0.size, row.T
     sampler = samplers.ParallelMALA(
-        logdensity_fn, D, T, MAX_ITERATIONS, window_size=T, basis_transformation=whitened
+        logdensity_fn, D, T, row.max_iterations, window_size=T, basis_transformation=whitened
     )
-    basis, guess = jnp.eye(D), jax.random.normal(jax.random.PRNGKey(2), (T, D))
+    basis, guess = jnp.eye(D), jax.random.normal(jax.random.fold_in(row.key, 1), (T, D))
     if whitened:
-        hessian = jax.hessian(logdensity_fn)(x0)
+        x = jnp.asarray(rows_of(1, row.case.reference)[0][WARMUP], x0.dtype)
+        hessian = jax.hessian(logdensity_fn)(x)
         basis, guess = jnp.linalg.svd(basis + step_size * hessian)[0], jnp.broadcast_to(x0, (T, D))
     settings = {
         "step_size": step_size,
-        "key": jax.random.PRNGKey(3),
+        "key": jax.random.fold_in(row.key, 2),
         "basis": basis,
         "target_params": {},
     }
-    return sampler.run_parallel_mala, (jax.random.PRNGKey(1), x0, guess, settings)
+    return sampler.run_parallel_mala, (row.key, x0, guess, settings)
 
 
-def gibbs(case: Case, T: int) -> tuple[Callable, tuple]:
+def gibbs(row: Row) -> tuple[Callable, tuple]:
     """Their solver on our steps, as theirs are in a script."""
     from src import deer
 
-    f = recursion(case.problem.transition)
-    x0 = case.problem.transition.ravel(case.state)
+    transition, state = row.case.problem.transition, row.case.state
+    f, x0 = recursion(transition), transition.ravel(state)
 
-    def solve(x0, guess):
+    def solve(x0, guess, key):
+        inputs = transition.draw_inputs(key, row.T, state)
         return deer.seq1d(
-            lambda x, u, _: f(x, u), x0, case.inputs, {}, yinit_guess=guess,
-            max_iter=MAX_ITERATIONS, quasi=False, qmem_efficient=False,
+            lambda x, u, _: f(x, u), x0, inputs, {}, yinit_guess=guess,
+            max_iter=row.max_iterations, quasi=False, qmem_efficient=False,
         )  # fmt: skip
 
-    return solve, (x0, jnp.broadcast_to(x0, (T, x0.size)))
+    return solve, (x0, jnp.broadcast_to(x0, (row.T, x0.size)), row.key)
 
 
 ROWS: dict[str, tuple[int, Callable]] = {
-    "banana": (100_000, lambda case, T, data: hmc(case, T, targets.banana())),
-    "mixture": (100_000, lambda case, T, data: mala(case, T, targets.mixture(), 0.5, False)),
-    "eight schools, conjugate": (9_999, lambda case, T, data: gibbs(case, T)),
+    "banana": (100_000, lambda row, data: hmc(row, targets.banana())),
+    "mixture": (100_000, lambda row, data: mala(row, targets.mixture(), 0.5, False)),
+    "eight schools, conjugate": (9_999, lambda row, data: gibbs(row)),
     "German credit": (
         2_048,
-        lambda case, T, data: mala(case, T, targets.german_credit(data), 0.0015, True),
+        lambda row, data: mala(row, targets.german_credit(data), 0.0015, True),
     ),
 }
-"""T and ``(case, T, path of the data) -> (their function, its arguments)``."""
+"""T and ``(row, path of the data) -> (their function, its arguments)``."""
 
 
 def run_reference(options: Options) -> Iterator[list[Record]]:
@@ -167,17 +186,24 @@ def run_one(
     example: Example, case: Case, T: int, names: list[str], build: Callable, options: Options
 ) -> list[Record]:
     assert options.reference is not None
+    key = jax.random.split(jax.random.key(options.seed))[1]  # of the randomness: see `prepare`
+    row = Row(case, T, key, options.max_iterations)
     with lent(options.reference), jax.default_matmul_precision("highest"):
-        function, arguments = build(case, T, options.data)
+        function, arguments = build(row, options.data)
         theirs = compile_for(function, *arguments)
-    ours = [solve_with(NAMES[name], case) for name in names]
+    loop = program_of(run_sequential, row)
+    ours = [
+        program_of(
+            partial(run_parallel, solver=NAMES[name], max_iterations=options.max_iterations), row
+        )
+        for name in names
+    ]
     iterations = int(np.max(jax.block_until_ready(theirs.run(*arguments))[-1]))
-    results = jax.block_until_ready([p.run(case.state, case.inputs) for p in ours])
+    results = jax.block_until_ready([program.run(case.state, key) for program in [loop, *ours]])
     times = in_turn(
         [
-            lambda: case.sequential.run(case.state, case.inputs),
             lambda: theirs.run(*arguments),
-            *(lambda p=program: p.run(case.state, case.inputs) for program in ours),
+            *(lambda p=program: p.run(case.state, key) for program in [loop, *ours]),
         ],
         options.repeats,
         options.max_seconds,
@@ -192,30 +218,40 @@ def run_one(
             "solver": name,
             "dtype": str(case.problem.transition.ravel(case.state).dtype),
             "seed": options.seed,
+            "reference_commit": commit_of(options.reference),
             "iterations_reference": iterations,
+            "converged_reference": iterations < options.max_iterations,
             "iterations": int(info.num_iterations),
+            "max_iterations": options.max_iterations,
             "num_sequential_steps": int(info.num_sequential_steps),
             "num_frontier_steps": int(info.num_frontier_steps),
             "status": Status(int(info.status)).name,
             **compared(case, 1, history),
             "repeats": len(seconds),
             **spreads(
-                ("seconds_sequential", "seconds_reference", "seconds"), [*times[:2], seconds]
+                ("seconds_reference", "seconds_sequential", "seconds"), [*times[:2], seconds]
             ),
             "compile_seconds_reference": theirs.compile_seconds,
             "compile_seconds": program.compile_seconds,
         }
         for name, program, (history, info), seconds in zip(
-            names, ours, results, times[2:], strict=True
+            names, ours, results[1:], times[2:], strict=True
         )
     ]
 
 
-def solve_with(solver: Any, case: Case) -> Program:
-    def solve(state, inputs):
-        return run_parallel(
-            case.problem.transition, state, inputs, solver=solver, transform=keep_position,
-            max_iterations=MAX_ITERATIONS,
-        )[1:]  # fmt: skip
+def program_of(run: Callable, row: Row) -> Program:
+    """From the start and a key to the draws and the report."""
+    transition = row.case.problem.transition
 
-    return compile_for(solve, case.state, case.inputs)
+    def chain(state, key):
+        inputs = transition.draw_inputs(key, row.T, state)
+        return run(transition, state, inputs, transform=keep_position)[1:]
+
+    return compile_for(chain, row.case.state, row.key)
+
+
+def commit_of(path: Path) -> str | None:
+    command = ["git", "-C", str(path), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -206,7 +206,7 @@ def reference_table(records: list[Record]) -> str:
     rows = [
         [
             *(COLUMNS[name](r) for name in ("target", "kernel", "T")),
-            str(r["iterations_reference"]),
+            str(r["iterations_reference"]) + ("" if r["converged_reference"] else " (limit)"),
             seconds(r, "seconds_reference"),
             r["solver"],
             iterations_cell(r),

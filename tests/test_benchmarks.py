@@ -1,6 +1,7 @@
 """What the benchmarks say is what they measured: differences, records, tables in the documents."""
 
 import json
+import sys
 
 import blackjax
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from benchmarks import scaling, scaling_report, sweep
+from benchmarks import reference, scaling, scaling_report, sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.cells import iterations_cell, scientific
 from benchmarks.compare import differences, num_wrong_steps
@@ -126,6 +127,39 @@ def test_without_the_code_of_the_paper_its_suite_is_skipped(tmp_path, capsys):
     main(["run", "--suite", "reference", "--reference", str(tmp_path), "--out", str(tmp_path)])
     assert "give --reference, a checkout of the paper's code" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+SCHOOLS = "eight schools, conjugate"
+CODE = """
+import jax
+from tensorflow_probability.substrates.jax import distributions
+
+def seq1d(f, x0, inputs, params, yinit_guess, max_iter, quasi, qmem_efficient):
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+    def step(x, u):
+        x = f(x, u, params)
+        return x, x
+
+    return jax.lax.scan(step, x0, inputs)[1], 7
+"""
+
+
+@pytest.mark.slow
+def test_other_code_is_timed_beside_ours_and_leaves_no_trace(ran, tmp_path, monkeypatch):
+    folder = tmp_path / "code" / "src"
+    folder.mkdir(parents=True)
+    (folder / "deer.py").write_text(CODE)
+    (folder / "samplers.py").touch()
+    monkeypatch.setitem(reference.ROWS, SCHOOLS, (100, reference.ROWS[SCHOOLS][1]))
+    row = f"{SCHOOLS}/Gibbs/100/deer"
+    path = str(folder.parent)
+    (record,), report = ran("--suite", "reference", "--reference", path, "--only", row)
+    assert record["iterations_reference"] == 7 and record["converged_reference"]
+    assert record["status"] == "CONVERGED" and record["num_wrong_steps"] == 0
+    assert f"| {SCHOOLS} | Gibbs | 100 | 7 |" in report
+    assert jax.config.jax_default_matmul_precision is None
+    assert "src.deer" not in sys.modules and "tensorflow_probability" not in sys.modules
 
 
 @pytest.mark.slow
