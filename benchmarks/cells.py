@@ -60,6 +60,14 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
 }
 """Columns of the table of runs, from a record. The ratio is sequential over parallel time."""
 
+MORE_COLUMNS: dict[str, Callable[[Record], str]] = {
+    **COLUMNS,
+    "chains": lambda r: str(r["chains"]),
+    "window": lambda r: f"{r['window']:,}" if r["window"] else "all",
+    "least ESS": lambda r: f"{r['min_ess']:,.0f}",
+}
+"""With those that not every suite records."""
+
 
 def steps_that_differ(r: Record) -> str:
     """Their number; where the first is an accept decision, how close it was."""

@@ -42,7 +42,7 @@ from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, run_parallel, run_sequential, targets
 from parallel_mcmc.transition import recursion
 
-NAMES = {"deer": SOLVERS["deer"], "quasi-deer, 1 probe": SOLVERS["quasi-deer, 1 probe"]}
+NAMES = "deer", "quasi-deer, 1 probe"
 
 
 @contextlib.contextmanager
@@ -194,7 +194,7 @@ def run_one(
     loop = program_of(run_sequential, row)
     ours = [
         program_of(
-            partial(run_parallel, solver=NAMES[name], max_iterations=options.max_iterations), row
+            partial(run_parallel, solver=SOLVERS[name], max_iterations=options.max_iterations), row
         )
         for name in names
     ]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 
 from benchmarks.cells import (
     COLUMNS,
+    MORE_COLUMNS,
     auto_cell,
     exponent_cell,
     grouped,
     iterations_cell,
     iterations_of,
     markdown,
-    megabytes,
     seconds,
 )
 from benchmarks.effective import peers_table
@@ -180,25 +180,11 @@ def auto_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
-def paper_table(records: list[Record]) -> str:
-    """Each experiment with its chains; in windows, with the length of one."""
-    rows = [
-        [
-            *(COLUMNS[name](r) for name in ("target", "kernel", "T")),
-            str(r["chains"]),
-            r["solver"] + (f", windows of {r['window']}" if r["window"] else ""),
-            iterations_cell(r),
-            f"{r['min_ess']:,.0f}",
-            *(COLUMNS[name](r) for name in ("in sd", "compile s", "sequential s", "parallel s")),
-            megabytes(r["bytes"]),
-        ]
-        for r in records
-    ]
-    head = (
-        "target", "kernel", "T", "chains", "solver", "iterations", "least ESS", "in sd",
-        "compile s", "sequential s", "parallel s", "MB",
-    )  # fmt: skip
-    return markdown(head, rows)
+PAPER = (
+    "target", "kernel", "T", "chains", "solver", "window", "iterations", "steps run one by one",
+    "steps that differ", "least ESS", "in sd", "compile s", "sequential s", "parallel s",
+    "MB parallel",
+)  # fmt: skip
 
 
 def reference_table(records: list[Record]) -> str:
@@ -227,7 +213,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "blackjax": iterations_table,
     "hard": hard_table,
     "memory": memory_table,
-    "paper": paper_table,
+    "paper": lambda records: runs_table(records, PAPER),
     "peers": peers_table,
     "posteriordb": posteriordb_table,
     "reference": reference_table,
@@ -282,4 +268,4 @@ def met(r: Record, aim: int) -> bool:
 
 def runs_table(records: list[Record], columns: Iterable[str] = COLUMNS) -> str:
     columns = list(columns)
-    return markdown(columns, [[COLUMNS[name](r) for name in columns] for r in records])
+    return markdown(columns, [[MORE_COLUMNS[name](r) for name in columns] for r in records])
