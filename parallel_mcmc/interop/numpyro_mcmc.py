@@ -51,6 +51,7 @@ class MCMC(SequentialMCMC):
     """
 
     _chosen: tuple | None = None  # of this run, by the pilot of its first chain
+    _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
     _settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
     _warmup_report: tuple[dict[str, Any], Any] | None = None
@@ -73,7 +74,13 @@ class MCMC(SequentialMCMC):
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
         self._chosen = self._settings = None
-        super().run(rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs)
+        self._cache_of_run = {}
+        try:
+            super().run(
+                rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs
+            )
+        finally:
+            self._cache_of_run = {}
         if isinstance(self.sampler, ParallelKernel):
             report(self._last_state.solve, "finish", None)
 
@@ -218,18 +225,23 @@ class MCMC(SequentialMCMC):
         return self._compiled((name, one, collect, options, shows_progress), run, args, kwargs)
 
     def _compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
-        """``run`` of its first argument, compiled, and kept by its name."""
+        """``run`` of its first argument, compiled, and kept by its name.
+
+        With opaque arguments it is kept for the chains of this run only, as NumPyro keeps none.
+        """
         if any_traced((args, kwargs)):
             return functools.partial(run, args=args, kwargs=kwargs)
         # Arguments that the program holds as constants are known by their contents.
         data = None if self._jit_model_args else digest((args, kwargs))
+        is_opaque = data is None and not self._jit_model_args
+        cache = self._cache_of_run if is_opaque else self._cache
         key = *name, data
-        if key not in self._cache:
+        if key not in cache:
             if self._jit_model_args:
-                self._cache[key] = jax.jit(run)
+                cache[key] = jax.jit(run)
             else:
-                self._cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
-        program = self._cache[key]
+                cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
+        program = cache[key]
         if self._jit_model_args:
             return lambda values: program(values, args, kwargs)
         return program
