@@ -17,6 +17,7 @@ from numpyro.util import identity, is_prng_key
 from parallel_mcmc.auto import Auto, choose
 from parallel_mcmc.diagnostics import unknown
 from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
+from parallel_mcmc.interop.numpyro_forward import with_forward_gradient
 from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
 from parallel_mcmc.interop.numpyro_window import (
     Buffer,
@@ -68,6 +69,7 @@ class ParallelKernel(MCMCKernel):
         tol: float | None,
         max_iterations: int,
         diagnose: bool,
+        forward_mode_differentiation: bool = False,
     ):
         if self.needs_density and (model is None) == (potential_fn is None):
             raise ValueError("Give either `model` or `potential_fn`.")
@@ -80,6 +82,7 @@ class ParallelKernel(MCMCKernel):
         self.tol = tol
         self.max_iterations = max_iterations
         self.diagnose = diagnose
+        self._forward_mode = forward_mode_differentiation
         # Set by `init`; NumPyro reads the first to see whether that was called.
         self._sample_fn: Callable | None = None
         self._potential_fn_gen: Callable | None = None
@@ -96,11 +99,11 @@ class ParallelKernel(MCMCKernel):
         """How many of the warm-up steps adapt, and so are taken one by one."""
         return 0
 
-    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
+    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable) -> Any:
         """What the warm-up adapts, before it."""
         return None
 
-    def adapt_update(self, state: ParallelState) -> Any:
+    def adapt_update(self, state: ParallelState, potential_fn: Callable) -> Any:
         """The same after a step of the warm-up that led to ``state``."""
         return state.adapt_state
 
@@ -200,8 +203,9 @@ class ParallelKernel(MCMCKernel):
         if self._model is None:
             return given(init_params)
         info = find_start(
-            self._model, rng_key, self._init_strategy, self.needs_gradient, model_args, model_kwargs
-        )
+            self._model, rng_key, self._init_strategy, self.needs_gradient, self._forward_mode,
+            model_args, model_kwargs,
+        )  # fmt: skip
         self._potential_fn_gen, self._postprocess_fn = info.potential_fn, info.postprocess_fn
         return chosen_start(init_params, info.param_info.z)
 
@@ -210,7 +214,13 @@ class ParallelKernel(MCMCKernel):
 
         Under `jit`, as a solve evaluates it in many places and the model is to be traced once.
         """
-        return jax.jit(self._potential(model_args, model_kwargs))
+        if not self._forward_mode:
+            return jax.jit(self._potential(model_args, model_kwargs))
+
+        def potential_fn(z, arguments):
+            return self._potential(*arguments)(z)
+
+        return jax.jit(with_forward_gradient(potential_fn, (model_args, model_kwargs)))
 
     def _potential(self, model_args, model_kwargs):
         if self._potential_fn is not None:
@@ -220,20 +230,28 @@ class ParallelKernel(MCMCKernel):
 
     def _init_state(self, z, rng_key, num_warmup, model_args, model_kwargs):
         rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
-        adapt_state = self.adapt_init(z, key_adapt, num_warmup)
         potential_fn = self.target(model_args, model_kwargs)
+        adapt_state = self.adapt_init(z, key_adapt, num_warmup, potential_fn)
         chain = self.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))
         x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
         draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
         length = self.options(x, None)[1]
         empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
         zero = jnp.zeros((), x.dtype)
-        potential_energy = jnp.asarray(potential_fn(z), x.dtype)
+        z = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z)
+        has_gradient = draws.z_grad is not None
+        at_start = jax.value_and_grad(potential_fn) if has_gradient else potential_fn
+        found = jax.jit(at_start)(z)
+        potential_energy, z_grad = found if has_gradient else (found, None)
+        potential_energy = jnp.asarray(potential_energy, x.dtype)
         return ParallelState(
             i=jnp.zeros((), int),
-            z=jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z),
+            z=z,
+            z_grad=z_grad,
             potential_energy=potential_energy,
             energy=potential_energy,
+            trajectory_length=None if draws.trajectory_length is None else zero,
+            num_steps=jnp.zeros((), int),
             accept_prob=zero,
             mean_accept_prob=zero,
             diverging=jnp.zeros((), bool),
@@ -309,7 +327,7 @@ class ParallelKernel(MCMCKernel):
         with jax.default_matmul_precision("highest"):  # as in a solve
             _, draw = first_step(chain, state.z, state.rng_key, state.i)
         state = advanced(state, draw)
-        state = state._replace(adapt_state=self.adapt_update(state))
+        state = state._replace(adapt_state=self.adapt_update(state, potential_fn))
         # In the coordinates of the metric as it is now.
         chain = self.chain(potential_fn, state.z, state.adapt_state, model_args)
         return state._replace(x=start_of(chain, state.z, None))

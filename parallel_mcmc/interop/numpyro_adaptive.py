@@ -6,14 +6,19 @@ whitens: there a chain of HMC forgets its state within a step or two, which is
 what makes the solve short.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from numpyro.infer.hmc import momentum_generator
 from numpyro.infer.hmc_util import (
     IntegratorState,
     build_adaptation_schedule,
+    euclidean_kinetic_energy,
+    find_reasonable_step_size,
     warmup_adapter,
 )
 
@@ -28,6 +33,22 @@ from parallel_mcmc.transition import Transition
 MAX_DENSE = 64
 """Unknowns up to which the metric is dense by default, as up to which `auto` tries DEER."""
 
+WITHOUT_MEANING = {
+    "max_tree_depth": "a trajectory is no tree that stops by itself; set `trajectory_length` or "
+    "`num_steps` of `pm.ParallelHMC`, and `max_num_steps`",
+    "kinetic_fn": "the kinetic energy is that of the metric; set `inverse_mass_matrix`",
+}
+"""Options of NumPyro's `HMC` and `NUTS` that mean nothing to these kernels."""
+
+DEPENDS_ON_METRIC = (
+    "step_size",
+    "inverse_mass_matrix",
+    "mass_matrix_sqrt",
+    "mass_matrix_sqrt_inv",
+    "ss_state",
+)
+"""What a window of the warm-up ends with, of the fields of NumPyro's state of adaptation."""
+
 DRAWS_PER_UNKNOWN, MIN_DRAWS = 10, 100
 """Draws of a window of the warm-up that say enough about a covariance to take it as it is."""
 
@@ -37,6 +58,9 @@ class AdaptiveKernel(ParallelKernel):
 
     default_accept_prob = 0.8
     """What the step size is adapted for if ``target_accept_prob`` is None."""
+
+    finds_step_size = False
+    """Whether each window of the warm-up begins with a step size that is looked for."""
 
     def __init__(
         self,
@@ -55,10 +79,14 @@ class AdaptiveKernel(ParallelKernel):
         tol: float | None = None,
         max_iterations: int = 200,
         diagnose: bool = False,
+        forward_mode_differentiation: bool = False,
+        **others: Any,
     ):
+        refuse(type(self), others)
         super().__init__(
-            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
-        )
+            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose,
+            forward_mode_differentiation,
+        )  # fmt: skip
         self._step_size = step_size
         self._inverse_mass_matrix = inverse_mass_matrix
         self._adapt_step_size = adapt_step_size
@@ -93,8 +121,16 @@ class AdaptiveKernel(ParallelKernel):
     def num_adaptive_steps(self, num_warmup: int) -> int:
         return num_warmup
 
-    def adapter(self, num_warmup: int, z: Any, regularize: bool) -> tuple[Callable, Callable]:
+    def adapter(
+        self, num_warmup: int, z: Any, regularize: bool, potential_fn: Callable
+    ) -> tuple[Callable, Callable]:
         """NumPyro's, made anew wherever it is needed: it is two functions and no state."""
+        find = None
+        if self.finds_step_size:
+            find = functools.partial(
+                find_reasonable_step_size, potential_fn, euclidean_kinetic_energy,
+                momentum_generator,
+            )  # fmt: skip
         dense_mass = self._dense_mass
         if dense_mass is None:
             dense_mass = size_of(z) <= MAX_DENSE
@@ -102,6 +138,7 @@ class AdaptiveKernel(ParallelKernel):
             dense_mass = [tuple(sorted(z))] if dense_mass else []
         return warmup_adapter(
             num_warmup,
+            find_reasonable_step_size=find,
             adapt_step_size=self._adapt_step_size,
             adapt_mass_matrix=self._adapt_mass_matrix,
             dense_mass=dense_mass,
@@ -109,8 +146,8 @@ class AdaptiveKernel(ParallelKernel):
             regularize_mass_matrix=regularize,
         )
 
-    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int) -> Any:
-        init, _ = self.adapter(num_warmup, z, True)
+    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable) -> Any:
+        init, _ = self.adapter(num_warmup, z, True, potential_fn)
         matrix = self._inverse_mass_matrix
         return init(
             IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
@@ -120,13 +157,15 @@ class AdaptiveKernel(ParallelKernel):
             inverse_mass_matrix=dict(matrix) if isinstance(matrix, dict) else matrix,
         )
 
-    def adapt_update(self, state: ParallelState) -> Any:
+    def adapt_update(self, state: ParallelState, potential_fn: Callable) -> Any:
         regularize = self._regularize_mass_matrix
+        at = IntegratorState(state.z, None, state.potential_energy, state.z_grad)
         # `advanced` has counted the step already.
-        step = state.i - 1, state.accept_prob, (state.z,), state.adapt_state
+        step = state.i - 1, state.accept_prob, at, state.adapt_state
 
         def updated(regularize):
-            return self.adapter(state.plan.num_warmup, state.z, regularize)[1](*step)
+            num_warmup = state.plan.num_warmup
+            return self.adapter(num_warmup, state.z, regularize, potential_fn)[1](*step)
 
         if regularize is not None:
             return updated(regularize)
@@ -144,9 +183,22 @@ class AdaptiveKernel(ParallelKernel):
                     getattr(plain, name),
                     getattr(safe, name),
                 )
-                for name in ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")
+                for name in DEPENDS_ON_METRIC
             }
         )
+
+
+def refuse(kernel: type, others: dict[str, Any]) -> None:
+    """Tell of an option that there is not, in the name of the class that the user has called."""
+    for name in others:
+        if name in WITHOUT_MEANING:
+            why = WITHOUT_MEANING[name]
+        else:
+            signatures = inspect.signature(kernel), inspect.signature(AdaptiveKernel)
+            parameters = [p for signature in signatures for p in signature.parameters.values()]
+            takes = dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+            why = f"it takes {', '.join(takes)}"
+        raise TypeError(f"{kernel.__name__} has no option `{name}`: {why}.")
 
 
 def size_of(z: Any) -> int:

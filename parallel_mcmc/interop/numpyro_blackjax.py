@@ -22,7 +22,8 @@ class ParallelBlackJAX(ParallelKernel):
             ``lambda logdensity_fn: blackjax.mala(logdensity_fn, 0.1)``. Positions are dicts of
             unconstrained values by site.
         potential_fn: minus a log density of any pytree; then `MCMC.run` needs ``init_params``.
-        init_strategy, solver, window, tol, max_iterations, diagnose: as in `ParallelHMC`.
+        init_strategy, solver, window, tol, max_iterations, diagnose, forward_mode_differentiation:
+            as in `ParallelHMC`.
         fields: as in `pm.from_blackjax`, for algorithms of your own whose state is not rebuilt
             from its position.
 
@@ -57,10 +58,12 @@ class ParallelBlackJAX(ParallelKernel):
         max_iterations: int = 200,
         fields: tuple[str, ...] | None = None,
         diagnose: bool = False,
+        forward_mode_differentiation: bool = False,
     ):
         super().__init__(
-            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose
-        )
+            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose,
+            forward_mode_differentiation,
+        )  # fmt: skip
         self._make_algorithm = make_algorithm
         self._fields = fields
 

@@ -36,6 +36,11 @@ class ParallelHMC(AdaptiveKernel):
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
             adapted for as many; with both the step size is their quotient, and not adapted.
         init_strategy: as in NumPyro.
+        find_heuristic_step_size: whether each window of the warm-up begins with a step size that
+            NumPyro's heuristic finds, as there. Chains that are vectorized look for one at each
+            step of the warm-up.
+        forward_mode_differentiation: whether to differentiate forwards, as models with a
+            `jax.lax.while_loop` need. A gradient then costs D products.
         regularize_mass_matrix: whether to add up to 1e-3 to the variances found, as NumPyro does.
             By default only in windows of fewer than 100 draws, or 10 per unknown: a posterior that
             is narrower than that in some direction, as in a regression on an uncentred
@@ -51,6 +56,7 @@ class ParallelHMC(AdaptiveKernel):
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither
             ``trajectory_length`` nor ``num_steps``, or one of these is not positive.
+        TypeError: for an option that there is not, such as ``max_tree_depth`` of `NUTS`.
 
     Costs a gradient per leapfrog step, of all draws at once, in each iteration.
 
@@ -79,6 +85,7 @@ class ParallelHMC(AdaptiveKernel):
         num_steps: int | None = None,
         trajectory_length: float | None = math.pi / 2,
         max_num_steps: int = 256,
+        find_heuristic_step_size: bool = False,
         **options: Any,
     ):
         if num_steps is None and trajectory_length is None:
@@ -104,6 +111,7 @@ class ParallelHMC(AdaptiveKernel):
         self._num_steps = num_steps
         self._trajectory_length = trajectory_length
         self._max_num_steps = max_num_steps
+        self.finds_step_size = find_heuristic_step_size
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         num_steps: Any = self._num_steps
@@ -112,4 +120,12 @@ class ParallelHMC(AdaptiveKernel):
             wanted = jnp.ceil(length / step_size)
             num_steps = jnp.clip(wanted, 1, self._max_num_steps).astype(jnp.int32)
             step_size = jnp.minimum(step_size, length / num_steps)
-        return hmc(logdensity_fn, w, step_size, num_integration_steps=num_steps)
+        kernel = hmc(logdensity_fn, w, step_size, num_integration_steps=num_steps)
+
+        def step(state, inputs):
+            energy = -state.logdensity + jnp.sum(inputs.momentum**2) / 2
+            state, info = kernel.step(state, inputs)
+            # Of the state that is kept, as in NumPyro; BlackJAX's is that of the proposal.
+            return state, info._replace(energy=jnp.where(info.is_accepted, info.energy, energy))
+
+        return kernel._replace(step=step)

@@ -17,10 +17,12 @@ class ParallelMALA(AdaptiveKernel):
         target_accept_prob: 0.8. Step by step 0.57 is best; solved in parallel its larger steps
             take several times the iterations, which their shorter memory does not make up for.
 
-    The other arguments, from ``model`` to ``diagnose``, are as in `ParallelHMC`.
+    The other arguments, but for those of a trajectory and ``find_heuristic_step_size``, are as in
+    `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.
+        TypeError: for an option that there is not.
 
     Costs one gradient per draw and iteration, two where the solver needs derivatives. Its draws are
     correlated: prefer `ParallelHMC` unless gradients are what memory is short of.

@@ -206,9 +206,10 @@ class MCMC(SequentialMCMC):
             postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
             if name == "solve":
                 tell = functools.partial(jax.debug.callback, advance, index)
+                with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
                 history, state = solved(
                     kernel, target, (args, kwargs), state, collect.num_steps, options,
-                    tell if shows_progress else None,
+                    tell if shows_progress else None, with_gradients,
                 )  # fmt: skip
             else:
                 history, state = adapted(kernel, target, (args, kwargs), state, collect)

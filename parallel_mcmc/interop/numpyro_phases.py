@@ -64,12 +64,17 @@ def solved(
     num_steps: int,
     options: Options,
     tell: Callable | None,
+    with_gradients: bool,
 ) -> tuple[ParallelState, ParallelState]:
-    """All states of the chain, with a leading axis of time, and the last one."""
+    """All states of the chain, with a leading axis of time, and the last one.
+
+    Without gradients ``z_grad`` has the last row alone.
+    """
     chain = kernel.chain(potential_fn, state.z, state.adapt_state, model_args)
     draws, info, predictability = solve_steps(
-        chain, state.x, state.rng_key, state.i, num_steps, options, kernel.diagnose, tell
-    )
+        chain, state.x, state.rng_key, state.i, num_steps, options, kernel.diagnose, tell,
+        with_gradients,
+    )  # fmt: skip
 
     def throughout(tree):
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_steps, *leaf.shape)), tree)

@@ -16,6 +16,7 @@ def find_start(
     rng_key: Any,
     init_strategy: Callable,
     needs_gradient: bool,
+    forward_mode: bool,
     model_args: tuple,
     model_kwargs: dict,
 ) -> Any:
@@ -30,6 +31,7 @@ def find_start(
         dynamic_args=True,
         model_args=model_args,
         model_kwargs=model_kwargs,
+        forward_mode_differentiation=forward_mode,
         validate_grad=needs_gradient,
     )
     if not jax.tree.leaves(info.param_info.z):

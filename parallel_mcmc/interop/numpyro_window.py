@@ -31,12 +31,17 @@ class Draws(NamedTuple):
     Attributes:
         x: the least Markov state, a vector in the coordinates in which the chain is solved.
         z: unconstrained values by site.
+
+    The others are fields of `ParallelState`.
     """
 
     x: Float[Array, " D"]
     z: Any
+    z_grad: Any
     potential_energy: Float[Array, ""]
     energy: Float[Array, ""]
+    trajectory_length: Float[Array, ""] | None
+    num_steps: Int[Array, ""]
     accept_prob: Float[Array, ""]
     diverging: Bool[Array, ""]
 
@@ -62,13 +67,17 @@ class Plan:
 
 
 class ParallelState(NamedTuple):
-    """The state of a chain; fields are named as in NumPyro's `HMCState`.
+    """The state of a chain, with all fields of NumPyro's `HMCState`, and more.
 
     Attributes:
         i: steps taken, warm-up included.
         z: unconstrained values of the latent sites.
+        z_grad: the gradient of the potential energy at ``z``; None of kernels that need none.
         potential_energy: minus the log density at ``z``.
         energy: the potential energy plus the kinetic energy, if the kernel has one.
+        trajectory_length: of the last trajectory, as long as it was made; None of kernels without,
+            and of BlackJAX's.
+        num_steps: leapfrog steps of the last trajectory; 1 of kernels without.
         accept_prob: of the last proposal.
         mean_accept_prob: since the beginning of the warm-up, then since its end.
         diverging: whether the last trajectory diverged.
@@ -79,12 +88,16 @@ class ParallelState(NamedTuple):
         x: ``z`` in the coordinates in which the chain is solved, and what else a chain carries.
         buffer: the draws of the present window.
         plan: see `Plan`.
+        r: None, as in NumPyro's: a momentum is drawn anew at each step.
     """
 
     i: Int[Array, ""]
     z: Any
+    z_grad: Any
     potential_energy: Float[Array, ""]
     energy: Float[Array, ""]
+    trajectory_length: Float[Array, ""] | None
+    num_steps: Int[Array, ""]
     accept_prob: Float[Array, ""]
     mean_accept_prob: Float[Array, ""]
     diverging: Bool[Array, ""]
@@ -95,6 +108,7 @@ class ParallelState(NamedTuple):
     x: Float[Array, " D"]
     buffer: Any
     plan: Plan
+    r: None = None
 
 
 class Chain(NamedTuple):
@@ -133,23 +147,47 @@ def draw_one(transition: Transition) -> Callable[[Any, Any], Any]:
     return draw_input
 
 
-def draws_of(chain: Chain) -> Callable[[Any, Any], Draws]:
+def draws_of(chain: Chain, with_gradient: bool = True) -> Callable[[Any, Any], Draws]:
     """``(state, info)`` of a kernel's step -> `Draws`; neutral values for what a kernel lacks."""
 
     def keep(state, info):
         x, z = chain.transition.ravel(state), chain.z(state.position)
-        known = hasattr(state, "logdensity") and type(state).__name__ not in WITHOUT_PRIOR
-        potential_energy = -state.logdensity if known else chain.potential_fn(z)
+        potential_energy = (
+            -state.logdensity if keeps(state, "logdensity") else chain.potential_fn(z)
+        )
+        num_steps = getattr(info, "num_integration_steps", None)
+        length = None
+        if num_steps is not None and hasattr(info, "step_size"):
+            length = jnp.asarray(num_steps * info.step_size, x.dtype)
         return Draws(
             x=x,
             z=z,
+            z_grad=gradient_of(chain, state) if with_gradient else None,
             potential_energy=jnp.asarray(potential_energy, x.dtype),
             energy=jnp.asarray(getattr(info, "energy", potential_energy), x.dtype),
+            trajectory_length=length,
+            num_steps=jnp.asarray(1 if num_steps is None else num_steps, int),
             accept_prob=jnp.asarray(getattr(info, "acceptance_rate", 1.0), x.dtype),
             diverging=jnp.asarray(getattr(info, "is_divergent", False), bool),
         )
 
     return keep
+
+
+def keeps(state: Any, name: str) -> bool:
+    """Whether a kernel's state has this of the whole log density."""
+    return hasattr(state, name) and type(state).__name__ not in WITHOUT_PRIOR
+
+
+def gradient_of(chain: Chain, state: Any) -> Any:
+    """Of the potential energy by the unconstrained values, from that which a kernel keeps."""
+    if not keeps(state, "logdensity_grad"):
+        return None
+    z = chain.z(state.position)
+    # Kernels of this package keep it by the vector that they are solved for, BlackJAX's by the
+    # position; the way there is linear.
+    by_z = jax.vjp(chain.position, z)[1](state.logdensity_grad)[0]
+    return jax.tree.map(lambda leaf, like: -jnp.asarray(leaf, like.dtype), by_z, z)
 
 
 def start_of(chain: Chain, z: Any, rng_key: Any) -> Any:
@@ -174,15 +212,19 @@ def solve_steps(
     options: Options,
     diagnose: bool,
     progress: Callable | None = None,
+    with_gradients: bool = True,
 ) -> tuple[Draws, SolveInfo, Predictability | None]:
-    """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found."""
+    """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found.
+
+    Without gradients ``z_grad`` has one row, of the last draw: they are as large as the draws.
+    """
     state = chain.transition.unravel(x)
 
     def inputs_of(i):
         return chain.draw_input(jax.random.fold_in(rng_key, i), state)
 
     inputs = jax.vmap(inputs_of)(begin + jnp.arange(num_steps, dtype=begin.dtype))
-    _, draws, info = run_parallel(
+    last, draws, info = run_parallel(
         chain.transition,
         state,
         inputs,
@@ -190,9 +232,12 @@ def solve_steps(
         window=options.window,
         tol=options.tol,
         max_iterations=options.max_iterations,
-        transform=draws_of(chain),
+        transform=draws_of(chain, with_gradients),
         progress=progress,
     )
+    if not with_gradients:
+        only = jax.tree.map(lambda leaf: leaf[None], gradient_of(chain, last))
+        draws = draws._replace(z_grad=only)
     if not diagnose:
         return draws, info, None
     tol = default_tol(x.dtype) if options.tol is None else options.tol
