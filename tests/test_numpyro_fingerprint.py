@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parallel_mcmc.interop.numpyro_fingerprint import digest, fingerprint
+from parallel_mcmc.interop.numpyro_fingerprint import digest, fingerprint, names
 
 Y = np.array([[0.5, -1.5], [2.0, 0.0]], np.float32)
 KEY = jax.random.key(0)
@@ -173,6 +173,12 @@ def test_what_is_known_is_compared_by_what_it_holds(one, other):
     assert digest(one) == digest(one) is not None
     assert digest(other) == digest(other) is not None
     assert digest(one) != digest(other) and of(one) != of(other)
+
+
+def test_data_have_the_same_fingerprint_in_every_process():
+    before = [digest(tree) for tree in ARGUMENTS.values()]
+    names.clear()  # what a new process begins with
+    assert [digest(tree) for tree in ARGUMENTS.values()] == before
 
 
 def test_a_function_is_what_it_closes_over_too():

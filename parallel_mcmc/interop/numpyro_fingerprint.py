@@ -30,6 +30,12 @@ from jaxtyping import Array, UInt32
 PLAIN = (bool, int, float, complex, str, bytes, range, type(...))
 """Values that never change and are all that they hold."""
 
+NODES = {tuple: b"tuple", list: b"list", dict: b"dict", type(None): b"None"}
+"""Types with names that do not change from process to process, nor do programs with them.
+
+JAX keeps compiled programs on disk, and finds them by their constants.
+"""
+
 names: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 """Of functions and classes: their addresses may come again, once they are gone."""
 
@@ -95,7 +101,7 @@ def add_leaf(found: Any, leaf: Any, within: tuple) -> None:
     if type(leaf) is np.ndarray or isinstance(leaf, np.generic | jax.Array):
         add_array(found, leaf, within)
     elif type(leaf) in PLAIN or isinstance(leaf, np.dtype):
-        held = pickle.dumps(leaf)
+        held = pickle.dumps(leaf, protocol=4)
         found.update(f"value of {len(held)} ".encode() + held)
     elif isinstance(leaf, jax.tree_util.PyTreeDef):
         add_structure(found, leaf, within)
@@ -154,7 +160,9 @@ def is_empty(cell: types.CellType) -> bool:
 
 
 def name_of(thing: Any) -> bytes:
-    """Of something that is itself alone: 16 bytes, never given to anything else."""
+    """Of something that is itself alone: never given to anything else."""
+    if isinstance(thing, type) and thing in NODES:
+        return NODES[thing]
     try:
         return names.setdefault(thing, uuid.uuid4().bytes)
     except TypeError as error:  # no weak references to it

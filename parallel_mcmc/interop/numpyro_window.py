@@ -152,9 +152,8 @@ def draws_of(chain: Chain, with_gradient: bool = True) -> Callable[[Any, Any], D
 
     def keep(state, info):
         x, z = chain.transition.ravel(state), chain.z(state.position)
-        potential_energy = (
-            -state.logdensity if keeps(state, "logdensity") else chain.potential_fn(z)
-        )
+        known = keeps(state, "logdensity")
+        potential_energy = -state.logdensity if known else chain.potential_fn(z)
         num_steps = getattr(info, "num_integration_steps", None)
         length = None
         if num_steps is not None and hasattr(info, "step_size"):
