@@ -32,6 +32,7 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc import linearize as lin
 from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.programs import compiled
 from parallel_mcmc.windows import num_steps_of
 
 MAX_DENSE = 50
@@ -96,7 +97,7 @@ def lyapunov_exponent(
     return _exponent(f, max_dense, x0, inputs, trajectory, rng_key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(num_static=2)
 def _exponent(f, max_dense, x0, inputs, trajectory, rng_key):
     """`lyapunov_exponent` for pytrees, compiled: ravel, then as for vectors."""
     vector0, unravel = ravel_pytree(x0)

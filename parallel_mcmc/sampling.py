@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import Predictability, assess
+from parallel_mcmc.programs import compiled
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import check_on_failure, report
 from parallel_mcmc.solvers import Solver, sequential
@@ -78,7 +79,7 @@ def sample(
     keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
     pairs = jax.vmap(jax.random.split)(keys)
     with jax.default_matmul_precision("highest"):  # as in the solve
-        states = jax.jit(jax.vmap(transition.init))(positions, pairs[:, 1])
+        states = _start(transition, positions, pairs[:, 1])
     check_start(states)
 
     def attempt(solver, num_steps, limit):
@@ -95,11 +96,9 @@ def sample(
         num_chains,
     )
     with showing(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
-        position, stats, solve, predictability = jax.block_until_ready(
-            _sample(
-                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-                pairs[:, 0], states, tol, max_iterations,
-            )
+        position, stats, solve, predictability = _sample(
+            transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
+            pairs[:, 0], states, tol, max_iterations,
         )  # fmt: skip
     settings = {
         "solver": choice.solver.name,
@@ -157,7 +156,12 @@ def predictability(
     return trace.predictability
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+@compiled(num_static=1)
+def _start(transition, positions, keys):
+    return jax.vmap(transition.init)(positions, keys)
+
+
+@compiled(num_static=6)
 def _sample(
     transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit
 ):

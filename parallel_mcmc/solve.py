@@ -1,6 +1,5 @@
 """Solve x_t = f(x_{t-1}, u_t), t = 1..T, for all t: the public entry."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
+from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
@@ -84,7 +84,7 @@ def solve(
     return solution
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@compiled(num_static=4)
 def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key):
     """`solve` for pytrees, compiled: ravel, solve for vectors, unravel."""
     check_state(f, x0, inputs)

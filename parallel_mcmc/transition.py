@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.time_blocks import map_steps_keep_last
@@ -179,5 +180,5 @@ def attempted(
     return solve_vectors(f, x0, inputs, solver, num_steps, limits, None, jax.random.key(0))[1]
 
 
-pilot = jax.jit(attempted, static_argnums=(0, 1, 2))
+pilot = compiled(num_static=3)(attempted)
 """`attempted` as one program."""

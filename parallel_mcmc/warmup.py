@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
+from parallel_mcmc.programs import compiled
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -57,7 +58,7 @@ def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -
 
 def adapt(
     rng_key: Any,
-    algorithm: Any,
+    algorithm: str,
     logdensity_fn: LogDensity,
     positions: Any,
     num_steps: int,
@@ -69,36 +70,45 @@ def adapt(
 
     Args:
         rng_key: typed or raw.
-        algorithm: `blackjax.hmc` or `blackjax.nuts`.
+        algorithm: the name of one of BlackJAX's, ``"hmc"`` or ``"nuts"``.
         logdensity_fn: of a position.
         positions: a start for each chain, ``(chains, ...)``.
         num_steps: of each chain.
         is_mass_matrix_diagonal, target_acceptance_rate, parameters: as BlackJAX has them.
     """
-    import blackjax
-
-    adaptation = blackjax.window_adaptation(
-        algorithm,
-        logdensity_fn,
-        is_mass_matrix_diagonal=is_mass_matrix_diagonal,
-        target_acceptance_rate=target_acceptance_rate,
-        adaptation_info_fn=lambda *_: None,
-        **parameters,
-    )
-
-    @jax.jit
-    @jax.vmap
-    def run(key, position):
-        results, _ = adaptation.run(key, position, num_steps)
-        return results.state.position, results.parameters
-
     num_chains = jax.tree.leaves(positions)[0].shape[0]
-    position, found = run(jax.random.split(rng_key, num_chains), positions)
+    position, found = _adapt(
+        algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
+        tuple(parameters.items()), jax.random.split(rng_key, num_chains), positions,
+    )  # fmt: skip
     return Adapted(
         position,
         float(jnp.median(found["step_size"])),
         jnp.mean(found["inverse_mass_matrix"], axis=0),
     )
+
+
+@compiled(num_static=6)
+def _adapt(
+    algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
+    parameters, keys, positions,
+):  # fmt: skip
+    import blackjax
+
+    adaptation = blackjax.window_adaptation(
+        getattr(blackjax, algorithm),
+        logdensity_fn,
+        is_mass_matrix_diagonal=is_mass_matrix_diagonal,
+        target_acceptance_rate=target_acceptance_rate,
+        adaptation_info_fn=lambda *_: None,
+        **dict(parameters),
+    )
+
+    def run(key, position):
+        results, _ = adaptation.run(key, position, num_steps)
+        return results.state.position, results.parameters
+
+    return jax.vmap(run)(keys, positions)
 
 
 def tuned_hmc(
@@ -116,10 +126,8 @@ def tuned_hmc(
         trajectory_length: step size times number of steps. In the adapted coordinates a quarter
             period, pi / 2, forgets the start of a normal posterior altogether.
     """
-    import blackjax
-
     found = adapt(
-        rng_key, blackjax.hmc, logdensity_fn, positions, num_steps,
+        rng_key, "hmc", logdensity_fn, positions, num_steps,
         is_mass_matrix_diagonal, 0.9, num_integration_steps=8,
     )  # fmt: skip
     num_integration_steps = math.ceil(trajectory_length / found.step_size)
@@ -150,10 +158,8 @@ def tuned_mala(
 
     HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what BlackJAX adapts.
     """
-    import blackjax
-
     found = adapt(
-        rng_key, blackjax.hmc, logdensity_fn, positions, num_steps,
+        rng_key, "hmc", logdensity_fn, positions, num_steps,
         is_mass_matrix_diagonal, 0.8, num_integration_steps=1,
     )  # fmt: skip
     step_size = found.step_size**2 / 2
@@ -172,10 +178,8 @@ def tuned_random_walk(
 
     Of a dense metric the diagonal is used.
     """
-    import blackjax
-
     found = adapt(
-        rng_key, blackjax.hmc, logdensity_fn, positions, num_steps,
+        rng_key, "hmc", logdensity_fn, positions, num_steps,
         is_mass_matrix_diagonal, 0.8, num_integration_steps=8,
     )  # fmt: skip
     metric = found.inverse_mass_matrix
@@ -197,7 +201,7 @@ def tuned_nuts(
     import blackjax
 
     found = adapt(
-        rng_key, blackjax.nuts, logdensity_fn, positions, num_steps, is_mass_matrix_diagonal, 0.8
+        rng_key, "nuts", logdensity_fn, positions, num_steps, is_mass_matrix_diagonal, 0.8
     )
     kernel = blackjax.nuts(logdensity_fn, found.step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {found.step_size:.3g}")

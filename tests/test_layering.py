@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # other, as long as that does not go round.
 LAYERS = [
     "version",
+    "programs",
     "time_blocks",
     "linear_maps",
     "scans",

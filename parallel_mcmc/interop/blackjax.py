@@ -4,7 +4,6 @@
 and returns the same. It splits keys as BlackJAX does, so that both give the same draws.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import jax
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.interop.blackjax_transition import from_blackjax
+from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import keep_all, pilot, run_parallel
@@ -103,7 +103,7 @@ def run_inference_algorithm(
     return final_state, history
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@compiled(num_static=5)
 def _run(transition, solver, window, num_steps, transform, rng_key, state, tol, max_iterations):
     # As BlackJAX: split, then loop.
     inputs = transition.draw_inputs(rng_key, num_steps, state)

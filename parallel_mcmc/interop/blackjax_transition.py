@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from parallel_mcmc.programs import NUM_KEPT, compiled
 from parallel_mcmc.transition import Transition, run_sequential
 
 FIELDS = {
@@ -83,7 +84,7 @@ def from_blackjax(
     return transition
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=NUM_KEPT)
 def _transition(algorithm, structure, shapes, fields, x64):
     """`from_blackjax` for positions of one structure; cached, so that nothing compiles twice.
 
@@ -176,7 +177,7 @@ def check_fields(template: Any, fields: tuple[str, ...]) -> None:
                 )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(num_static=1)
 def _states_and_rebuilt(transition, position):
     """The states of a few steps, and each as rebuilt from what is solved for."""
     key = jax.random.key(1)

@@ -23,6 +23,7 @@ from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, sol
 from parallel_mcmc.interop.numpyro_window import (
     ParallelState,
 )
+from parallel_mcmc.programs import forget_oldest, within_memory
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import Status, report
 from parallel_mcmc.transition import attempted
@@ -62,6 +63,7 @@ class MCMC(SequentialMCMC):
         self._warmup_states = self._states if collect_warmup else None
         self._warmup_report = self.solve_settings(), self._last_state.solve
 
+    @within_memory()
     def run(
         self,
         rng_key: Any,
@@ -242,7 +244,8 @@ class MCMC(SequentialMCMC):
                 cache[key] = jax.jit(run)
             else:
                 cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
-        program = cache[key]
+        program = cache[key] = cache.pop(key)  # what was used last goes last
+        forget_oldest(cache)
         if self._jit_model_args:
             return lambda values: program(values, args, kwargs)
         return program
