@@ -1,6 +1,5 @@
 """`sample`: several chains, each solved in parallel over its length."""
 
-import contextlib
 import functools
 from typing import Any, Literal
 
@@ -95,10 +94,10 @@ def sample(
         None if any_traced((pairs, states)) else attempt,
         num_chains,
     )
-    with showing(num_chains * num_samples) if progress_bar else contextlib.nullcontext():
+    with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-            pairs[:, 0], states, tol, max_iterations,
+            pairs[:, 0], states, tol, max_iterations, bar,
         )  # fmt: skip
     settings = {
         "solver": choice.solver.name,
@@ -163,7 +162,7 @@ def _start(transition, positions, keys):
 
 @compiled(num_static=6)
 def _sample(
-    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit
+    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit, bar
 ):
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
@@ -180,7 +179,7 @@ def _sample(
             tol=tol,
             max_iterations=limit,
             transform=keep,
-            progress=functools.partial(jax.debug.callback, advance, chain)
+            progress=functools.partial(jax.debug.callback, advance, bar, chain)
             if shows_progress
             else None,
         )

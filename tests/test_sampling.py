@@ -1,5 +1,8 @@
 """`pm.sample`: chains, keys, positions, windows, progress, and what it says to bad arguments."""
 
+import concurrent.futures
+import threading
+
 import blackjax
 import jax
 import jax.numpy as jnp
@@ -201,6 +204,35 @@ def test_a_progress_bar_reaches_the_end_and_changes_no_draw(solver, window, monk
     assert bar.total == bar.n == 2 * NUM_SAMPLES
     assert min(bar.steps) >= 0
     assert np.count_nonzero(bar.steps) > 1  # it moved on the way
+
+
+def test_runs_in_two_threads_move_a_bar_each(monkeypatch):
+    bars, both = [], threading.Barrier(2)
+
+    class Bar(tqdm.auto.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, disable=False, **kwargs)
+            self.moves = []
+            bars.append(self)
+            both.wait(60)  # both runs are on, by one program
+
+        def update(self, n=1):
+            self.moves.append((self.n, n, self.n + n <= self.total))
+            return super().update(n)
+
+    def run(seed):
+        pm.sample(
+            jax.random.key(seed), MALA, jnp.ones((2, 2)), NUM_SAMPLES, num_chains=2,
+            progress_bar=True, solver=pm.sequential(),
+        )  # fmt: skip
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, (0, 1)))
+    assert [bar.n for bar in bars] == [2 * NUM_SAMPLES] * 2
+    for bar in bars:
+        assert np.count_nonzero([n for _, n, _ in bar.moves]) > 20, "it moved on the way"
+        assert all(n >= 0 and within for _, n, within in bar.moves)
 
 
 @pytest.mark.slow

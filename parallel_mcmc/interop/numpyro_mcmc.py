@@ -5,7 +5,6 @@ have been solved for. Here the chain after the warm-up is one solve, and its dra
 the supports of their sites by one vectorised call of `postprocess_fn`.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -148,7 +147,7 @@ class MCMC(SequentialMCMC):
 
         parts = []
         if warm.num_steps:
-            collected, state = self._program("warm-up", one, warm, None, args, kwargs)(state)
+            collected, state = self._program("warm-up", one, warm, None, args, kwargs)((state, 0))
             parts.append(collected)
         if main.num_steps:
             if self._chosen is None:
@@ -158,13 +157,13 @@ class MCMC(SequentialMCMC):
             run = self._program("solve", one, main, options, args, kwargs)
             shown = self._shows_progress(state)
             chains = 1 if one else self.num_chains
-            with showing(chains * main.num_steps) if shown else contextlib.nullcontext():
-                collected, state = run(state)
+            with showing(chains * main.num_steps, shown) as bar:
+                collected, state = run((state, bar))
                 if shown:
                     jax.block_until_ready(state)
             parts.append(collected)
         if not parts:  # of a run of no steps, as NumPyro makes to compile
-            parts = [self._program("none", one, main, None, args, kwargs)(state)[0]]
+            parts = [self._program("none", one, main, None, args, kwargs)((state, 0))[0]]
         collected = jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
         return dict(zip(collect_fields, collected, strict=True)), state
 
@@ -199,15 +198,15 @@ class MCMC(SequentialMCMC):
         return kernel.options(first.x, num_steps, None if traced else attempt, together)
 
     def _program(self, name, one, collect, options, args, kwargs):
-        """The compiled function ``state -> (collected, state)``, kept for the next run."""
+        """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""
         kernel, postprocess_fn = self.sampler, self.postprocess_fn
         shows_progress = self.progress_bar and name == "solve"
 
-        def run_chain(index, state, args, kwargs):
+        def run_chain(bar, index, state, args, kwargs):
             target = kernel.target(args, kwargs)
             postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
             if name == "solve":
-                tell = functools.partial(jax.debug.callback, advance, index)
+                tell = functools.partial(jax.debug.callback, advance, bar, index)
                 with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
                 history, state = solved(
                     kernel, target, (args, kwargs), state, collect.num_steps, options,
@@ -217,11 +216,14 @@ class MCMC(SequentialMCMC):
                 history, state = adapted(kernel, target, (args, kwargs), state, collect)
             return finished(history, collect, postprocess), state
 
-        def run(state, args, kwargs):
+        def run(values, args, kwargs):
+            state, bar = values
             if one:
-                return run_chain(0, state, args, kwargs)
+                return run_chain(bar, 0, state, args, kwargs)
             chains = jnp.arange(state.i.shape[0])
-            collected, state = jax.vmap(run_chain, (0, 0, None, None))(chains, state, args, kwargs)
+            collected, state = jax.vmap(run_chain, (None, 0, 0, None, None))(
+                bar, chains, state, args, kwargs
+            )
             # NumPyro wants the draws of vectorized chains with time in front.
             return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
 
