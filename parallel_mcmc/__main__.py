@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -19,6 +20,7 @@ import jax
 import parallel_mcmc as pm
 from parallel_mcmc import targets, warmup
 from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc.interop.arviz import netcdf
 
 
 class Setup(NamedTuple):
@@ -86,7 +88,7 @@ def parser() -> Parser:
     parser.add_argument("--draws", type=whole(4), default=1000, help="per chain")
     parser.add_argument("--warmup", type=whole(20), default=1000, help="steps of adaptation")
     parser.add_argument("--chains", type=whole(1), default=4)
-    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1, "the largest seed"), default=0)
     parser.add_argument("--window", type=whole(1), help="steps solved together")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
     parser.add_argument("--float64", action="store_true", help="double precision")
@@ -94,10 +96,14 @@ def parser() -> Parser:
     return parser
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(
+    least: int, most: int = 2**31 - 1, why: str = "as many as can be counted in 32 bits"
+) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) < 2**32:
+        if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {most}, {why}")
         return int(text)
 
     return convert
@@ -112,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not os.access(options.output, os.W_OK):
             raise PermissionError(f"the folder {options.output} cannot be written to")
         target = make_target(options)
-    with jax.enable_x64(options.float64), one_line(ValueError):
+    with jax.enable_x64(options.float64), one_line(ValueError, MemoryError):
         run(options, target)
 
 
@@ -123,6 +129,15 @@ def one_line(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         sys.exit(f"parallel_mcmc: {error}")
+
+
+def say(text: str) -> None:
+    """Print; a reader that has gone, such as `head`, ends the printing and not the run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Under the same number, as Python flushes it once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_target(options: argparse.Namespace) -> targets.Target:
@@ -159,11 +174,11 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
     tuned = tune(options, warmup_key, target)
     kernel, setup = KERNELS[options.kernel], TARGETS[options.target]
     solver = options.solver or setup.solver or kernel.solver
-    print(
+    say(
         f"{target.name} by {options.kernel} ({tuned.settings}): {options.chains} chains of "
-        f"{options.draws} draws after {options.warmup} steps of warm-up\n",
-        flush=True,
+        f"{options.draws} draws after {options.warmup} steps of warm-up\n"
     )
+    constrain = jax.jit(jax.vmap(jax.vmap(target.constrain)))
 
     def draw(solver: pm.Solver, progress_bar: bool = False) -> Timed:
         found = timed(
@@ -178,8 +193,7 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
                 progress_bar=progress_bar,
             )
         )
-        interest = jax.jit(jax.vmap(jax.vmap(target.constrain)))(found.trace.position)
-        return found._replace(trace=found.trace._replace(position=interest))
+        return found._replace(trace=found.trace._replace(position=constrain(found.trace.position)))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)  # it is a line of the report
@@ -189,9 +203,9 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
     lines = [summary(data), "", *describe_solve(parallel.trace)]
     if sequential:
         lines += compare(parallel, sequential)
-    print("\n".join(lines))
+    say("\n".join(lines))
     with one_line(OSError):
-        print("Wrote", " and ".join(map(str, write(data, options.output / target.name))))
+        say(f"Wrote {' and '.join(map(str, write(data, options.output / target.name)))}")
 
 
 def summary(data: Any) -> str:
@@ -202,10 +216,23 @@ def summary(data: Any) -> str:
 
 
 def write(data: Any, stem: Path) -> tuple[Path, Path]:
-    """The draws as netCDF and a trace plot, beside each other."""
+    """The draws as netCDF and a trace plot, beside each other.
+
+    Under names of their own until both are whole, so that earlier files outlive a full disk.
+    """
     files = stem.with_name(f"{stem.name}.nc"), stem.with_name(f"{stem.name}-trace.png")
-    data.to_netcdf(str(files[0]), engine="h5netcdf")
-    plot_trace(data, files[1])
+    try:
+        with tempfile.TemporaryDirectory(dir=stem.parent) as temporary:
+            parts = [Path(temporary) / file.name for file in files]
+            parts[0].write_bytes(netcdf(data))
+            plot_trace(data, parts[1])
+            for part, file in zip(parts, files, strict=True):
+                part.replace(file)
+    except OSError as error:
+        raise OSError(
+            f"{files[0]} and {files[1]} could not be written ({error}); make room, or name "
+            "another folder with --output"
+        ) from error
     return files
 
 

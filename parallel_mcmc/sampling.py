@@ -52,6 +52,7 @@ def sample(
 
     Raises:
         ValueError: for arguments that do not fit, or a log density that is not finite at the start.
+        MemoryError: where the device has too little, with what to try.
 
     One chain of a BlackJAX algorithm equals
     ``blackjax.util.run_inference_algorithm`` with the same key and ``initial_position``.

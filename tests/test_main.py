@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray
 
+from parallel_mcmc import __main__ as command_line
 from parallel_mcmc import targets
 from parallel_mcmc.__main__ import main
 
@@ -153,7 +154,8 @@ def test_nuts_of_blackjax_step_by_step(tmp_path, capsys):
         ("--chains 0", "--chains: '0' is not a whole number from 1 on"),
         ("--window 0", "--window: '0' is not a whole number from 1 on"),
         ("--seed 1.5", "--seed: '1.5' is not a whole number from 0 on"),
-        ("--seed 99999999999", "--seed: '99999999999' is not"),
+        ("--seed 99999999999", "--seed: '99999999999' is more than 4294967295, the largest seed"),
+        ("--draws 5000000000", "--draws: '5000000000' is more than 2147483647, as many as can be"),
         ("--nonsense", "unrecognized arguments: --nonsense"),
         ("--data table", "--data goes with --target german-credit"),
         (
@@ -188,17 +190,82 @@ def test_a_download_that_fails_names_the_option_that_helps(german_credit, tmp_pa
     assert "\n" not in stopped.value.code
 
 
-def test_in_a_shell_a_failure_is_one_line_and_a_code(tmp_path):
-    found = subprocess.run(
-        [sys.executable, "-m", "parallel_mcmc", "--target", "german-credit", "--data", "nothing"],
+SHORT = ["--draws=20", "--warmup=20", "--chains=2", "--solver=sequential"]
+
+
+def in_a_shell(folder, *arguments, python=("-m", "parallel_mcmc"), **options):
+    """A run in a process of its own, in a folder."""
+    return subprocess.run(
+        [sys.executable, *python, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=tmp_path,
-        capture_output=True,
+        cwd=folder,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=300,
         check=False,
+        **{"stdout": subprocess.PIPE} | options,
     )
+
+
+def test_in_a_shell_a_failure_is_one_line_and_a_code(tmp_path):
+    found = in_a_shell(tmp_path, "--target", "german-credit", "--data", "nothing")
     assert found.returncode == 1
     assert found.stderr == "parallel_mcmc: [Errno 2] No such file or directory: 'nothing'\n"
     assert found.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+# After 2 kB of a file writing fails, as on a full disk. Smaller than any of the files, and of
+# this process alone; Python ignores the signal that comes with it.
+ON_A_FULL_DISK = """
+import resource
+from parallel_mcmc.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+main()
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(tmp_path):
+    pytest.importorskip("resource", reason="Windows has no such limits")
+    earlier = {"eight-schools.nc": "draws", "eight-schools-trace.png": "plot"}
+    for name, content in earlier.items():
+        (tmp_path / name).write_text(content)
+    found = in_a_shell(tmp_path, *SHORT, python=("-c", ON_A_FULL_DISK))
+    assert found.returncode == 1
+    assert found.stderr.startswith("parallel_mcmc: eight-schools.nc and eight-schools-trace.png")
+    assert "File too large" in found.stderr and "--output" in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert "Solved by sequential" in found.stdout, "the report is there all the same"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == earlier
+
+
+def test_a_plot_that_cannot_be_written_keeps_both_earlier_files(tmp_path, monkeypatch):
+    def fails(data, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command_line, "plot_trace", fails)
+    (tmp_path / "eight-schools.nc").write_text("draws")
+    with pytest.raises(SystemExit, match="No space left"):
+        main([*SHORT, "--output", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["eight-schools.nc"]
+    assert (tmp_path / "eight-schools.nc").read_text() == "draws"
+
+
+def test_a_reader_that_leaves_ends_the_printing_and_not_the_run(tmp_path):
+    # As `| head -1` once it has its line; here it is gone from the beginning.
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = in_a_shell(tmp_path, *SHORT, stdout=writer)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
+    def sample(*args, **kwargs):
+        raise MemoryError("The device has too little memory; give a shorter `window`.")
+
+    monkeypatch.setattr(command_line.pm, "sample", sample)
+    with pytest.raises(SystemExit) as stopped:
+        main([*SHORT, "--output", str(tmp_path)])
+    assert stopped.value.code.startswith("parallel_mcmc: The device has too little memory")

@@ -3,6 +3,7 @@
 import copy
 import datetime
 import inspect
+import io
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -129,6 +130,25 @@ def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: An
     for group in groups:
         data[group].attrs.update(attrs)
     return data
+
+
+def netcdf(data: Any) -> bytes:
+    """The bytes of a netCDF file of ArviZ's container, compressed.
+
+    HDF5 ends the process if its file cannot grow, as on a full disk, and leaves half of it. In
+    memory it cannot happen, and whoever writes the bytes gets an OSError.
+    """
+    import h5netcdf
+    from xarray.backends import H5NetCDFStore
+
+    tree = data.to_datatree() if hasattr(data, "to_datatree") else data
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        for node in tree.subtree:
+            group = node.to_dataset(inherit=False)
+            encoding = {name: {"zlib": value.dtype.kind in "biuf"} for name, value in group.items()}
+            group.dump_to_store(H5NetCDFStore(file, group=node.path), encoding=encoding)
+    return buffer.getvalue()
 
 
 def named_arrays(position: Any) -> dict[str, Any]:
