@@ -14,6 +14,7 @@ python -m benchmarks run --suite scaling       time and memory against T, D, cha
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
+python -m benchmarks run --suite torture       recursions that look at the last bit of their state
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figures of README and docs made anew
 """
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=run_command)
     suites = [
         "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
-        "auto", "trajectories", "memory", "sweep", "swap", "posteriordb",
+        "auto", "trajectories", "memory", "sweep", "swap", "posteriordb", "torture",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -106,6 +107,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.scaling import run_scaling
     from benchmarks.swap import run_swap
     from benchmarks.sweep import run_sweep
+    from benchmarks.torture import run_torture
     from benchmarks.trajectories import run_trajectories
 
     common = environment() | {
@@ -130,6 +132,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "scaling": run_scaling,
         "swap": run_swap,
         "posteriordb": run_posteriordb,
+        "torture": run_torture,
     }
     for rows in runs.get(parsed.suite, run_suite)(options):
         # Rows that are timed in turn come together, and none of them is lost.
@@ -149,6 +152,11 @@ def found(record: dict) -> str:
     """What a run came to, in a line."""
     if record["suite"] == "memory":
         return f"{record['bytes'] / 1e6:,.0f} MB in windows of {record['window']:,}"
+    if record["suite"] == "torture":
+        return (
+            f"{record['dtype']}, window {record['window']}: {record['num_equal']} equal, "
+            f"{record['num_told']} told, {record['num_silent']} in silence"
+        )
     if record["suite"] == "posteriordb":
         return (
             f"{record['iterations']} iterations, worst mean {record['z_score']:.1f} standard "

@@ -180,6 +180,32 @@ def auto_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
+def torture_table(records: list[Record]) -> str:
+    """Per recursion: how many chains came out equal, told of, and wrong in silence."""
+    rows = []
+    for (target, kernel), group in grouped(records, lambda r: (r["target"], r["kernel"])):
+        total = {
+            name: sum(r[f"num_{name}"] for r in group)
+            for name in ("equal", "told", "silent", "solved")
+        }
+        chains = sum(r["chains"] for r in group)
+        rows.append(
+            [target.replace("_", " "), kernel, *(f"{n:,}" for n in (chains, *total.values()))]
+        )
+    sums = [sum(int(row[i].replace(",", "")) for row in rows) for i in range(2, 7)]
+    rows.append(["all", "", *(f"{n:,}" for n in sums)])
+    head = (
+        "recursion",
+        "compared",
+        "chains",
+        "equal",
+        "differ, told",
+        "differ in silence",
+        "solved",
+    )
+    return markdown(head, rows)
+
+
 PAPER = (
     "target", "kernel", "T", "chains", "solver", "window", "iterations", "steps run one by one",
     "steps that differ", "least ESS", "in sd", "compile s", "sequential s", "parallel s",
@@ -220,6 +246,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "scaling": scaling_table,
     "swap": swap_table,
     "sweep": sweep_table,
+    "torture": torture_table,
     "trajectories": iterations_table,
 }
 """Suites with a table of their own; the others have their aims and their runs."""

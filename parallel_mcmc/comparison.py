@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from parallel_mcmc.report import Status, describe_failure
+from parallel_mcmc.report import Status, describe_failure, remarks
 from parallel_mcmc.trace import Trace
 
 
@@ -45,8 +45,8 @@ def describe_solve(trace: Trace) -> Iterator[str]:
     first = jax.tree.leaves(trace.position)[0]
     tol, window = trace.settings["tol"], trace.settings["window"]
     yield (
-        f"Solved by {trace.settings['solver']} in {first.dtype}, {window} steps together, to a "
-        f"residual of {tol:.0e} of the spread or rounding:"
+        f"Solved by {trace.settings['solver']} in {first.dtype}, {window} steps together, "
+        + (f"to a residual of {tol:.0e} of the spread:" if tol else "to the last bit:")
     )
     for chain, status in enumerate(trace.solve.status.tolist()):
         info = jax.tree.map(lambda leaf, chain=chain: leaf[chain].item(), trace.solve)
@@ -56,7 +56,7 @@ def describe_solve(trace: Trace) -> Iterator[str]:
             f"residual {info.residual:.1e}, {info.num_sequential_steps} steps one by one, "
             f"{Status(status).name.lower().replace('_', ' ')}"
             + (f", {made} steps made one by one within the iterations" if made else "")
-            + (f", {info.num_ties} decisions tied within rounding" if info.num_ties else "")
+            + remarks(info)
         )
     if message := describe_failure(trace.solve):
         yield f"Warning: {message}"

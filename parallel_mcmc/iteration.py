@@ -12,11 +12,11 @@ frontier stalls, some steps are made one by one: see `frontier`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
-becomes f_t to the last bit, or stays what it is where that is within 4 ulp and
-the tolerance of f_t: the fixed point is the chain itself, not a neighbour of it.
+becomes f_t to the last bit: the fixed point is the chain itself, not a neighbour of it.
 
 By causality the leading states become exact one after the other, whatever A_t
-is. The *frontier* is the number of leading steps within tolerance. A window
+is. The *frontier* is the number of leading steps that are solved, exactly or but for
+what trembles by units in the last place: see `trembling`. They stay as they are. A window
 that is shorter than the chain slides: what lies behind the frontier is
 committed, the rest of the window is the guess for the next one.
 """
@@ -36,7 +36,8 @@ from parallel_mcmc.outcome import Block, Limits, Outcome, Progress, outcome, sta
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps
-from parallel_mcmc.tolerance import rounding
+from parallel_mcmc.tolerance import aimed_at, noise, rounding
+from parallel_mcmc.trembling import Evidence, in_units, looked_at, no_evidence
 
 
 def iterate(
@@ -76,7 +77,7 @@ def iterate(
         # Of an evaluation in the carry, so that it is assessed once and in one place.
         progress, before = carry
         seen = outcome(progress, block, limits, offset_of(progress))
-        gained = (seen.k if slides else seen.k - before.k) - progress.num_made
+        gained = seen.lead - before.lead - progress.num_made + (before.k if slides else 0)
         return jax.lax.cond(seen.done, stay, advance, progress, seen, gained), seen
 
     def stay(progress: Progress, _: Outcome, gained: Int[Array, ""]) -> Progress:
@@ -87,26 +88,29 @@ def iterate(
         x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
         slide = seen.k if slides else jnp.zeros_like(seen.k)
         row = jnp.arange(block.window)
-        committed = (row < slide)[:, None]
-        safe = state_before(progress.states, block.x_start, offset + seen.k)
-        # What is right to rounding stands: where the maps are large, a chain of corrections of a
-        # few ulp would keep all the states behind it trembling by more than the tolerance.
-        noise = jnp.minimum(rounding(x), limits.tol * seen.scale)
-        still = jnp.all(jnp.abs(seen.r) <= noise, axis=-1)[:, None]
-        r = jnp.where(committed | still, 0, seen.r)
+        # What is right to rounding stays, too, until all is: where the maps are large, a chain of
+        # corrections of a few ulp would keep the states behind it from coming down to noise.
+        least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * seen.unit)
+        still = ~seen.complete & (row > seen.k) & jnp.all(jnp.abs(seen.r) <= least, axis=-1)
+        stands = row < seen.k
+        safe = state_before(progress.states, block.x_start, offset + seen.lead)
+        r = jnp.where((stands | still)[:, None], 0, seen.r)
         unit = jnp.where(seen.x.spread > 0, seen.x.spread, seen.f.spread)  # at first all x are x_0
         predicted, careful, num_limited = correct(
             solver, progress.A, progress.factor, progress.f_values, r, unit, seen.f, seen.k, safe
         )
-        still = still & jnp.all(jnp.abs(predicted) <= noise, axis=-1)[:, None]
-        x_new = jnp.where(still | committed, x, progress.f_values + predicted)
-        num_steps = num_steps_to_make(seen.within, gained, seen.k, block.num_steps - offset)
+        stands = stands | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1))
+        x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
+        # The step at the frontier is f at a solved state, and so exact.
+        looks = seen.complete & (row > seen.k)
+        evidence, x_new = looked_at(seen.evidence, looks, x_new, seen.unit)
+        num_steps = num_steps_to_make(seen.near, gained, seen.lead, block.num_steps - offset)
         # Under `vmap` chains that are done come here, too.
         num_steps = jnp.where(seen.done, 0, num_steps)
-        x_new = make_steps(f, x_new, seen.k, num_steps, block.inputs, offset)
-        following = x_new[jnp.minimum(seen.k + num_steps, block.window - 1)]
-        stands = num_standing_still(progress.states, offset + seen.k, safe, following)
-        guessed = (row > seen.k + num_steps) & (row <= seen.k + stands)
+        x_new = make_steps(f, x_new, seen.lead, num_steps, block.inputs, offset)
+        following = x_new[jnp.minimum(seen.lead + num_steps, block.window - 1)]
+        stays = num_standing_still(progress.states, offset + seen.lead, safe, following)
+        guessed = (row > seen.lead + num_steps) & (row <= seen.lead + stays)
         replaced = ~finite_rows(x_new) | guessed
         x_new = jnp.where(replaced[:, None], safe, x_new)
         num_resets = jnp.sum(replaced, dtype=jnp.int32)
@@ -119,6 +123,11 @@ def iterate(
         A, num_bad = finite_maps(A)
         before, careful = (shift(a, slide) if slides else a for a in (progress.f_values, careful))
         factor = progress.factor
+        moved = jnp.max(in_units(x_new - x, noise(x, seen.unit)), axis=-1)
+        evidence = evidence._replace(moved=moved)
+        if slides:
+            pairs = zip(evidence, no_evidence(x), strict=True)
+            evidence = Evidence(*(shift(a, slide, behind) for a, behind in pairs))
         if not solver.unlimited:
             factor = map_steps(secant, f_values - before, careful)
         if tell is not None:
@@ -136,6 +145,9 @@ def iterate(
             num_limited=progress.num_limited + num_limited,
             num_frontier_steps=progress.num_frontier_steps + num_steps,
             num_made=num_steps,
+            num_standing=jnp.zeros_like(slide) if slides else seen.k,
+            num_trembling=progress.num_trembling + num_trembling(seen, slide),
+            evidence=evidence,
         )
 
     x = jax.lax.dynamic_slice_in_dim(states, frontier if slides else 0, block.window)
@@ -155,6 +167,9 @@ def iterate(
         num_limited=zero,
         num_frontier_steps=zero,
         num_made=zero,
+        num_standing=zero,
+        num_trembling=zero,
+        evidence=no_evidence(x),
     )
     seen = jax.eval_shape(lambda progress: outcome(progress, block, limits, 0), progress)
     seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen)
@@ -182,6 +197,13 @@ def preceding(
     return jax.lax.dynamic_slice_in_dim(jnp.concatenate([x_start[None], states]), offset, window)
 
 
-def shift(a: Float[Array, "W D"], k: Int[Array, ""]) -> Float[Array, "W D"]:
-    """Rows from k on, with zeros behind them."""
-    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, jnp.zeros_like(a)]), k, a.shape[0])
+def shift(a: Float[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> Float[Array, "W ..."]:
+    """Rows from k on, then those of ``behind``, zeros by default."""
+    behind = jnp.zeros_like(a) if behind is None else behind
+    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, behind]), k, a.shape[0])
+
+
+def num_trembling(seen: Outcome, num_steps: Int[Array, ""]) -> Int[Array, ""]:
+    """Of the first steps of the window, those that are solved but for what trembles."""
+    trembles = seen.within & jnp.any(seen.r != 0, axis=-1)
+    return jnp.sum(trembles & (jnp.arange(len(trembles)) < num_steps), dtype=jnp.int32)

@@ -1,5 +1,6 @@
 """How far an evaluation shows the steps of a window to be solved, and whether to go on."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.tolerance import Region, num_leading, region, rounding, scaled, trusted_spread
+from parallel_mcmc.tolerance import (
+    Region,
+    noise,
+    num_leading,
+    region,
+    rounding,
+    scaled,
+    trusted_spread,
+)
+from parallel_mcmc.trembling import Evidence, in_units, may_stand, watched
 
 
 class Limits(NamedTuple):
@@ -55,6 +65,9 @@ class Progress(NamedTuple):
         num_limited: linear maps whose norm was limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
         num_made: those of the last iteration.
+        num_standing: leading steps of the window that are solved and stay as they are.
+        num_trembling: steps committed that tremble.
+        evidence: of which steps tremble, up to the last iteration: see `trembling`.
     """
 
     states: Float[Array, "L D"]
@@ -69,30 +82,42 @@ class Progress(NamedTuple):
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
     num_made: Int[Array, ""]
+    num_standing: Int[Array, ""]
+    num_trembling: Int[Array, ""]
+    evidence: Evidence
 
 
 class Outcome(NamedTuple):
     """How far the last evaluation shows the window to be solved.
 
     Attributes:
-        k: leading steps of the window within tolerance.
-        within: which steps are within tolerance of f at the state before them, ``(W, )``.
-        allowed: the tolerance, beyond rounding, per coordinate.
+        k: leading steps of the window that are solved.
+        within: which steps are solved, given the state before them, ``(W, )``.
+        lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
+        near: which steps are so, given the state before them, ``(W, )``.
+        complete: whether all steps of the block in the window are, and no early stop is asked for.
+        evidence: as in `Progress`, with this evaluation.
         r: the residual, ``(W, D)``.
         residual: its largest value among the steps of the block, in units of the scale.
         worst: its largest value per coordinate among the first k steps.
         scale: as in `Progress`.
+        unit: the spread by which this evaluation is judged: the scale, or where the states
+            are now less wide than that, theirs.
         x, f: where the states and the values of f are.
         done: nothing more to gain from iterating.
     """
 
     k: Int[Array, ""]
     within: Bool[Array, " W"]
-    allowed: Float[Array, " D"]
+    lead: Int[Array, ""]
+    near: Bool[Array, " W"]
+    complete: Bool[Array, ""]
+    evidence: Evidence
     r: Float[Array, "W D"]
     residual: Float[Array, ""]
     worst: Float[Array, " D"]
     scale: Float[Array, " D"]
+    unit: Float[Array, " D"]
     x: Region
     f: Region
     done: Bool[Array, ""]
@@ -110,20 +135,35 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     else:
         known = scale = limits.scale
     evaluated = progress.num_iterations > 0
-    allowed = limits.tol * scale
-    within = jnp.all(jnp.abs(r) <= allowed + rounding(x), axis=-1) & evaluated
-    k = num_leading(within)
     row = jnp.arange(block.window)[:, None]
+    standing = row[:, 0] < progress.num_standing
+    asked = jnp.where(limits.tol > 0, limits.tol * scale + rounding(x), 0)
+    agrees = standing | (jnp.all(jnp.abs(r) <= asked, axis=-1) & evaluated)
+    of_noise = noise(x, scale)
+    size = jnp.max(in_units(r, of_noise), axis=-1)
+    seen = watched(progress.evidence, size)
+    evidence = jax.tree.map(functools.partial(jnp.where, evaluated), seen, progress.evidence)
+    own = x - jnp.concatenate([x_start[None], x[:-1]])
+    wanted = row[:, 0] < block.num_steps - offset
+    unsolved = wanted & (row[:, 0] >= num_leading(agrees))
+    stand = may_stand(evidence, size, unsolved, r, own, of_noise)
+    within = agrees | (wanted & stand)
+    near = within | (evidence.found >= 0)
+    k = num_leading(within)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
     return Outcome(
         k=k,
         within=within,
-        allowed=allowed,
+        lead=num_leading(near),
+        near=near,
+        complete=jnp.all(near | ~wanted) & ~(limits.tol > 0),
+        evidence=evidence,
         r=r,
         residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
         worst=jnp.max(jnp.where(row < k, jnp.maximum(jnp.abs(r) - rounding(x), 0), 0), axis=0),
         scale=jnp.where(evaluated, known, progress.scale),
+        unit=scale,
         x=of_x,
         f=of_f,
         done=(

@@ -13,7 +13,7 @@ class Status(enum.IntEnum):
     """How a solve ended."""
 
     CONVERGED = 0
-    """Every step is within tolerance (or was run step by step as asked)."""
+    """Every step is solved (or was run step by step as asked)."""
     FINISHED_SEQUENTIALLY = 1
     """Iterations did not reach the end; the other steps were run one by one. The chain is right."""
     NON_FINITE = 2
@@ -36,8 +36,12 @@ class SolveInfo(NamedTuple):
         num_resets: states replaced on the way, as they were not finite or the chain had stood still
             before them.
         num_limited: linear maps whose norm was limited, or correction penalised, on the way.
+        num_trembling: steps that stand although their residual of some units in the last place did
+            not settle: see `parallel_mcmc.trembling`. At all others x_t is f(x_{t-1}, u_t) to the
+            last bit, unless ``tol`` asked for less.
         num_ties: steps of a kernel at which the pass that follows the solve came to
-            another state: an accept decision ties within rounding there. The solve's stands.
+            another state: an accept decision ties within rounding there. The solve's stands, unless
+            there are more than rounding can explain: then the chain is run step by step.
     """
 
     status: Int[Array, ""]
@@ -48,6 +52,7 @@ class SolveInfo(NamedTuple):
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
+    num_trembling: Int[Array, ""]
     num_ties: Int[Array, ""]
 
 
@@ -97,7 +102,7 @@ def report(info: SolveInfo, on_failure: str, result: Any) -> None:
 
 def describe_failure(info: SolveInfo) -> str | None:
     """What went wrong and what to try, or None; for one chain or for several."""
-    status, iterations, residual, frontier, steps = (
+    status, iterations, residual, frontier, steps, ties = (
         np.atleast_1d(x)
         for x in (
             info.status,
@@ -105,6 +110,7 @@ def describe_failure(info: SolveInfo) -> str | None:
             info.residual,
             info.frontier,
             info.num_sequential_steps,
+            info.num_ties,
         )
     )
     failed = np.flatnonzero(status != Status.CONVERGED)
@@ -123,10 +129,24 @@ def describe_failure(info: SolveInfo) -> str | None:
             f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
             "log density) there."
         )
+    if frontier[worst] == 0 < ties[worst]:
+        return (
+            f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
+            "evaluation, more than rounding explains, so it was run one by one; look for what in "
+            "the kernel depends on batching, or enable `jax_enable_x64`."
+        )
     return (
         f"{chain}the solve stopped after {iterations[worst]} iterations with residual "
         f"{residual[worst]:.1e} at step {frontier[worst]}; {steps[worst]} steps were run one by "
         "one, so the chain is right but slow. Try a smaller `step_size`, whitened coordinates, a "
-        "shorter `window` or another solver such as `pm.deer()`; where many decisions tie "
-        "(`num_ties`), `jax_enable_x64`."
+        "shorter `window` or another solver such as `pm.deer()`; where residuals of rounding stay, "
+        "`jax_enable_x64`."
+    )
+
+
+def remarks(info: SolveInfo) -> str:
+    """What a report adds where not every step is exact, or a decision tied; empty mostly."""
+    trembling, ties = int(np.sum(info.num_trembling)), int(np.sum(info.num_ties))
+    return (f", {trembling} steps right up to rounding" if trembling else "") + (
+        f", {ties} decisions tied within rounding" if ties else ""
     )

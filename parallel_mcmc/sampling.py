@@ -8,13 +8,15 @@ import jax.numpy as jnp
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import Predictability, assess
+from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import check_on_failure, report
 from parallel_mcmc.solvers import Solver, sequential
+from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.trace import Trace, stats_of
 from parallel_mcmc.transition import Transition, pilot, recursion, run_parallel
-from parallel_mcmc.windows import check_window, default_tol
+from parallel_mcmc.windows import check_window
 
 
 def sample(
@@ -51,7 +53,8 @@ def sample(
         A `Trace`. The draws are those of the sequential sampler for the same key.
 
     Raises:
-        ValueError: for arguments that do not fit, or a log density that is not finite at the start.
+        ValueError: for arguments that do not fit, a log density that is not finite at the start, or
+            keys of kind `rbg`, which draw other numbers for many steps at once.
         MemoryError: where the device has too little, with what to try.
 
     One chain of a BlackJAX algorithm equals
@@ -95,6 +98,8 @@ def sample(
         None if any_traced((pairs, states)) else attempt,
         num_chains,
     )
+    if choice.solver.linearize is not None:
+        check_keys(rng_key, ", or solver=pm.sequential()")
     with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
@@ -103,7 +108,7 @@ def sample(
     settings = {
         "solver": choice.solver.name,
         "solver_choice": choice.reason,
-        "tol": float(default_tol(x.dtype) if tol is None else tol),
+        "tol": float(tol or 0),
         "window": choice.window,
         "max_iterations": int(max_iterations),
     }
@@ -187,7 +192,7 @@ def _sample(
         if not diagnose:
             return *kept, solve, None
         x0 = transition.ravel(state)
-        allowed = default_tol(x0.dtype) if tol is None else tol
+        allowed = aimed_at(tol, x0.dtype)
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
         return *kept, solve, predictability
 

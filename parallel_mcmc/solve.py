@@ -9,9 +9,11 @@ from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
+from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
 
 
@@ -37,8 +39,11 @@ def solve(
         x0: the state before the first step, any pytree of floating-point arrays.
         inputs: u_1..u_T, any pytree (PRNG keys included) with time as leading axis.
         solver: `auto()` by default; see `parallel_mcmc.solvers`.
-        tol: residual allowed at every step, in units of ``scale``; 1e-5 in float32 and
-            1e-10 in float64 by default. Four units in the last place of x come on top.
+        tol: stop early, at this residual of every step in units of ``scale``, to which four units
+            in the last place of x are added. Given up with it is the exact chain: an error of
+            ``tol`` at each step adds up over the steps that the chain remembers, accept decisions
+            within it tip, and states that must be exact, such as counters, may be wrong. By default
+            x_t is f(x_{t-1}, u_t) to the last bit, but for ``info.num_trembling`` steps.
         max_iterations: limit per window; what has not converged then runs step by step.
         window: steps solved together; all of them by default, or what `auto` finds room
             for. Memory for the linear maps is that of one window.
@@ -54,7 +59,7 @@ def solve(
             over it with D products per step.
 
     Returns:
-        `Solution`: the trajectory, equal to the sequential one up to tolerance, and a `SolveInfo`.
+        `Solution`: the trajectory, equal to the sequential one, and a `SolveInfo`.
 
     Costs per iteration: T evaluations of f and of the solver's products with its
     Jacobian, one or two linear scans of O(log T) depth; where nearly all is solved and the rest
@@ -76,6 +81,8 @@ def solve(
 
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
     choice = choose(solver, window, num_steps, x, None if any_traced((x0, inputs)) else attempt)
+    if choice.solver.linearize is not None:
+        check_keys(inputs, ", or solver=pm.sequential()")
     solution = _solve(
         f, choice.solver, choice.window, diagnose,
         x0, inputs, tol, max_iterations, scale, guess, rng_key,
@@ -101,7 +108,9 @@ def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, 
     limits = limits._replace(scale=None if scale is None else ravel(scale))
     guess = None if guess is None else jax.vmap(ravel)(guess)
     trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
-    predictability = assess(step, vector0, inputs, trajectory, limits.tol) if diagnose else None
+    predictability = (
+        assess(step, vector0, inputs, trajectory, aimed_at(tol, dtype)) if diagnose else None
+    )
     return Solution(jax.vmap(unravel)(trajectory), info, predictability)
 
 

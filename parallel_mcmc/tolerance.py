@@ -1,4 +1,6 @@
-"""When a step counts as solved: the residual in units of the posterior, and of rounding.
+"""The units of a residual: the spread of the posterior, and rounding.
+
+A step is solved when its residual is zero, or, where ``tol`` asks for an early stop,
 
     |x_t - f(x_{t-1}, u_t)|  <=  tol * scale + 4 ulp(x_t)      in every coordinate
 
@@ -7,7 +9,7 @@ right. The scale is the spread of the chain itself, and only of states that can
 be trusted. NaN is never within tolerance.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -61,8 +63,22 @@ def region(x: Float[Array, "T D"]) -> Region:
     return Region(middle, jnp.where(jnp.isfinite(width), width, 0))
 
 
+NOISE = 64
+"""Units in the last place of the spread that rounding within a step may make of its result."""
+
+
+def noise(x: Float[Array, "... D"], scale: Float[Array, " D"]) -> Float[Array, "... D"]:
+    """Beyond this a residual is more than the rounding within a step."""
+    return NOISE * jnp.finfo(x.dtype).eps * scale + rounding(x)
+
+
+def aimed_at(tol: Any, dtype: Any) -> Any:
+    """The residual in units of the spread that a solve comes to: ``tol``, or the noise."""
+    return NOISE * float(jnp.finfo(dtype).eps) if tol is None else tol
+
+
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-    """Four units in the last place of x: the residual that no solve can be held to."""
+    """Four units in the last place of x."""
     return 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
 
 

@@ -12,6 +12,7 @@ ties within rounding it may come to another state than the solve, with which the
 next step would not agree: there the solved x gives the state.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,8 +24,10 @@ from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps_keep_last
-from parallel_mcmc.tolerance import rounding, spread
+from parallel_mcmc.tolerance import aimed_at, rounding, spread
+from parallel_mcmc.trembling import PROPORTION
 from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
 
@@ -54,6 +57,10 @@ def recursion(transition: Transition) -> Recursion:
 
     return f
 
+
+MOST_TIES = 0.01
+"""Of all steps, beyond the first. In float32 rounding tips one decision in 1e5, or in 1e3 where a
+log density has thousands of nats; more say that the last pass makes other steps than the solve."""
 
 NUM_TOLD = 20
 """How often a run step by step says how far it has come."""
@@ -142,7 +149,8 @@ def run_parallel(
     )
 
     # What two windows that are told apart by rounding may differ by: see `windows.verdict`.
-    allowed = 2 * limits.tol * spread(trajectory)
+    noise = PROPORTION * aimed_at(None, x0.dtype)
+    allowed = jnp.maximum(2 * limits.tol, noise) * spread(trajectory)
 
     def last_pass(t, u, x):
         x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
@@ -158,9 +166,55 @@ def run_parallel(
         (history, ties, finite), final_state = map_steps_keep_last(
             last_pass, jnp.arange(num_steps), inputs, trajectory
         )
-    status = jnp.where(jnp.all(finite), info.status, Status.NON_FINITE).astype(info.status.dtype)
-    info = info._replace(status=status, num_ties=jnp.sum(ties, dtype=jnp.int32))
+    num_ties = jnp.sum(ties, dtype=jnp.int32)
+    too_many = num_ties > 1 + MOST_TIES * num_steps
+    kept = (history, finite), final_state
+    (history, finite), final_state = run_anew(transition, state, inputs, transform, too_many, kept)
+    status = jnp.where(too_many, Status.FINISHED_SEQUENTIALLY, info.status)
+    info = info._replace(
+        status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
+        frontier=jnp.where(too_many, 0, info.frontier),
+        num_sequential_steps=jnp.where(too_many, num_steps, info.num_sequential_steps),
+        num_ties=num_ties,
+    )
     return final_state, history, info
+
+
+def run_anew(
+    transition: Transition, state: Any, inputs: Any, transform: Callable, failed: Any, kept: Any
+) -> Any:
+    """What is ``kept`` of a solve, or where that ``failed`` of a run step by step.
+
+    In pieces, and as loops of no turn where all is well, as in `stepwise.finish`.
+    """
+    index = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
+    piece = math.isqrt(index.size)
+
+    def run_piece(carry):
+        t, state, history = carry
+        begin = jnp.minimum(t, index.size - piece)
+
+        def step(state, data):
+            t_now, u, known = data
+            new, info = transition.step(state, u)
+            made = new, (transform(new, info), jnp.all(jnp.isfinite(transition.ravel(new))))
+            again = t_now >= t
+            return jax.tree.map(lambda a, b: jnp.where(again, a, b), made, (state, known))
+
+        state, made = jax.lax.scan(step, state, rows((index, inputs, history), begin, piece))
+        history = jax.tree.map(
+            lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, begin, 0), history, made
+        )
+        return begin + piece, state, history
+
+    history, final_state = kept
+    with jax.default_matmul_precision("highest"):
+        begin = jnp.where(failed, 0, index.size)
+        start = jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, final_state)
+        _, anew, history = jax.lax.while_loop(
+            lambda carry: carry[0] < index.size, run_piece, (begin, start, history)
+        )
+    return history, jax.tree.map(lambda a, b: jnp.where(failed, a, b), anew, final_state)
 
 
 def attempted(

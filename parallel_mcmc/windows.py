@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.correction import finite_rows
-from parallel_mcmc.iteration import iterate
+from parallel_mcmc.iteration import iterate, num_trembling
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Limits
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
-from parallel_mcmc.tolerance import num_leading, scaled, spread
+from parallel_mcmc.tolerance import aimed_at, num_leading, scaled, spread
 
 
 class Summary(NamedTuple):
@@ -22,16 +22,19 @@ class Summary(NamedTuple):
 
     Attributes:
         num_steps: how many steps were then run one by one.
+        unit: the spread by which the block was judged.
     """
 
     frontier: Int[Array, ""]
     num_steps: Int[Array, ""]
     residual: Float[Array, ""]
     worst: Float[Array, " D"]
+    unit: Float[Array, " D"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
+    num_trembling: Int[Array, ""]
 
 
 def solve_vectors(
@@ -68,6 +71,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
         num_limited=zero,
         num_frontier_steps=zero,
         num_ties=zero,
+        num_trembling=zero,
     )
 
 
@@ -110,17 +114,20 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         agrees = jnp.arange(length) < offset
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
         wanted = ~agrees & (jnp.arange(length) < n)
-        states, num_steps = finish(f, done.states, x_start, u, wanted, outcome.allowed, n)
+        allowed = limits.tol * outcome.unit
+        states, num_steps = finish(f, done.states, x_start, u, wanted, allowed, n)
         worst = jnp.maximum(done.worst, outcome.worst)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,
             residual=outcome.residual,
-            worst=jnp.where(num_steps > 0, jnp.maximum(worst, outcome.allowed), worst),
+            worst=worst,
+            unit=outcome.unit,
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
             num_frontier_steps=done.num_frontier_steps,
+            num_trembling=done.num_trembling + num_trembling(outcome, n - offset),
         )
         if num_blocks > 1:
             ahead = jnp.broadcast_to(states[-1], (W, D))
@@ -179,7 +186,8 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     if begin.size > 1:
         scale = spread(trajectory) if limits.scale is None else limits.scale
         residual = jnp.maximum(residual, jnp.max(scaled(blocks.worst, scale)))
-        poor = jnp.any(blocks.worst > 2 * limits.tol * scale, axis=-1)
+        tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
+        poor = jnp.any((blocks.unit > 2 * scale) & (blocks.worst > tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
         trajectory, num_steps = finish(
             f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale
@@ -203,20 +211,13 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
         num_frontier_steps=jnp.sum(blocks.num_frontier_steps, dtype=jnp.int32),
         num_ties=jnp.zeros((), jnp.int32),
+        num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
-
-
-def default_tol(dtype: Any) -> float:
-    """As tight as rounding allows: at a tolerance of 1e-3 one accept decision in a thousand tips.
-
-    In float32 a few leapfrog steps alone round by some 1e-6 of the spread.
-    """
-    return 1e-5 if dtype == jnp.float32 else 1e-10
 
 
 def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:
     return Limits(
-        tol=jnp.asarray(default_tol(dtype) if tol is None else tol, dtype),
+        tol=jnp.asarray(0 if tol is None else tol, dtype),
         max_iterations=jnp.asarray(max_iterations, jnp.int32),
         scale=None,
     )

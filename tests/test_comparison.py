@@ -23,6 +23,7 @@ def trace_of(draws, status=(0, 0), steps=(0, 0)):
         num_resets=np.zeros(2, int),
         num_limited=np.zeros(2, int),
         num_frontier_steps=np.zeros(2, int),
+        num_trembling=np.zeros(2, int),
         num_ties=np.zeros(2, int),
     )
     settings = {"solver": "jacobi", "tol": 1e-6, "window": 50, "max_iterations": 200}

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 LAYERS = [
     "version",
     "programs",
+    "keys",
     "time_blocks",
     "linear_maps",
     "scans",
@@ -24,6 +25,7 @@ LAYERS = [
     "solvers",
     "quartiles",
     "tolerance",
+    "trembling",
     "stepwise",
     "correction",
     "frontier",

@@ -11,6 +11,7 @@ import jax
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.interop.blackjax_transition import from_blackjax
+from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solvers import Solver
@@ -88,6 +89,8 @@ def run_inference_algorithm(
     x = jax.eval_shape(transition.ravel, initial_state)
     traced = any_traced((rng_key, initial_state))
     choice = choose(solver, window, num_steps, x, None if traced else attempt)
+    if choice.solver.linearize is not None:
+        check_keys(rng_key, ", or solver=pm.sequential()")
     final_state, history, info = _run(
         transition,
         choice.solver,

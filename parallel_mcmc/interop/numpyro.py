@@ -35,9 +35,10 @@ from parallel_mcmc.interop.numpyro_window import (
     start_of,
     warn_once,
 )
+from parallel_mcmc.keys import check_keys
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.windows import check_window, default_tol, run_info
+from parallel_mcmc.windows import check_window, run_info
 
 WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
@@ -116,7 +117,7 @@ class ParallelKernel(MCMCKernel):
         return {
             "solver": options.solver.name,
             "solver_choice": reason,
-            "tol": float(default_tol(x.dtype) if options.tol is None else options.tol),
+            "tol": float(options.tol or 0),
             "window": options.window,
             "max_iterations": int(options.max_iterations),
         }
@@ -161,6 +162,7 @@ class ParallelKernel(MCMCKernel):
                 missing, does not fit the model or has no finite density.
             RuntimeError: from NumPyro, where it finds no valid start.
         """
+        check_keys(rng_key)
         model_kwargs = {} if model_kwargs is None else model_kwargs
         one = is_prng_key(rng_key)
         keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)

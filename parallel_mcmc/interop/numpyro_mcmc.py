@@ -24,7 +24,7 @@ from parallel_mcmc.interop.numpyro_window import (
 )
 from parallel_mcmc.programs import forget_oldest, within_memory
 from parallel_mcmc.progress import advance, showing
-from parallel_mcmc.report import Status, report
+from parallel_mcmc.report import Status, remarks, report
 from parallel_mcmc.transition import attempted
 
 
@@ -117,6 +117,7 @@ class MCMC(SequentialMCMC):
             f"residual {solve.residual.max():.1e}, "
             f"{int(solve.num_sequential_steps.sum())} steps one by one"
             + (f", {made} within the iterations" if made else "")
+            + remarks(solve)
             + f" ({reason})"
         )
 

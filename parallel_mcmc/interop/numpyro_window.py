@@ -20,9 +20,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from parallel_mcmc.diagnostics import Predictability, assess
 from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.trace import WITHOUT_PRIOR
 from parallel_mcmc.transition import Transition, recursion, run_parallel
-from parallel_mcmc.windows import default_tol
 
 
 class Draws(NamedTuple):
@@ -239,7 +239,7 @@ def solve_steps(
         draws = draws._replace(z_grad=only)
     if not diagnose:
         return draws, info, None
-    tol = default_tol(x.dtype) if options.tol is None else options.tol
+    tol = aimed_at(options.tol, x.dtype)
     return draws, info, assess(recursion(chain.transition), x, inputs, draws.x, tol)
 
 

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.kernels.leapfrog import Integrator, PhasePoint
 from parallel_mcmc.report import SolveInfo
 from parallel_mcmc.solvers import Solver, block_quasi_deer
-from parallel_mcmc.windows import default_limits, default_tol, run_info, solve_vectors
+from parallel_mcmc.windows import default_limits, run_info, solve_vectors
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def solve_trajectory(
 
     x = jnp.concatenate([point.q, point.p + h / 2 * point.logdensity_grad])
     info = run_info(jnp.ones(1, bool), x.dtype)
-    tol = default_tol(x.dtype) if tol is None else tol
+    tol = (1e-5 if x.dtype == jnp.float32 else 1e-10) if tol is None else tol
     if num_steps > 1:
         # All but the last step, which must be made in any case: its value and gradient are wanted.
         trajectory, info = solve_vectors(
