@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from parallel_mcmc.lapack import one_matrix_at_a_time
+
 NUM_KEPT = 16
 """Programs of one function. Those of all functions together stay within the memory mappings."""
 
@@ -32,7 +34,7 @@ def compiled(num_static: int) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         @functools.lru_cache(maxsize=NUM_KEPT)
         def program(*static: Any) -> Callable:
-            return jax.jit(functools.partial(function, *static))
+            return jax.jit(one_matrix_at_a_time(functools.partial(function, *static)))
 
         @functools.wraps(function)
         def call(*arguments: Any) -> Any:

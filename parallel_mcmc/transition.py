@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, Status
@@ -70,6 +71,7 @@ def keep_all(state: Any, info: Any) -> Any:
     return state, info
 
 
+@one_matrix_at_a_time
 def run_sequential(
     transition: Transition,
     state: Any,
@@ -104,6 +106,7 @@ def run_sequential(
     return final_state, history, run_info(finite, dtype)
 
 
+@one_matrix_at_a_time
 def run_parallel(
     transition: Transition,
     state: Any,

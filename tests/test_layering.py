@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # other, as long as that does not go round.
 LAYERS = [
     "version",
-    "programs",
     "keys",
     "time_blocks",
+    "lapack",
+    "programs",
     "linear_maps",
     "scans",
     "kalman",

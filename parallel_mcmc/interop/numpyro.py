@@ -36,6 +36,7 @@ from parallel_mcmc.interop.numpyro_window import (
     warn_once,
 )
 from parallel_mcmc.keys import check_keys
+from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.windows import check_window, run_info
@@ -171,7 +172,7 @@ class ParallelKernel(MCMCKernel):
         def init_one(z, rng_key):
             return self._init_state(z, rng_key, num_warmup, model_args, model_kwargs)
 
-        state = (init_one if one else jax.vmap(init_one))(z, keys[0])
+        state = (init_one if one else one_matrix_at_a_time(jax.vmap(init_one)))(z, keys[0])
         self._sample_fn = self._sample_one
         self._warned.clear()
         if init_params is not None:
@@ -184,9 +185,10 @@ class ParallelKernel(MCMCKernel):
         """The next state, of one chain or of a batch of them."""
         model_kwargs = {} if model_kwargs is None else model_kwargs
         if is_prng_key(state.rng_key):
-            return self._sample_one(state, model_args, model_kwargs)
-        sample = jax.vmap(self._sample_one, in_axes=(0, None, None))
-        return sample(state, model_args, model_kwargs)
+            sample = self._sample_one
+        else:
+            sample = jax.vmap(self._sample_one, in_axes=(0, None, None))
+        return one_matrix_at_a_time(sample)(state, model_args, model_kwargs)
 
     def postprocess_fn(self, model_args: tuple, model_kwargs: dict | None) -> Callable:
         if self._postprocess_fn is None:

@@ -22,6 +22,7 @@ from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, sol
 from parallel_mcmc.interop.numpyro_window import (
     ParallelState,
 )
+from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.programs import forget_oldest, within_memory
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import Status, remarks, report
@@ -235,6 +236,7 @@ class MCMC(SequentialMCMC):
 
         With opaque arguments it is kept for the chains of this run only, as NumPyro keeps none.
         """
+        run = one_matrix_at_a_time(run)
         if any_traced((args, kwargs)):
             return functools.partial(run, args=args, kwargs=kwargs)
         # Arguments that the program holds as constants are known by their contents.
