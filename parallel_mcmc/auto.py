@@ -5,6 +5,7 @@
    Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER. Of those within a quarter, or one, of
    the fewest iterations the one with the cheapest iteration is taken: a derivative is paid for
    where it gains something.
+   What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
 3. What none of them solves in 128 iterations, or half as many as steps, is not worth solving in
    parallel, and runs step by step. A long pilot tells chains whose iterations stay as they are
    when the chain grows from those whose iterations grow with it, as of random walks.
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from parallel_mcmc.linearize import dense
+from parallel_mcmc.linearize import Ability, dense
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
 from parallel_mcmc.windows import check_window
@@ -73,7 +74,8 @@ def auto(
             device's memory, or 1e9 where JAX does not know that.
 
     Costs up to three programs to compile, and three solves of the pilot. Inside `jit` there
-    can be no pilot: there it is DEER up to ``max_dense`` unknowns, and quasi-DEER above.
+    can be no pilot: there it is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without
+    forward-mode derivatives it is Jacobi, and step by step where JAX cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 
@@ -95,6 +97,7 @@ def choose(
     x: Any,
     attempt: Attempt | None,
     num_chains: int = 1,
+    able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
 ) -> Choice:
     """The solver and the window for a chain.
 
@@ -105,6 +108,7 @@ def choose(
         x: the state as a vector, or its shape and dtype.
         attempt: how to run the pilot; None where that cannot be done.
         num_chains: that share the memory.
+        able: what can be made of a step; asked for where the answer matters.
     """
     whole = check_window(window, num_steps)
     if isinstance(solver, Solver):
@@ -115,7 +119,7 @@ def choose(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
     memory = options.memory or default_memory()
-    chosen, why = choose_solver(options, num_steps, x, memory, attempt)
+    chosen, why = choose_solver(options, num_steps, x, memory, attempt, able)
     steps = whole
     if window is None:
         steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
@@ -131,30 +135,49 @@ def any_traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def compares(solver: Solver | Auto | None) -> bool:
+    """Whether several solvers come into question."""
+    if isinstance(solver, Solver):
+        return False
+    return ((solver and solver.platform) or jax.default_backend()) != "cpu"
+
+
 def choose_solver(
-    options: Auto, num_steps: int, x: Any, memory: float, attempt: Attempt | None
+    options: Auto,
+    num_steps: int,
+    x: Any,
+    memory: float,
+    attempt: Attempt | None,
+    able: Callable[[], Ability],
 ) -> tuple[Solver, str]:
     dim = x.size
-    if (options.platform or jax.default_backend()) == "cpu":
+    if not compares(options):
         return sequential(), "on a CPU steps run fastest one after the other"
-    newton = [deer()] if dim <= options.max_dense else []
+    allowed = able()
+    if allowed == Ability.STEPS:
+        return sequential(), "JAX cannot batch a step"
+    candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
+    if allowed == Ability.DERIVATIVES:
+        newton = [deer()] if dim <= options.max_dense else []
+        candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
+    costliest = candidates[-1]
     if attempt is None:
-        return (newton or [quasi_deer()])[0], f"inside jit, without a pilot, for {dim} unknowns"
+        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}"
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
-    costliest = (newton or [quasi_deer()])[0]
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
     limit = min(MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
-    for solver in [jacobi(), quasi_deer(), *newton]:  # the cheapest iteration first
+    for solver in candidates:
         info = attempt(solver, length, limit)
         if np.asarray(info.status) == Status.CONVERGED:
             iterations[solver] = int(info.num_iterations)
     if not iterations:
-        return sequential(), f"no solver solved a pilot of {length} steps in {limit} iterations"
+        failed = f"no solver solved a pilot of {length} steps in {limit} iterations"
+        return sequential(), failed + left_out
     fewest = min(iterations.values())
     chosen = next(solver for solver, n in iterations.items() if n <= max(1.25 * fewest, fewest + 1))
     counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
-    return chosen, f"a pilot of {length} steps took these iterations: {counts}"
+    return chosen, f"a pilot of {length} steps took these iterations: {counts}{left_out}"
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

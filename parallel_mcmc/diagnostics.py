@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from parallel_mcmc import linearize as lin
-from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.lyapunov import MAX_DENSE, Exponent, batch_means, log_growth, shift
 from parallel_mcmc.time_blocks import map_steps
 from parallel_mcmc.tolerance import spread
@@ -52,7 +52,7 @@ class Predictability(NamedTuple):
         amplification: what the largest residual (2-norm of a step's, in spreads of the chain) can
             add up to in a coordinate. A bound to first order, with accept decisions as they
             fell; inf for an exponent that is not negative, NaN (not computed) for
-            more unknowns than ``max_dense``.
+            more unknowns than ``max_dense`` and without forward-mode derivatives.
         error_bound: amplification times the residual of this trajectory, in spreads.
         num_steps: T.
     """
@@ -106,23 +106,23 @@ def assess(
     growth = log_growth(f, x_prev, inputs, rng_key, max_dense)
     exponent = batch_means(growth)
     rho = jnp.exp(exponent.value)
-    unit = spread(trajectory)
-    unit = jnp.where(unit > 0, unit, 1)
-    r = (map_steps(f, x_prev, inputs) - trajectory) / unit
-    if x0.size > max_dense:
-        amplified = jnp.full_like(rho, jnp.nan)
+    if x0.size > max_dense or ability(f, x0, inputs) < Ability.DERIVATIVES:
+        amplified = error_bound = jnp.full_like(rho, jnp.nan)
     else:
+        unit = spread(trajectory)
+        unit = jnp.where(unit > 0, unit, 1)
+        r = (map_steps(f, x_prev, inputs) - trajectory) / unit
         amplified = amplification(f, x_prev, inputs, unit, rho)
+        # Where rounding is amplified without limit, a residual of zero promises nothing.
+        error_bound = amplified * jnp.max(jnp.linalg.norm(r, axis=-1))
+        error_bound = jnp.where(jnp.isposinf(amplified), jnp.inf, error_bound)
     return Predictability(
         exponent=exponent.value,
         standard_error=exponent.standard_error,
         contraction=rho,
         expected_iterations=expected_iterations(exponent, growth, tol),
         amplification=amplified,
-        # Where rounding is amplified without limit, a residual of zero promises nothing.
-        error_bound=jnp.where(
-            jnp.isposinf(amplified), jnp.inf, amplified * jnp.max(jnp.linalg.norm(r, axis=-1))
-        ),
+        error_bound=error_bound,
         num_steps=jnp.asarray(growth.size, jnp.int32),
     )
 
@@ -206,6 +206,11 @@ def verdict(result: Predictability) -> str:
         )
     )
     chain = f" {worst} of {exponents.size}" if exponents.size > 1 else ""
+    if np.isnan(value):
+        return (
+            f"How the chain{chain} treats perturbations is unknown: a step of it, or of one beside "
+            "it, is not finite. Look at `info.status`, or diagnose fewer steps."
+        )
     figures = f"(exponent {value:.3f} +- {error:.3f})"
     if value + 2 * error < 0:
         forgets = f"The chain{chain} forgets perturbations by a factor {factor:.3g} per step"

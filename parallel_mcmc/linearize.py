@@ -8,7 +8,7 @@ with ``f_values[t] = f(x_prev[t], inputs[t])`` and ``A[t]`` a linear map that
 approximates the derivative of f there. Value and derivative come from one
 forward pass. All derivatives are forward mode, so that f may contain loops of
 unknown length (NUTS, slice sampling), and they are those of the branch taken:
-an accept decision is held fixed (arXiv:2508.18413).
+an accept decision is held fixed (arXiv:2508.18413). What JAX can make of an f is its `Ability`.
 
 | function              | products with the Jacobian, per step | memory, per step |
 |-----------------------|--------------------------------------|------------------|
@@ -20,6 +20,7 @@ an accept decision is held fixed (arXiv:2508.18413).
 | `identity`, `zero`    | none                                 | none             |
 """
 
+import enum
 import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -35,6 +36,85 @@ Recursion: TypeAlias = Callable[[Float[Array, " D"], Any], Float[Array, " D"]]
 Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
 
 
+class Ability(enum.IntEnum):
+    """What JAX can make of a recursion, each with what stands before it."""
+
+    STEPS = 0
+    """One step after the other: `jax.pure_callback` without a ``vmap_method`` allows no more."""
+
+    BATCHES = 1
+    """All steps at once, by `jax.vmap`."""
+
+    DERIVATIVES = 2
+    """Products with the Jacobian, by `jax.jvp`. A gradient of what has a `jax.custom_vjp`, as
+    `jax.experimental.ode.odeint` has, of ``gammainc`` in its shape or of a callback has none."""
+
+
+def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
+    """What can be made of f, found by tracing it, without an evaluation.
+
+    Args:
+        f: ``(x, u) -> x``.
+        x: a state.
+        inputs: u_1..u_T with time leading, of which only the first is looked at.
+
+    Values or shapes will do. Costs up to two traces of f and its derivative.
+    """
+
+    def first(x, inputs):
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), jax.tree.map(
+            lambda leaf: leaf[:1], inputs
+        )
+
+    def product(x, u):
+        return jax.jvp(lambda x: f(x, u), (x,), (x,))
+
+    row = jax.eval_shape(first, x, inputs)
+    if traces(jax.vmap(product), *row):
+        return Ability.DERIVATIVES
+    return Ability.BATCHES if traces(jax.vmap(f), *row) else Ability.STEPS
+
+
+def traces(f: Callable, *args: Any) -> bool:
+    try:
+        jax.eval_shape(f, *args)
+    except Exception:  # JAX has one of its own for every cause
+        return False
+    return True
+
+
+def at_all_steps(
+    f: Recursion, at: Callable, x_prev: Float[Array, "T D"], inputs: Any, *others: Any
+) -> Any:
+    """`map_steps` of ``at``, f or f with its derivative, which says what is missing.
+
+    Raises:
+        TypeError: where JAX cannot batch f or ``at``, but can trace f.
+    """
+    try:
+        return map_steps(at, x_prev, inputs, *others)
+    except Exception as error:
+        x, u = jax.tree.map(lambda leaf: leaf[0], (x_prev, inputs))
+        able = ability(f, x, inputs)
+        if able == Ability.DERIVATIVES or not traces(f, x, u):
+            raise
+        cause = str(error).strip().split("\n")[0].rstrip(".")
+        raise TypeError(WHAT_TO_TAKE[able].format(cause)) from error
+
+
+WHAT_TO_TAKE = {
+    Ability.STEPS: (
+        "A parallel solver takes all steps at once, which JAX cannot here ({}); give a "
+        "`jax.pure_callback` a `vmap_method`, or use pm.sequential()."
+    ),
+    Ability.BATCHES: (
+        "This solver needs the forward-mode derivative of a step, which JAX does not have here "
+        "({}); use pm.jacobi() or pm.picard(), which need none, or pm.sequential()."
+    ),
+}
+"""For a solver that asks for more."""
+
+
 def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
     """The full Jacobian: Newton's method (DEER, arXiv:2309.12252)."""
 
@@ -45,7 +125,7 @@ def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any =
         basis = jnp.eye(x.size, dtype=x.dtype)
         return jax.vmap(product, out_axes=(None, -1))(basis)
 
-    f_values, jacobian = map_steps(at, x_prev, inputs)
+    f_values, jacobian = at_all_steps(f, at, x_prev, inputs)
     return f_values, Dense(jacobian)
 
 
@@ -67,7 +147,7 @@ def diagonal(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: An
 
         return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
 
-    f_values, entries = map_steps(at, x_prev, inputs)
+    f_values, entries = at_all_steps(f, at, x_prev, inputs)
     return f_values, Diagonal(entries)
 
 
@@ -105,7 +185,7 @@ def probed_diagonal(
         value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
         return value, estimates.mean(axis=0)
 
-    f_values, estimates = map_steps(at, x_prev, inputs, probes)
+    f_values, estimates = at_all_steps(f, at, x_prev, inputs, probes)
     return f_values, Diagonal(estimates)
 
 
@@ -125,7 +205,7 @@ def blocks(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any 
         f_value, entries = block_estimates(f, x, u, basis)
         return f_value, Block2x2(*entries.sum(axis=0))
 
-    return map_steps(at, x_prev, inputs)
+    return at_all_steps(f, at, x_prev, inputs)
 
 
 @functools.cache
@@ -157,7 +237,7 @@ def probed_blocks(
         f_value, estimates = block_estimates(f, x, u, probes)
         return f_value, Block2x2(*estimates.mean(axis=0))
 
-    return map_steps(at, x_prev, inputs, probes)
+    return at_all_steps(f, at, x_prev, inputs, probes)
 
 
 def check_num_probes(num_probes: int) -> None:
@@ -200,9 +280,9 @@ def block_estimates(
 
 def identity(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
     """No derivative: A = 1 (Picard iterations)."""
-    return map_steps(f, x_prev, inputs), Identity()
+    return at_all_steps(f, f, x_prev, inputs), Identity()
 
 
 def zero(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
     """No derivative: A = 0 (Jacobi iterations)."""
-    return map_steps(f, x_prev, inputs), Zero()
+    return at_all_steps(f, f, x_prev, inputs), Zero()

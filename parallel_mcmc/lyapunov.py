@@ -16,8 +16,12 @@ kept, never the product itself, so that nothing over- or underflows.
 |-----------------------------------|----------------------------------------|---------------------|
 | accelerator, D <= ``max_dense``   | a tree of renormalised matrix products | D products, D^2     |
 | CPU, or more unknowns             | one renormalised vector, step by step  | one product, D      |
+| no forward-mode derivatives       | two nearby trajectories, step by step  | two steps, D        |
 
-The columns are products with the Jacobian and memory; the tree takes D^3 arithmetic besides.
+The columns are products with the Jacobian and memory; the tree takes D^3 arithmetic besides. Two
+trajectories with the same randomness are brought back to their distance after each step (Benettin
+et al. 1976). What brings them closer by more than the root of rounding, 3e-4 in float32, counts as
+forgetting at a blow, and an accept decision that tips between them as growth.
 """
 
 import functools
@@ -31,8 +35,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from parallel_mcmc import linearize as lin
-from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.programs import compiled
+from parallel_mcmc.tolerance import spread
 from parallel_mcmc.windows import num_steps_of
 
 MAX_DENSE = 50
@@ -78,7 +83,8 @@ def lyapunov_exponent(
     The mean and its standard error come from about sqrt(T) batches of sqrt(T) steps, without the
     first one (if there are four), in which v turns to the direction that grows most. Growth that
     stays correlated for longer than sqrt(T) steps makes the error too small. Accept decisions
-    are held fixed: forward mode differentiates the branch taken.
+    are held fixed: forward mode differentiates the branch taken. Without forward-mode derivatives
+    the growth is that between two nearby trajectories.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 0.5 * x + u
@@ -127,6 +133,9 @@ def log_growth(
     """
     v0 = jax.random.normal(rng_key, x_prev.shape[1:], x_prev.dtype)
     v0 = v0 / jnp.max(jnp.abs(v0))
+    if ability(f, x_prev[0], inputs) < Ability.DERIVATIVES:
+        with jax.default_matmul_precision("highest"):
+            return pair_growth(f, x_prev, inputs, v0)
     loop = functools.partial(loop_growth, f)
     tree = functools.partial(tree_growth, f)
     with jax.default_matmul_precision("highest"):
@@ -140,11 +149,34 @@ def loop_growth(f, x_prev, inputs, v0):
 
     def step(v, x_and_u):
         x, u = x_and_u
-        product = jax.jvp(lambda x: f(x, u), (x,), (v,))[1]
-        size = jnp.max(jnp.abs(product))
-        return jnp.where(size > 0, product / jnp.where(size > 0, size, 1), v), jnp.log(size)
+        return renormalised(v, jax.jvp(lambda x: f(x, u), (x,), (v,))[1])
 
     return jax.lax.scan(step, v0, (x_prev, inputs))[1]
+
+
+def pair_growth(f, x_prev, inputs, v0):
+    """`log_growth` between two trajectories, at ``distance`` in the direction of v.
+
+    The distance of each coordinate is the root of its rounding times its spread: far above the
+    one and far below the other.
+    """
+    unit, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
+    unit = jnp.where(unit > 0, unit, jnp.where(size > 0, size, 1))
+    distance = jnp.sqrt(jnp.finfo(x_prev.dtype).eps * jnp.maximum(size, unit) * unit)
+
+    def step(v, x_and_u):
+        x, u = x_and_u
+        # In a loop, as two uses of one expression may round differently.
+        here, there = jax.lax.map(lambda x: f(x, u), jnp.stack([x, x + distance * v]))
+        return renormalised(v, (there - here) / distance)
+
+    return jax.lax.scan(step, v0, (x_prev, inputs))[1]
+
+
+def renormalised(v, image):
+    """What stands for the image of v at the next step, and how much it has grown."""
+    size = jnp.max(jnp.abs(image))
+    return jnp.where(size > 0, image / jnp.where(size > 0, size, 1), v), jnp.log(size)
 
 
 def tree_growth(f, x_prev, inputs, v0):

@@ -1,6 +1,7 @@
 """`sample`: several chains, each solved in parallel over its length."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,7 @@ from parallel_mcmc.report import check_on_failure, report
 from parallel_mcmc.solvers import Solver, sequential
 from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.trace import Trace, stats_of
-from parallel_mcmc.transition import Transition, pilot, recursion, run_parallel
+from parallel_mcmc.transition import Transition, ability_of, pilot, recursion, run_parallel
 from parallel_mcmc.windows import check_window
 
 
@@ -97,6 +98,7 @@ def sample(
         jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
         None if any_traced((pairs, states)) else attempt,
         num_chains,
+        lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
     )
     if choice.solver.linearize is not None:
         check_keys(rng_key, ", or solver=pm.sequential()")
@@ -163,7 +165,7 @@ def predictability(
 
 @compiled(num_static=1)
 def _start(transition, positions, keys):
-    return jax.vmap(transition.init)(positions, keys)
+    return over_chains(transition.init)(positions, keys)
 
 
 @compiled(num_static=6)
@@ -196,7 +198,19 @@ def _sample(
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
         return *kept, solve, predictability
 
-    return jax.vmap(run)(jnp.arange(keys.shape[0]), keys, states)
+    return over_chains(run)(jnp.arange(keys.shape[0]), keys, states)
+
+
+def over_chains(f: Callable) -> Callable:
+    """``jax.vmap(f)``, or a loop where JAX cannot batch f, as it cannot every callback."""
+
+    def every(*args):
+        try:
+            return jax.vmap(f)(*args)
+        except NotImplementedError:
+            return jax.lax.map(lambda args: f(*args), args)
+
+    return every
 
 
 def as_transition(transition_or_algorithm: Any, position: Any) -> Transition:

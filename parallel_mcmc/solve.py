@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
 from parallel_mcmc.keys import check_keys
+from parallel_mcmc.linearize import ability
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver
@@ -80,7 +81,14 @@ def solve(
         return _solve(f, solver, num_steps, False, x0, first, tol, limit, scale, None, rng_key).info
 
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
-    choice = choose(solver, window, num_steps, x, None if any_traced((x0, inputs)) else attempt)
+    choice = choose(
+        solver,
+        window,
+        num_steps,
+        x,
+        None if any_traced((x0, inputs)) else attempt,
+        able=lambda: ability(f, x0, inputs),
+    )
     if choice.solver.linearize is not None:
         check_keys(inputs, ", or solver=pm.sequential()")
     solution = _solve(

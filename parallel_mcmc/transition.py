@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parallel_mcmc.lapack import one_matrix_at_a_time
-from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
@@ -57,6 +57,16 @@ def recursion(transition: Transition) -> Recursion:
         return transition.ravel(transition.step(transition.unravel(x), u)[0]).astype(x.dtype)
 
     return f
+
+
+def ability_of(transition: Transition, state: Any) -> Ability:
+    """What JAX can make of a step."""
+
+    def first(state, rng_key):
+        return transition.ravel(state), transition.draw_inputs(rng_key, 1, state)
+
+    x, inputs = jax.eval_shape(first, state, jax.random.key(0))
+    return ability(recursion(transition), x, inputs)
 
 
 MOST_TIES = 0.01

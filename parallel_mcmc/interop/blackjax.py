@@ -15,7 +15,7 @@ from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.transition import keep_all, pilot, run_parallel
+from parallel_mcmc.transition import ability_of, keep_all, pilot, run_parallel
 from parallel_mcmc.windows import check_window
 
 
@@ -88,7 +88,14 @@ def run_inference_algorithm(
 
     x = jax.eval_shape(transition.ravel, initial_state)
     traced = any_traced((rng_key, initial_state))
-    choice = choose(solver, window, num_steps, x, None if traced else attempt)
+    choice = choose(
+        solver,
+        window,
+        num_steps,
+        x,
+        None if traced else attempt,
+        able=lambda: ability_of(transition, initial_state),
+    )
     if choice.solver.linearize is not None:
         check_keys(rng_key, ", or solver=pm.sequential()")
     final_state, history, info = _run(

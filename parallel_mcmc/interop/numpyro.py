@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
-from parallel_mcmc.auto import Auto, choose
+from parallel_mcmc.auto import Auto, choose, compares
 from parallel_mcmc.diagnostics import unknown
 from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
 from parallel_mcmc.interop.numpyro_forward import with_forward_gradient
@@ -37,8 +37,10 @@ from parallel_mcmc.interop.numpyro_window import (
 )
 from parallel_mcmc.keys import check_keys
 from parallel_mcmc.lapack import one_matrix_at_a_time
+from parallel_mcmc.linearize import Ability
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
+from parallel_mcmc.transition import ability_of
 from parallel_mcmc.windows import check_window, run_info
 
 WINDOW = 1000
@@ -112,7 +114,7 @@ class ParallelKernel(MCMCKernel):
     def settings(self, state: ParallelState, chosen: tuple | None = None) -> dict[str, Any]:
         """How a chain is solved; ``chosen`` is from `options`, by default for a buffer."""
         x = state.x[0] if state.x.ndim > 1 else state.x
-        options, _, reason = chosen or self.options(x, None)
+        options, _, reason = chosen or self.options(x, None, state.plan.able)
         if chosen is None:  # a state keeps the window that it was begun with
             options = options._replace(window=min(options.window, length_of(state.buffer)))
         return {
@@ -239,7 +241,11 @@ class ParallelKernel(MCMCKernel):
         chain = self.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))
         x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
         draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
-        length = self.options(x, None)[1]
+        # Traced where it matters alone, as that takes as long as a compilation may.
+        what = Ability.DERIVATIVES
+        if compares(self.solver):
+            what = ability_of(chain.transition, jax.eval_shape(chain.transition.unravel, x))
+        length = self.options(x, None, what)[1]
         empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
         zero = jnp.zeros((), x.dtype)
         z = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z)
@@ -267,16 +273,25 @@ class ParallelKernel(MCMCKernel):
             ),
             x=x,
             buffer=Buffer(empty, jnp.full((), length, int), rng_key, jnp.zeros((), jnp.uint32)),
-            plan=Plan(num_warmup),
+            plan=Plan(num_warmup, what),
         )
 
-    def options(self, x: Any, num_steps: int | None, attempt: Callable | None = None, chains=1):
+    def options(
+        self,
+        x: Any,
+        num_steps: int | None,
+        able: Ability,
+        attempt: Callable | None = None,
+        chains: int = 1,
+    ):
         """The `Options` for a chain of vectors like ``x``, the window's length, and why.
 
         ``num_steps`` is the length of a chain that is solved as a whole, None for a buffer.
         """
         length = self.window or WINDOW
-        choice = choose(self.solver, self.window, num_steps or length, x, attempt, chains)
+        choice = choose(
+            self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able
+        )
         window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
             window = length = SEQUENTIAL_WINDOW
@@ -295,7 +310,7 @@ class ParallelKernel(MCMCKernel):
             # into every call, what it finds to be the same in all turns.
             state, x, i = carry
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
-            options, length = self.options(x, None)[0], length_of(state.buffer)
+            options, length = self.options(x, None, state.plan.able)[0], length_of(state.buffer)
             options = options._replace(window=min(options.window, length))
             draws, info, predictability = solve_steps(
                 chain, x, state.rng_key, i, length, options, self.diagnose

@@ -197,7 +197,9 @@ class MCMC(SequentialMCMC):
 
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
-        return kernel.options(first.x, num_steps, None if traced else attempt, together)
+        return kernel.options(
+            first.x, num_steps, state.plan.able, None if traced else attempt, together
+        )
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""

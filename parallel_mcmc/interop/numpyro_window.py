@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from parallel_mcmc.diagnostics import Predictability, assess
+from parallel_mcmc.linearize import Ability
 from parallel_mcmc.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at
@@ -64,6 +65,7 @@ class Plan:
     """
 
     num_warmup: int
+    able: Ability
 
 
 class ParallelState(NamedTuple):
