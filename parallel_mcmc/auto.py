@@ -12,7 +12,7 @@
 4. The window is as long as the memory allows.
 
 Iterations are counted, not timed, so that the choice is the same for the same key on
-the same kind of machine. The draws do not depend on it, beyond the tolerance.
+the same kind of machine. The draws do not depend on it, beyond rounding.
 """
 
 import logging

@@ -23,19 +23,19 @@ MOST_STEPS = 16
 
 
 def num_steps_to_make(
-    within: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""], num_left: Any
+    near: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""], num_left: Any
 ) -> Int[Array, ""]:
     """How many steps behind the frontier are made one by one in this iteration.
 
     Args:
-        within: which steps are within tolerance.
+        near: which steps are right up to noise.
         gained: steps by which the last iteration brought the frontier on, without those it made.
         k: the frontier, whose own step is f at a solved state and needs nothing.
         num_left: steps of the window that have to be solved; others are neither looked at nor made.
     """
-    W = within.shape[0]
+    W = near.shape[0]
     num_left = jnp.minimum(num_left, W)
-    num_bad = jnp.sum(~within & (jnp.arange(W) < num_left))
+    num_bad = jnp.sum(~near & (jnp.arange(W) < num_left))
     stalls = (gained < MOST_STEPS) & (num_bad <= W // 8)
     return jnp.where(stalls, jnp.clip(num_left - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
 

@@ -1,43 +1,45 @@
 """Keys whose numbers depend on how many are drawn at once, of which no chain can be solved."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+
+from parallel_mcmc.time_blocks import inside
 
 
-def check_keys(keys: Any, otherwise: str = "") -> None:
-    """Refuse keys that draw other numbers under `jax.vmap` than by themselves.
+def check_keys(f: Callable, *args: Any) -> None:
+    """Refuse a function that draws other numbers under `jax.vmap` than by itself.
 
     A solve evaluates all steps at once, and must see the numbers that the steps see one by one.
+    Looks into the program of f, so that keys are found that f has from elsewhere, or makes.
 
     Args:
-        keys: keys, typed or raw, among other leaves of a pytree, which are let through.
-        otherwise: what else can be done.
+        f: of one step. Costs a trace of it.
+        args: its arguments, or their shapes.
 
     Raises:
-        ValueError: for `rbg` and `unsafe_rbg`, whose batches come from the device's generator.
+        ValueError: where it draws by keys of kind `rbg` or `unsafe_rbg`, whose batches come from
+            the device's generator.
 
     >>> import jax
-    >>> check_keys(jax.random.key(0, impl="threefry2x32"))
+    >>> check_keys(jax.random.normal, jax.random.key(0, impl="threefry2x32"))
     """
-    for leaf in jax.tree.leaves(keys):
-        if not is_key(leaf):
-            continue
-        impl = str(jax.random.key_impl(leaf))
+    for impl in kinds_drawn(jax.make_jaxpr(f)(*args).jaxpr):
         if "rbg" in impl:
             raise ValueError(
                 f"Keys of kind {impl} draw other numbers for many steps at once than one by one; "
-                f'use jax.random.key(seed, impl="threefry2x32"){otherwise}.'
+                'use jax.random.key(seed, impl="threefry2x32"), or solver=pm.sequential().'
             )
 
 
-def is_key(leaf: Any) -> bool:
-    """Whether it is a typed key, or has the shape and dtype of raw ones of the default kind."""
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None:
-        return False
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return True
-    raw = jax.eval_shape(jax.random.PRNGKey, 0)
-    return dtype == raw.dtype and leaf.shape[-1:] == raw.shape
+def kinds_drawn(jaxpr: Any) -> Iterator[str]:
+    """The kinds of keys by which a program, or one that it calls, draws numbers."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "rng_bit_generator":
+            yield "rbg"
+        if equation.primitive.name == "random_bits":
+            tag = str(equation.invars[0].aval.dtype).removeprefix("key<").removesuffix(">")
+            yield {"urbg": "unsafe_rbg"}.get(tag, tag)
+    for program in inside(jaxpr):
+        yield from kinds_drawn(getattr(program, "jaxpr", program))

@@ -39,8 +39,9 @@ LOOP = "one_matrix_at_a_time"
 
 def can_stop() -> bool:
     """Whether batches of matrices may wait for each other here."""
-    version = jaxlib.version.__version_info__
-    return jax.default_backend() == "cpu" and AFFECTED <= version < MENDED
+    device = getattr(jax.config, "jax_default_device", None) or jax.default_backend()
+    on_cpu = getattr(device, "platform", device) == "cpu"
+    return on_cpu and AFFECTED <= jaxlib.version.__version_info__ < MENDED
 
 
 def one_matrix_at_a_time(f: Callable) -> Callable:

@@ -129,19 +129,20 @@ def log_growth(
     """The growth log |v_t| / |v_{t-1}| of every step; |v| is the largest entry: no squares.
 
     Where the Jacobian is zero the growth is -inf and the perturbation starts anew, so that the
-    steps where that happens can be counted.
+    steps where that happens can be counted. Of a state that is not finite it is NaN.
     """
     v0 = jax.random.normal(rng_key, x_prev.shape[1:], x_prev.dtype)
     v0 = v0 / jnp.max(jnp.abs(v0))
-    if ability(f, x_prev[0], inputs) < Ability.DERIVATIVES:
-        with jax.default_matmul_precision("highest"):
-            return pair_growth(f, x_prev, inputs, v0)
     loop = functools.partial(loop_growth, f)
     tree = functools.partial(tree_growth, f)
     with jax.default_matmul_precision("highest"):
-        if v0.size > max_dense:
-            return loop(x_prev, inputs, v0)
-        return jax.lax.platform_dependent(x_prev, inputs, v0, cpu=loop, default=tree)
+        if ability(f, x_prev[0], inputs) < Ability.DERIVATIVES:
+            growth = pair_growth(f, x_prev, inputs, v0)
+        elif v0.size > max_dense:
+            growth = loop(x_prev, inputs, v0)
+        else:
+            growth = jax.lax.platform_dependent(x_prev, inputs, v0, cpu=loop, default=tree)
+    return jnp.where(jnp.all(jnp.isfinite(x_prev), axis=-1), growth, jnp.nan)
 
 
 def loop_growth(f, x_prev, inputs, v0):
@@ -207,7 +208,7 @@ def batch_means(growth: Float[Array, " T"]) -> Exponent:
     if n >= 4:
         means = means[1:]  # The perturbation has yet to find its direction.
     infinite = jnp.asarray(jnp.inf, growth.dtype)
-    forgets = jnp.any(jnp.isneginf(growth))
+    forgets = jnp.any(jnp.isneginf(growth)) & ~jnp.any(jnp.isnan(growth))
     error = jnp.std(means, ddof=1) / means.size**0.5 if n > 1 else infinite
     value = jnp.where(forgets, -infinite, jnp.mean(means))
     return Exponent(value, jnp.where(forgets, 0, error))

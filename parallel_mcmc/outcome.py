@@ -17,7 +17,7 @@ from parallel_mcmc.tolerance import (
     scaled,
     trusted_spread,
 )
-from parallel_mcmc.trembling import Evidence, in_units, may_stand, watched
+from parallel_mcmc.trembling import FEW, Evidence, in_units, may_stand, watched
 
 
 class Limits(NamedTuple):
@@ -141,14 +141,15 @@ def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Ou
     agrees = standing | (jnp.all(jnp.abs(r) <= asked, axis=-1) & evaluated)
     of_noise = noise(x, scale)
     size = jnp.max(in_units(r, of_noise), axis=-1)
-    seen = watched(progress.evidence, size)
+    few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
+    seen = watched(progress.evidence, size, few)
     evidence = jax.tree.map(functools.partial(jnp.where, evaluated), seen, progress.evidence)
     own = x - jnp.concatenate([x_start[None], x[:-1]])
     wanted = row[:, 0] < block.num_steps - offset
     unsolved = wanted & (row[:, 0] >= num_leading(agrees))
-    stand = may_stand(evidence, size, unsolved, r, own, of_noise)
+    stand = may_stand(evidence, size, unsolved, x, r, own, of_noise)
     within = agrees | (wanted & stand)
-    near = within | (evidence.found >= 0)
+    near = within | (evidence.num_looks >= 0)
     k = num_leading(within)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]

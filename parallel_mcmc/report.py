@@ -8,6 +8,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+MOST_TIES = 0.01
+"""Of all steps, beyond the first. In float32 rounding tips one decision in 1e5, or in 1e3 where a
+log density has thousands of nats; more say that the last pass makes other steps than the solve."""
+
 
 class Status(enum.IntEnum):
     """How a solve ended."""
@@ -36,9 +40,9 @@ class SolveInfo(NamedTuple):
         num_resets: states replaced on the way, as they were not finite or the chain had stood still
             before them.
         num_limited: linear maps whose norm was limited, or correction penalised, on the way.
-        num_trembling: steps that stand although their residual of some units in the last place did
-            not settle: see `parallel_mcmc.trembling`. At all others x_t is f(x_{t-1}, u_t) to the
-            last bit, unless ``tol`` asked for less.
+        num_trembling: steps that stand although their residual, which is within the rounding of a
+            step, did not settle: see `parallel_mcmc.trembling`. At all others x_t is
+            f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
         num_ties: steps of a kernel at which the pass that follows the solve came to
             another state: an accept decision ties within rounding there. The solve's stands, unless
             there are more than rounding can explain: then the chain is run step by step.
@@ -129,7 +133,7 @@ def describe_failure(info: SolveInfo) -> str | None:
             f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
             "log density) there."
         )
-    if frontier[worst] == 0 < ties[worst]:
+    if frontier[worst] == 0 and ties[worst] > 1 + MOST_TIES * steps[worst]:
         return (
             f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
             "evaluation, more than rounding explains, so it was run one by one; look for what in "

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import Predictability, assess
-from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import check_on_failure, report
@@ -17,7 +16,7 @@ from parallel_mcmc.solvers import Solver, sequential
 from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.trace import Trace, stats_of
 from parallel_mcmc.transition import Transition, ability_of, pilot, recursion, run_parallel
-from parallel_mcmc.windows import check_window
+from parallel_mcmc.windows import check_tol, check_window
 
 
 def sample(
@@ -69,6 +68,7 @@ def sample(
     ((4, 100, 2), [0, 0, 0, 0])
     """
     check_on_failure(on_failure)
+    check_tol(tol)
     if num_samples < 1 or num_chains < 1:
         raise ValueError(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
@@ -100,8 +100,6 @@ def sample(
         num_chains,
         lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
     )
-    if choice.solver.linearize is not None:
-        check_keys(rng_key, ", or solver=pm.sequential()")
     with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,

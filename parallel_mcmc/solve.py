@@ -9,13 +9,18 @@ from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
-from parallel_mcmc.keys import check_keys
 from parallel_mcmc.linearize import ability
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at
-from parallel_mcmc.windows import check_dtype, default_limits, num_steps_of, solve_vectors
+from parallel_mcmc.windows import (
+    check_dtype,
+    check_tol,
+    default_limits,
+    num_steps_of,
+    solve_vectors,
+)
 
 
 def solve(
@@ -73,6 +78,7 @@ def solve(
     ((100, 2), 0)
     """
     check_on_failure(on_failure)
+    check_tol(tol)
     num_steps = num_steps_of(inputs)
     rng_key = jax.random.key(0) if rng_key is None else rng_key
 
@@ -89,8 +95,6 @@ def solve(
         None if any_traced((x0, inputs)) else attempt,
         able=lambda: ability(f, x0, inputs),
     )
-    if choice.solver.linearize is not None:
-        check_keys(inputs, ", or solver=pm.sequential()")
     solution = _solve(
         f, choice.solver, choice.window, diagnose,
         x0, inputs, tol, max_iterations, scale, guess, rng_key,

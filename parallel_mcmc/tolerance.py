@@ -67,9 +67,11 @@ NOISE = 64
 """Units in the last place of the spread that rounding within a step may make of its result."""
 
 
-def noise(x: Float[Array, "... D"], scale: Float[Array, " D"]) -> Float[Array, "... D"]:
-    """Beyond this a residual is more than the rounding within a step."""
-    return NOISE * jnp.finfo(x.dtype).eps * scale + rounding(x)
+def noise(
+    x: Float[Array, "... D"], scale: Float[Array, " D"], ulps: int = NOISE
+) -> Float[Array, "... D"]:
+    """So many ulp of the spread, and 4 of x: beyond `NOISE` it is more than rounding in a step."""
+    return ulps * jnp.finfo(x.dtype).eps * scale + rounding(x)
 
 
 def aimed_at(tol: Any, dtype: Any) -> Any:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.programs import compiled
-from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.report import MOST_TIES, SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps_keep_last
@@ -68,10 +68,6 @@ def ability_of(transition: Transition, state: Any) -> Ability:
     x, inputs = jax.eval_shape(first, state, jax.random.key(0))
     return ability(recursion(transition), x, inputs)
 
-
-MOST_TIES = 0.01
-"""Of all steps, beyond the first. In float32 rounding tips one decision in 1e5, or in 1e3 where a
-log density has thousands of nats; more say that the last pass makes other steps than the solve."""
 
 NUM_TOLD = 20
 """How often a run step by step says how far it has come."""
@@ -161,7 +157,7 @@ def run_parallel(
         progress=progress,
     )
 
-    # What two windows that are told apart by rounding may differ by: see `windows.verdict`.
+    # What stands because it trembles may come out so far from where it is, and that is no tie.
     noise = PROPORTION * aimed_at(None, x0.dtype)
     allowed = jnp.maximum(2 * limits.tol, noise) * spread(trajectory)
 

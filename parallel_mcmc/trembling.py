@@ -5,17 +5,18 @@ takes long: a difference of one unit in the last place (ulp) survives a step wit
 about |A_t|, so that the bits of thousands of steps settle one by one, or never, as each correction
 rounds anew. A window may then stand as it is, once all of this has been seen of all of its steps:
 
-- each residual is within the `NOISE` of an evaluation;
-- they answer in proportion where they are looked at twice more, at states that are snapped to a
-  coarser grid and to the midpoints of its cells: a comparison that is about to flip does so at
-  one of them, and states that must be exact, such as counters, land on their very values,
-  which are points of the grid;
-- then they are found to be off by a few ulp, half of them once, or a twentieth of them ten times:
-  where few tremble these come to rest, or to flip, by themselves;
-- most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does.
+- each residual is within the `NOISE` of an evaluation: 64 ulp of the spread and 4 of the state;
+- they answer in proportion where they are looked at three times more, at states that are moved to
+  the next point of a coarser grid, and to the next midpoints below and above: a comparison that
+  is about to flip does so at one of them, and states that must be exact, such as counters, land
+  on their very values, which are points of the grid;
+- then they are found to be off by at most 8 ulp of the spread, half of the window or those that are
+  not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
+- most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
+- no coordinate trembles that is a count, or on another grid that is coarser than rounding.
 
-A decision that tips, or a residual that means something, starts the count of its step anew. Not a
-part of a window, as the step behind it may hang on the last bit of the last state in it.
+A decision that tips, or a residual that means something, starts the count of its step anew. A part
+of a window never stands: the step behind it may hang on the last bit of its last state.
 """
 
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.tolerance import NOISE
+from parallel_mcmc.tolerance import noise
 
 FEW = 8
 """Ulp of the spread up to which a residual trembles; more is still on its way."""
@@ -32,11 +33,11 @@ PROPORTION = 8
 """How many times its noise a step may be off once it is looked at, and one step in a hundred to the
 end: as its map is steep. A decision that flips is off by the chain's own moves."""
 
-LOOKED_AT = 4
-"""What `Evidence.found` is after both looks."""
+NUM_LOOKS = 3
+"""At the nearest point of the grid, at the midpoint below and at the one above."""
 
 SHORT = 32
-"""Steps at the end of a window that come out exact, one by one, before they may stand."""
+"""Twice what must be found besides: so few steps come out exact, one by one, before they stand."""
 
 OWN_MOVES = 1_000
 """How much larger the moves of a chain are than what trembles; otherwise they are the rounding."""
@@ -46,29 +47,43 @@ class Evidence(NamedTuple):
     """What has been seen of the steps of a window.
 
     Attributes:
-        found: -1 where the residual is more than noise; 0 where it is noise; 1 and 3 where the next
-            evaluation is at a state that is snapped to the grid, to a midpoint; 2 and 4 where that
-            agreed; then one more for each time that the step was found to tremble, ``(W,)``.
+        num_looks: how many have agreed, -1 where the residual is more than noise, ``(W,)``.
+        looks: whether the next evaluation is at a state that was moved to be looked at, ``(W,)``.
+        trembled: how often the step was found to tremble after the looks, ``(W,)``.
         moved: how far the last iteration moved each state, in units of its noise, ``(W,)``.
     """
 
-    found: Int[Array, " W"]
+    num_looks: Int[Array, " W"]
+    looks: Bool[Array, " W"]
+    trembled: Int[Array, " W"]
     moved: Float[Array, " W"]
 
 
 def no_evidence(x: Float[Array, "W D"]) -> Evidence:
-    return Evidence(jnp.full(len(x), -1, jnp.int32), jnp.full(len(x), jnp.inf, x.dtype))
+    none = jnp.zeros(len(x), jnp.int32)
+    return Evidence(none - 1, none > 0, none, jnp.full(len(x), jnp.inf, x.dtype))
 
 
-def watched(evidence: Evidence, size: Float[Array, " W"]) -> Evidence:
-    """With what another evaluation shows: residuals of this size, in units of the noise."""
-    before = evidence.found
-    rests = evidence.moved <= 4 * PROPORTION
-    looks = (before == 1) | (before == 3)
-    trembles = (before >= LOOKED_AT) & (size > 0) & (size <= FEW / NOISE)
-    found = jnp.where((before > 0) & rests, before + (looks | trembles), 0)
-    return evidence._replace(
-        found=jnp.where(size <= jnp.where(before > 0, PROPORTION, 1), found, -1)
+def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
+    """With what another evaluation shows.
+
+    Args:
+        evidence: so far.
+        size: of the residuals, in units of the noise.
+        few: whether they are not zero, and a few ulp.
+    """
+    num_looks, looks, trembled, moved = evidence
+    begun = looks | (num_looks > 0)
+    goes_on = begun & (moved <= 4 * PROPORTION)
+    agrees = size <= jnp.where(begun, PROPORTION, 1)
+    # A state is looked at for the next step, which may have tipped at it.
+    goes_on = goes_on & (jnp.append(size[1:], 0) <= OWN_MOVES)
+    trembles = (num_looks == NUM_LOOKS) & few
+    return Evidence(
+        num_looks=jnp.where(agrees, jnp.where(goes_on, num_looks + looks, 0), -1),
+        looks=jnp.zeros_like(looks),
+        trembled=jnp.where(agrees & goes_on, trembled + trembles, 0),
+        moved=moved,
     )
 
 
@@ -76,6 +91,7 @@ def may_stand(
     evidence: Evidence,
     size: Float[Array, " W"],
     asked: Bool[Array, " W"],
+    x: Float[Array, "W D"],
     r: Float[Array, "W D"],
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
@@ -86,38 +102,55 @@ def may_stand(
         evidence: with the present evaluation.
         size: of the residuals, in units of the noise.
         asked: steps from the first on that is not solved exactly, nor stands already.
+        x: the states.
         r: the residuals.
         own: the chain's own moves x_t - x_{t-1}.
         noise: of each step, see `tolerance`.
     """
     inexact = asked & jnp.any(r != 0, axis=-1)
-    found = jnp.sum(evidence.found - LOOKED_AT, where=inexact)
     width = jnp.maximum(jnp.abs(r), evidence.moved[:, None] * noise)
     width = jnp.max(width, axis=0, where=asked[:, None], initial=0)
     large = 2 * jnp.sum(jnp.abs(own) > OWN_MOVES * width, axis=0) > jnp.sum(own != 0, axis=0)
     exact = jnp.all((r == 0) | ~asked[:, None], axis=0)
-    ready = jnp.all((evidence.found >= LOOKED_AT) | ~inexact)
+    ready = jnp.all((evidence.num_looks == NUM_LOOKS) | ~inexact)
     ready = ready & (100 * jnp.sum(asked & (size > 1)) <= jnp.sum(asked))
-    return ready & (2 * found >= jnp.sum(asked) + SHORT) & jnp.all(large | exact)
+    found = jnp.sum(evidence.trembled, where=inexact)
+    enough = jnp.minimum(jnp.sum(asked), 2 * jnp.sum(inexact)) + SHORT
+    ready = ready & (2 * found >= enough)
+    # An iterate may be between the points where the values are on them.
+    exactly = on_grid(x, asked) | on_grid(x + r, asked)
+    return ready & jnp.all(exact | (large & ~exactly))
+
+
+def on_grid(x: Float[Array, "W D"], asked: Bool[Array, " W"]) -> Bool[Array, " D"]:
+    """Whether the states are whole numbers, or all lack the last bits of the largest."""
+    largest = jnp.max(jnp.abs(x), axis=0, where=asked[:, None], initial=0)
+    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * largest), 1)
+    return jnp.all((x == to_grid(x, unit, 0)) | ~asked[:, None], axis=0)
 
 
 def looked_at(
     evidence: Evidence, rows: Bool[Array, " W"], x: Float[Array, "W D"], scale: Float[Array, " D"]
 ) -> tuple[Evidence, Float[Array, "W D"]]:
-    """States to evaluate next: those of the ``rows`` that have not been looked at are snapped."""
-    first, second = rows & (evidence.found == 0), rows & (evidence.found == 2)
-    x = jnp.where(first[:, None], snapped(x, scale, 0.0), x)
-    x = jnp.where(second[:, None], snapped(x, scale, 0.5), x)
-    return evidence._replace(found=evidence.found + (first | second)), x
+    """States to evaluate next, of which those that need another look of the ``rows`` are moved."""
+    num_looks = evidence.num_looks
+    looks = rows & (num_looks >= 0) & (num_looks < NUM_LOOKS)
+    unit = power_of_two(2 * noise(x, scale, FEW))
+    moved = to_grid(x, unit, num_looks[:, None])
+    return evidence._replace(looks=looks), jnp.where(looks[:, None] & (scale > 0), moved, x)
 
 
-def snapped(
-    x: Float[Array, "W D"], scale: Float[Array, " D"], offset: float
-) -> Float[Array, "W D"]:
-    """The nearest points of a grid of at most 16 ulp of the spread, which is a power of two."""
-    unit = 2 * FEW * jnp.finfo(x.dtype).eps * scale
-    unit = jnp.ldexp(jnp.ones_like(unit), jnp.frexp(unit)[1] - 1)
-    return jnp.where(scale > 0, (jnp.round(x / unit - offset) + offset) * unit, x)
+def to_grid(x: Float[Array, "W D"], unit: Float[Array, "..."], side: Any) -> Float[Array, "W D"]:
+    """The nearest multiple of ``unit``, 0, or the next midpoint between two below, 1, or above."""
+    unit = jnp.where(unit > 0, unit, 1)
+    x = x / unit
+    half = jnp.where(side == 1, jnp.floor(x - 0.5), jnp.ceil(x - 0.5)) + 0.5
+    return jnp.where(side == 0, jnp.round(x), half) * unit
+
+
+def power_of_two(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The largest one that is not more than a."""
+    return jnp.where(a > 0, jnp.ldexp(jnp.ones_like(a), jnp.frexp(a)[1] - 1), 0)
 
 
 def in_units(r: Float[Array, "W D"], unit: Any) -> Float[Array, "W D"]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.correction import finite_rows
 from parallel_mcmc.iteration import iterate, num_trembling
+from parallel_mcmc.keys import check_keys
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Limits
 from parallel_mcmc.report import SolveInfo, Status
@@ -55,6 +56,7 @@ def solve_vectors(
         if solver.linearize is None:
             trajectory = scan_steps(f, x0, inputs)
             return trajectory, run_info(finite_rows(trajectory), x0.dtype)
+        check_keys(f, x0, jax.eval_shape(first_of, inputs))
         return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, progress)
 
 
@@ -215,12 +217,23 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     )
 
 
+def first_of(inputs: Any) -> Any:
+    """Those of the first step."""
+    return jax.tree.map(lambda leaf: leaf[0], inputs)
+
+
 def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:
     return Limits(
         tol=jnp.asarray(0 if tol is None else tol, dtype),
         max_iterations=jnp.asarray(max_iterations, jnp.int32),
         scale=None,
     )
+
+
+def check_tol(tol: Any) -> None:
+    """Before anything long starts."""
+    if tol is not None and not isinstance(tol, jax.core.Tracer) and not tol >= 0:
+        raise ValueError(f"tol must be at least 0, got {tol}; None, or 0, solves to the last bit.")
 
 
 def num_steps_of(inputs: Any) -> int:

@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 
 
 def forgets(x, u):
-    return 0.01 * jnp.tanh(x) + u
+    return 0.001 * jnp.tanh(x) + u
 
 
 def diagonal(x, u):

@@ -287,7 +287,7 @@ def with_exponent(value, error, iterations=20):
         (with_exponent(-0.03, 0.02), ["undecided", "-0.030 +- 0.020", "more steps"]),
         (with_exponent(0.03, 0.02), ["undecided"]),
         (with_exponent(-0.7, np.inf), ["undecided"]),
-        (with_exponent(np.nan, np.nan), ["undecided"]),
+        (with_exponent(np.nan, np.nan), ["is unknown", "not finite"]),
         (with_exponent(0.0, 0.0), ["random-walk", "pm.picard()"]),
         (with_exponent(np.array([-0.4, 0.2]), 0.02), ["The chain 1 of 2", "grow"]),
     ],
@@ -318,7 +318,7 @@ MALA = pm.mala(logdensity_fn, {"a": jnp.zeros(2)}, 0.5)
 @pytest.fixture(scope="module")
 def diagnosed():
     return pm.sample(
-        jax.random.key(0), MALA, START, 100, num_chains=2, diagnose=True, solver=pm.deer()
+        jax.random.key(0), MALA, START, 144, num_chains=2, diagnose=True, solver=pm.deer()
     )
 
 
@@ -326,21 +326,21 @@ def test_mala_on_a_normal_forgets_by_its_step_size_at_each_acceptance(diagnosed)
     # An accepted step is x + eps (-x) + noise: a factor 1 - eps, and 1 where it is rejected.
     accepted = np.asarray(diagnosed.sample_stats["accepted"], float)
     result = diagnosed.predictability
-    # All batches but the first, of 10 steps.
-    np.testing.assert_allclose(result.exponent, accepted[:, 10:].mean(1) * np.log(0.5), rtol=1e-4)
+    # All batches but the first, of 12 steps.
+    np.testing.assert_allclose(result.exponent, accepted[:, 12:].mean(1) * np.log(0.5), rtol=1e-4)
     assert np.all((result.contraction > 0.5) & (result.contraction < 0.75))
-    assert np.all((result.error_bound > 0) & (result.error_bound < 1e-3))
+    assert np.all((result.error_bound >= 0) & (result.error_bound < 1e-3))
     assert "a parallel solve pays" in result.verdict()
 
 
 def test_a_kernel_is_diagnosed_alone_as_in_the_sample(diagnosed):
-    alone = pm.predictability(jax.random.key(0), MALA, START, 100, num_chains=2)
+    alone = pm.predictability(jax.random.key(0), MALA, START, 144, num_chains=2)
     np.testing.assert_allclose(alone.exponent, diagnosed.predictability.exponent, rtol=1e-4)
-    assert alone.num_steps.tolist() == [100, 100]
+    assert alone.num_steps.tolist() == [144, 144]
 
 
 def test_diagnosing_changes_no_draw_and_is_left_out_unless_asked_for(diagnosed):
-    plain = pm.sample(jax.random.key(0), MALA, START, 100, num_chains=2, solver=pm.deer())
+    plain = pm.sample(jax.random.key(0), MALA, START, 144, num_chains=2, solver=pm.deer())
     assert plain.predictability is None
     np.testing.assert_allclose(plain.position["a"], diagnosed.position["a"], rtol=0, atol=1e-4)
     names = {"lyapunov_exponent", "lyapunov_exponent_standard_error", "contraction"}

@@ -3,14 +3,20 @@
 Discrete recursions look at the very value of their state, and steps of a few ulp are a chain, too.
 """
 
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import parallel_mcmc as pm
+from benchmarks import torture
 
 T, CHAINS = 1_000, 8
+KINDS = [
+    "reflected", "queue", "reset", "large_counts", "fractions", "lattice", "saturating",
+    "counted_beside", "tiny_steps",
+]  # fmt: skip
 
 
 def reflected(n, u):
@@ -18,66 +24,40 @@ def reflected(n, u):
     return jnp.where(n == 0, n + 1, jnp.where(u[0] < 0.45, n + 1, n - 1))
 
 
-def queue(n, u):
-    return n + jnp.floor(2 * u[0]) - (n > 0) * jnp.floor(2.2 * u[1])
-
-
-def reset(n, u):
-    step = jnp.where(n == 3, 2.0, jnp.where(u[1] < 0.5, 1.0, -1.0))
-    return jnp.where(u[0] < 0.02, 0.0, n + step)
-
-
-def in_fifths(x, u):
-    """As `reflected`, on numbers of which rounding says whether they meet 0."""
-    return jnp.where(x == 0, x + 0.2, jnp.where(u[0] < 0.5, x + 0.2, x - 0.2))
-
-
-def fires(x, u):
-    """Ten tenths are one, or nearly: that is for rounding to decide."""
-    return jnp.where(x >= 1, 0.0, x + 0.1 * (u[0] < 0.5))
-
-
-def saturating(x, u):
-    return jnp.clip(x + 0.3 * (u[0] - 0.5), 0, 1)
-
-
 def forgetting_slowly(x, u):
     return 0.97 * x + u[0] - 0.5
 
 
-RECURSIONS = [reflected, queue, reset, in_fifths, fires, saturating, forgetting_slowly]
-SOLVERS = [pm.deer(), pm.quasi_deer(), pm.picard(), pm.jacobi()]
-
-
-def solved(f, solver, dtype, window=None):
-    """Solutions of several chains, those step by step, and the inputs."""
+def solved(f, solver, dtype):
+    """Solutions of several chains, and those step by step."""
     keys = jax.random.split(jax.random.key(0), CHAINS)
     u = jax.vmap(lambda key: jax.random.uniform(key, (T, 2), dtype))(keys)
 
-    def solve(solver, window):
+    def solve(solver):
         def one(u):
-            return pm.solve(f, jnp.zeros(1, dtype), u, solver=solver, window=window)
+            return pm.solve(f, jnp.zeros(1, dtype), u, solver=solver)
 
         return jax.jit(jax.vmap(one))(u)
 
-    return solve(solver, window), solve(pm.sequential(), None).trajectory
+    return solve(solver), solve(pm.sequential()).trajectory
 
 
-@pytest.mark.parametrize("window", [None, 128])
-@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
-@pytest.mark.parametrize("f", RECURSIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "solver, window", [("deer", None), ("quasi-deer", 128), ("picard", 128), ("jacobi", None)]
+)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
-def test_no_chain_is_wrong_in_silence(f, solver, window, dtype):
-    solution, expected = solved(f, solver, dtype, window)
-    # Where something trembles, by ulps of the spread that the chain remembers for 1,000 steps.
-    allowed = 1000 * np.finfo(dtype).eps * np.std(expected)
-    same = np.all(np.abs(solution.trajectory - expected) <= allowed, axis=(1, 2))
-    told = np.asarray(solution.info.status) != pm.Status.CONVERGED
-    assert np.all(same | told)
-    assert np.all(same)  # what was told was finished step by step
+def test_no_chain_is_wrong_in_silence(kind, solver, window, dtype):
+    result = torture.run_one(kind, np.dtype(dtype).name, solver, window)
+    assert result["num_silent"] == 0
+    assert result["num_wrong_when_told"] == 0  # what was told was finished step by step
+    assert result["num_wrong_steps"] == 0
+    assert result["num_equal"] + result["num_told"] == result["chains"]
 
 
-@pytest.mark.parametrize("solver", SOLVERS[:3], ids=lambda solver: solver.name)
+@pytest.mark.parametrize(
+    "solver", [pm.deer(), pm.quasi_deer(), pm.picard()], ids=lambda solver: solver.name
+)
 def test_counters_are_exact(solver, dtype):
     solution, expected = solved(reflected, solver, dtype)
     np.testing.assert_array_equal(solution.trajectory, expected)
@@ -146,19 +126,59 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_keys_that_draw_other_numbers_in_a_batch_are_refused(impl):
+    """Wherever a step draws by them; what is drawn beforehand is the same for every solver."""
     key = jax.random.key(0, impl=impl)
+    words = f"Keys of kind {impl} .*threefry2x32.*sequential"
+    algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.3, jnp.ones(2), 4)
+    start = algorithm.init(jnp.zeros(2))
+
+    def given(x, key):
+        return 0.5 * x + jax.random.normal(key, (1,))
+
+    def closed_over(x, t):
+        return given(x, jax.random.fold_in(key, t))
+
+    def run(solver):
+        transition = pm.from_blackjax(algorithm, jnp.zeros(2))
+        inputs = transition.draw_inputs(key, 8, start)
+        return pm.run_parallel(transition, start, inputs, solver=solver)
+
+    refused = [
+        lambda solver: pm.sample(key, algorithm, jnp.zeros(2), 8, solver=solver),
+        lambda solver: pm.solve(given, jnp.zeros(1), jax.random.split(key, 8), solver=solver),
+        lambda solver: pm.solve(closed_over, jnp.zeros(1), jnp.arange(8), solver=solver),
+        lambda solver: pm.parallelize(algorithm, 8, solver=solver).step(key, start),
+        run,
+        lambda solver: numpyro_draws(key, solver),
+    ]
+    for call in refused:
+        with pytest.raises(ValueError, match=words):
+            call(pm.jacobi())
+        call(pm.sequential())
+
     kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
-    with pytest.raises(ValueError, match=f"Keys of kind {impl} .*threefry2x32.*sequential"):
-        pm.sample(key, kernel, jnp.zeros(2), 10, solver=pm.picard())
-    pm.sample(key, kernel, jnp.zeros(2), 10, solver=pm.sequential())
-    with pytest.raises(ValueError, match=f"Keys of kind {impl}"):
-        pm.solve(
-            lambda x, key: 0.5 * x + jax.random.normal(key, (1,)),
-            jnp.zeros(1), jax.random.split(key, 10), solver=pm.jacobi(),
-        )  # fmt: skip
-    mcmc = pm.MCMC(
-        pm.ParallelRandomWalk(potential_fn=lambda x: 0.5 * jnp.sum(x**2)),
-        num_warmup=5, num_samples=5, progress_bar=False,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match=f"Keys of kind {impl}"):
-        mcmc.run(key, init_params=jnp.zeros(2))
+    position = [
+        pm.sample(key, kernel, jnp.zeros(2), 50, solver=solver).position
+        for solver in (pm.picard(), pm.sequential())
+    ]
+    np.testing.assert_allclose(*position, rtol=1e-5)
+
+
+def numpyro_draws(key, solver):
+    kernel = pm.ParallelRandomWalk(potential_fn=lambda x: 0.5 * jnp.sum(x**2), solver=solver)
+    mcmc = pm.MCMC(kernel, num_warmup=5, num_samples=5, progress_bar=False)
+    mcmc.run(key, init_params=jnp.zeros(2))
+    return mcmc.get_samples()
+
+
+def test_numbers_that_look_like_raw_keys_are_let_through():
+    words = jnp.zeros((8, 4), jnp.uint32)
+    with jax.default_prng_impl("rbg"):
+        pm.solve(lambda x, u: 0.5 * x + u[0], jnp.zeros(1), words, solver=pm.jacobi())
+
+
+@pytest.mark.parametrize("tol", [-1.0, float("nan")])
+def test_a_tolerance_that_is_none_is_refused(tol):
+    kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
+    with pytest.raises(ValueError, match="tol must be at least 0"):
+        pm.sample(jax.random.key(0), kernel, jnp.zeros(2), 10, solver=pm.picard(), tol=tol)

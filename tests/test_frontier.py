@@ -33,10 +33,10 @@ def test_a_stretch_that_expands_is_passed_in_a_few_iterations(
     solution = pm.solve(in_places, x0, inputs, solver=solver, window=window)
     info = solution.info
     assert int(info.status) == pm.Status.CONVERGED and int(info.num_sequential_steps) == 0
-    # Every bit counts in the stretch: it has to be exact before what lies behind it can be. Most of
-    # its 60 steps are made one by one, and each window is looked at again.
+    # Every bit counts in the stretch: its 60 steps are made one by one, and made anew while the
+    # last bits of the states before it settle. By causality it would be an iteration for each.
     assert int(info.num_iterations) <= most
-    assert 20 <= int(info.num_frontier_steps) <= 160
+    assert 20 <= int(info.num_frontier_steps) <= 600
     expected = sequential_chain(in_places, x0, inputs)
     assert np.max(np.abs(solution.trajectory[: CHAOTIC[0]] - expected[: CHAOTIC[0]])) < 1e-4
     # Within the stretch a difference in the last bit grows, so each step is held to f itself.

@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # other, as long as that does not go round.
 LAYERS = [
     "version",
-    "keys",
     "time_blocks",
+    "keys",
     "lapack",
     "programs",
     "linear_maps",

@@ -224,10 +224,11 @@ def test_one_probe_is_newton_for_independent_coordinates():
 
 @pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
 def test_a_stretch_far_out_is_not_left_to_jacobi(solver):
-    # 80 times the spread of the chain, and back within 8 of them after some hundred steps.
+    # 80 times the spread of the chain, and back within 8 of them after some hundred steps, each an
+    # iteration of Jacobi. Three are for looking at what trembles.
     inputs = jax.random.normal(jax.random.key(0), (2000, 1)).at[500].add(400.0)
     solution = pm.solve(lambda x, u: 0.98 * x + u, jnp.zeros(1), inputs, solver=solver)
-    assert int(solution.info.num_iterations) <= 10
+    assert int(solution.info.num_iterations) <= 13
 
 
 def test_picard_sums_up_a_random_walk_in_a_few_iterations():

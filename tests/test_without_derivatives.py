@@ -1,4 +1,4 @@
-"""Models without forward-mode derivatives, or that JAX cannot batch: what serves them, and words."""
+"""Models that JAX cannot differentiate in forward mode, or not batch, and what serves them."""
 
 import functools
 
@@ -171,10 +171,14 @@ def test_chains_that_cannot_be_batched_run_one_after_the_other():
 def test_numpyro_kernels_choose_without_derivatives(method):
     MCMC = numpyro.infer.MCMC if method == "own" else pm.MCMC
     runner = functools.partial(
-        MCMC, num_warmup=20, num_samples=16, num_chains=2, chain_method="vectorized",
+        MCMC, num_warmup=20, num_samples=64, num_chains=2, chain_method="vectorized",
         progress_bar=False,
     )  # fmt: skip
-    mcmc = runner(pm.ParallelHMC(model, solver=GPU, max_num_steps=4, window=16, diagnose=True))
+    kernel = pm.ParallelHMC(
+        model, solver=GPU, max_num_steps=4, window=64, diagnose=True,
+        step_size=0.3, adapt_step_size=False, adapt_mass_matrix=False,
+    )  # fmt: skip
+    mcmc = runner(kernel)
     mcmc.run(KEY, extra_fields=("solve.num_iterations",))
     assert np.all(mcmc.get_extra_fields()["solve.num_iterations"] > 0)
     settings = mcmc.sampler.settings(mcmc.last_state)

@@ -11,12 +11,11 @@ import jax
 
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.interop.blackjax_transition import from_blackjax
-from parallel_mcmc.keys import check_keys
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import ability_of, keep_all, pilot, run_parallel
-from parallel_mcmc.windows import check_window
+from parallel_mcmc.windows import check_tol, check_window
 
 
 class BlockInfo(NamedTuple):
@@ -68,6 +67,7 @@ def run_inference_algorithm(
     (500, 2)
     """
     check_on_failure(on_failure)
+    check_tol(tol)
     if (initial_state is None) == (initial_position is None):
         raise ValueError("Give either `initial_state` or `initial_position`.")
     if num_steps < 1:
@@ -96,8 +96,6 @@ def run_inference_algorithm(
         None if traced else attempt,
         able=lambda: ability_of(transition, initial_state),
     )
-    if choice.solver.linearize is not None:
-        check_keys(rng_key, ", or solver=pm.sequential()")
     final_state, history, info = _run(
         transition,
         choice.solver,
@@ -161,12 +159,15 @@ def parallelize(
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     check_window(window, num_steps)
+    check_tol(tol)
 
     def step(rng_key, state):
         transition = from_blackjax(algorithm, state.position, fields=fields)
         # In a loop of BlackJAX's, where nothing can be tried.
         x = jax.eval_shape(transition.ravel, state)
-        choice = choose(solver, window, num_steps, x, attempt=None)
+        choice = choose(
+            solver, window, num_steps, x, None, able=lambda: ability_of(transition, state)
+        )
         final_state, (states, infos), info = _run(
             transition,
             choice.solver,

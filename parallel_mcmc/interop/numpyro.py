@@ -41,7 +41,7 @@ from parallel_mcmc.linearize import Ability
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import ability_of
-from parallel_mcmc.windows import check_window, run_info
+from parallel_mcmc.windows import check_tol, check_window, run_info
 
 WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
@@ -78,6 +78,7 @@ class ParallelKernel(MCMCKernel):
         if self.needs_density and (model is None) == (potential_fn is None):
             raise ValueError("Give either `model` or `potential_fn`.")
         check_window(window, 1)
+        check_tol(tol)
         self._model = model
         self._potential_fn = potential_fn
         self._init_strategy = init_strategy
@@ -165,7 +166,6 @@ class ParallelKernel(MCMCKernel):
                 missing, does not fit the model or has no finite density.
             RuntimeError: from NumPyro, where it finds no valid start.
         """
-        check_keys(rng_key)
         model_kwargs = {} if model_kwargs is None else model_kwargs
         one = is_prng_key(rng_key)
         keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
@@ -245,7 +245,9 @@ class ParallelKernel(MCMCKernel):
         what = Ability.DERIVATIVES
         if compares(self.solver):
             what = ability_of(chain.transition, jax.eval_shape(chain.transition.unravel, x))
-        length = self.options(x, None, what)[1]
+        options, length, _ = self.options(x, None, what)
+        if options.solver.linearize is not None:  # steps are drawn at once, under `vmap`
+            check_keys(jax.random.normal, rng_key)
         empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
         zero = jnp.zeros((), x.dtype)
         z = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), z, draws.z)

@@ -62,6 +62,10 @@ class Plan:
     """What a chain was begun with, part of the state's structure rather than of its values.
 
     NumPyro's kernels keep it in themselves, where the next `MCMC` with the same kernel changes it.
+
+    Attributes:
+        num_warmup: steps of the warm-up.
+        able: what JAX can make of a step, where a solver has to be chosen.
     """
 
     num_warmup: int
