@@ -24,7 +24,7 @@ def inputs_of(begin, end):
 
 
 @pytest.mark.parametrize(
-    "solver, window, most", [(pm.deer(), None, 30), (pm.deer(), 500, 90), (pm.jacobi(), None, 90)]
+    "solver, window, most", [(pm.deer(), None, 30), (pm.deer(), 500, 100), (pm.jacobi(), None, 120)]
 )
 def test_a_stretch_that_expands_is_passed_in_a_few_iterations(
     solver, window, most, sequential_chain
@@ -34,9 +34,9 @@ def test_a_stretch_that_expands_is_passed_in_a_few_iterations(
     info = solution.info
     assert int(info.status) == pm.Status.CONVERGED and int(info.num_sequential_steps) == 0
     # Every bit counts in the stretch: its 60 steps are made one by one, and made anew while the
-    # last bits of the states before it settle. By causality it would be an iteration for each.
+    # last bits of the states before it settle: up to half as many steps as the chain has.
     assert int(info.num_iterations) <= most
-    assert 20 <= int(info.num_frontier_steps) <= 600
+    assert 20 <= int(info.num_frontier_steps) <= 1_000
     expected = sequential_chain(in_places, x0, inputs)
     assert np.max(np.abs(solution.trajectory[: CHAOTIC[0]] - expected[: CHAOTIC[0]])) < 1e-4
     # Within the stretch a difference in the last bit grows, so each step is held to f itself.
