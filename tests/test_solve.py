@@ -197,7 +197,7 @@ def test_jacobi_needs_one_iteration_more_than_the_memory_of_the_recursion(memory
 
 def test_deer_solves_a_linear_recursion_in_one_iteration_and_looks_again(dtype, sequential_chain):
     # Newton is exact for a linear map, up to rounding: one iteration to solve it, one to see it,
-    # two looks at snapped states, and one to find that it trembles.
+    # three looks at moved states, and two to find that it trembles.
     matrix = (0.9 * np.linalg.qr(np.random.default_rng(0).normal(size=(D, D)))[0]).astype(dtype)
 
     def linear(x, u):
@@ -205,7 +205,7 @@ def test_deer_solves_a_linear_recursion_in_one_iteration_and_looks_again(dtype, 
 
     inputs = jax.random.normal(jax.random.key(0), (1000, D), dtype)
     # With its limits Newton takes one more, for states beyond the reach of a first step.
-    for solver, iterations in [(pm.deer(max_norm=None), 5), (pm.deer(), 6)]:
+    for solver, iterations in [(pm.deer(max_norm=None), 7), (pm.deer(), 8)]:
         solution = pm.solve(linear, x0_of(dtype), inputs, solver=solver)
         assert_same_chain(solution.trajectory, sequential_chain(linear, x0_of(dtype), inputs))
         assert int(solution.info.num_iterations) <= iterations
@@ -218,7 +218,7 @@ def test_one_probe_is_newton_for_independent_coordinates():
     inputs = jax.random.normal(jax.random.key(0), (1000, D))
     # A chain of 2.3 times the spread of a single step goes further than 8 of these.
     solution = pm.solve(linear, x0_of(), inputs, solver=pm.quasi_deer(reach=100.0))
-    assert int(solution.info.num_iterations) <= 5
+    assert int(solution.info.num_iterations) <= 8
     assert int(solution.info.num_limited) == 0
 
 
@@ -237,7 +237,7 @@ def test_picard_sums_up_a_random_walk_in_a_few_iterations():
     expected = np.cumsum(np.asarray(inputs, float), axis=0)
     # A thousand additions of float32 numbers of up to a hundred.
     np.testing.assert_allclose(solution.trajectory, expected, atol=1e-3)
-    assert int(solution.info.num_iterations) <= 6
+    assert int(solution.info.num_iterations) <= 9
 
 
 def test_a_limit_on_the_norm_is_reported():
