@@ -48,8 +48,8 @@ def one_matrix_at_a_time(f: Callable) -> Callable:
     """``f``, with loops in place of operations of LAPACK on batches, where these can stop.
 
     For traceable functions. A `vmap` that is put around it from outside becomes a loop, too. Where
-    there is no such operation the program stays as it is. With one the time is much the same for
-    matrices of 100 rows, and about twice that for 5, to compile as well as to run.
+    there is no such operation the program stays as it is. With one, small matrices take longer, to
+    compile as well as to run.
 
     >>> import jax, jax.numpy as jnp
     >>> logdets = lambda A: jnp.linalg.slogdet(A)[1]

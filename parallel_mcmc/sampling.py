@@ -54,7 +54,7 @@ def sample(
 
     Raises:
         ValueError: for arguments that do not fit, a log density that is not finite at the start, or
-            keys of kind `rbg`, which draw other numbers for many steps at once.
+            a kernel that draws by keys of kind `rbg`, which are others for many steps at once.
         MemoryError: where the device has too little, with what to try.
 
     One chain of a BlackJAX algorithm equals

@@ -18,6 +18,7 @@ from parallel_mcmc.windows import (
     check_dtype,
     check_tol,
     default_limits,
+    first_of,
     num_steps_of,
     solve_vectors,
 )
@@ -130,7 +131,7 @@ def check_state(f, x0, inputs):
     """Refuse, while tracing, what a vector of floats cannot carry from step to step."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(x0):
         check_dtype(jax.dtypes.result_type(leaf), jax.tree_util.keystr(path))
-    first = jax.tree.map(lambda leaf: leaf[0], inputs)
+    first = first_of(inputs)
     shapes = [jax.tree.map(jnp.shape, x) for x in (x0, jax.eval_shape(f, x0, first))]
     if shapes[0] != shapes[1]:
         raise TypeError(

@@ -48,9 +48,9 @@ def solved(f, solver, dtype):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
 def test_no_chain_is_wrong_in_silence(kind, solver, window, dtype, request):
-    if kind == "lattice" and window is None and dtype == np.float64:
+    if (kind, solver, dtype) == ("lattice", "deer", np.float64):
         why = "a state drifts by more than a look reaches, past the zero that it should meet"
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
+        request.applymarker(pytest.mark.xfail(reason=why, raises=AssertionError, strict=False))
     result = torture.run_one(kind, np.dtype(dtype).name, solver, window)
     assert result["num_silent"] == 0
     assert result["num_wrong_when_told"] == 0  # what was told was finished step by step
