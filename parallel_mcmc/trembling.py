@@ -13,7 +13,8 @@ rounds anew. A window may then stand as it is, once all of this has been seen of
 - then they are found to be off by at most 8 ulp of the spread, half of the window or those that are
   not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
-- no coordinate trembles that is a count, or on another grid that is coarser than rounding.
+- no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
+  lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone.
 
 A decision that tips, or a residual that means something, starts the count of its step anew. A part
 of a window never stands: the step behind it may hang on the last bit of its last state.
@@ -118,7 +119,7 @@ def may_stand(
     enough = jnp.minimum(jnp.sum(asked), 2 * jnp.sum(inexact)) + SHORT
     ready = ready & (2 * found >= enough)
     # An iterate may be between the points where the values are on them.
-    exactly = on_grid(x, asked) | on_grid(x + r, asked)
+    exactly = on_grid(x, asked) | on_grid(x + r, asked) | on_lattice(own, asked, noise)
     return ready & jnp.all(exact | (large & ~exactly))
 
 
@@ -127,6 +128,15 @@ def on_grid(x: Float[Array, "W D"], asked: Bool[Array, " W"]) -> Bool[Array, " D
     largest = jnp.max(jnp.abs(x), axis=0, where=asked[:, None], initial=0)
     unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * largest), 1)
     return jnp.all((x == to_grid(x, unit, 0)) | ~asked[:, None], axis=0)
+
+
+def on_lattice(
+    own: Float[Array, "W D"], asked: Bool[Array, " W"], noise: Float[Array, "W D"]
+) -> Bool[Array, " D"]:
+    """Whether one move in a hundred is as large as the one before it, up to noise."""
+    size, before = jnp.abs(own), jnp.abs(jnp.roll(own, 1, axis=0))
+    moves = asked[:, None] & (jnp.minimum(size, before) > noise)
+    return 100 * jnp.sum(moves & (jnp.abs(size - before) <= noise), axis=0) > jnp.sum(moves, axis=0)
 
 
 def looked_at(
