@@ -20,6 +20,7 @@ from benchmarks.records import Record
 from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spreads
 from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc import time_blocks
+from parallel_mcmc.scans import affine_scan
 from parallel_mcmc.transition import recursion
 
 
@@ -110,7 +111,7 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         # Not the function itself, of which JAX keeps the traced program with the blocks.
         at_once = compile_for(over(chains, lambda x, inputs: evaluate(x, inputs)), x, inputs)
     f_values, A = jax.block_until_ready(evaluation.run(x, inputs))
-    scan = compile_for(over(chains, SOLVER.solve_linear), A, f_values)
+    scan = compile_for(over(chains, affine_scan), A, f_values)
     times = in_turn(
         [
             lambda: loop.run(state, inputs),

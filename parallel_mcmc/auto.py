@@ -25,6 +25,7 @@ import numpy as np
 from parallel_mcmc.linearize import Ability, dense
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
+from parallel_mcmc.time_blocks import device_memory
 from parallel_mcmc.windows import check_window
 
 LEAST_STEPS = 256
@@ -194,5 +195,4 @@ def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: 
 
 
 def default_memory() -> float:
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    return statistics.get("bytes_limit", 2e9) / 2
+    return device_memory(unknown=2e9) / 2

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linearize import Recursion
-from parallel_mcmc.tolerance import rounding
 
 MOST_STEPS = 16
 """Made one by one in an iteration, which it is taken to be worth; not measured on a GPU yet."""
@@ -29,7 +28,7 @@ def num_steps_to_make(
 
     Args:
         near: which steps are right up to noise.
-        gained: steps by which the last iteration brought the frontier on, without those it made.
+        gained: steps by which the last iteration brought the frontier on, beyond those it made.
         k: the frontier, whose own step is f at a solved state and needs nothing.
         num_left: steps of the window that have to be solved; others are neither looked at nor made.
     """
@@ -68,21 +67,11 @@ def make_steps(
     return jax.lax.dynamic_update_slice_in_dim(x, made, begin, 0)
 
 
-def num_standing_still(
-    states: Float[Array, "L D"], t: Int[Array, ""], last: Float[Array, " D"], x: Float[Array, " D"]
-) -> Int[Array, ""]:
-    """How many steps after t are guessed to end in ``last``, the state before it, as step t does.
+def num_standing_still(stood: Int[Array, ""], same: Bool[Array, " D"]) -> Int[Array, ""]:
+    """For how many steps the chain is guessed to stand still behind the frontier, once it is 4.
 
-    A chain that starts far out may reject hundreds of proposals before it moves. The
-    iterates are elsewhere then, their maps say nothing about it, and the frontier would go
-    one step per iteration. Where it has stood still for four steps or more it is guessed to
-    do so for twice as many. ``x``, the state after step t, is f at a solved state already.
+    A chain that starts far out may reject hundreds of proposals before it moves. The iterates are
+    elsewhere then, their maps say nothing about it, and the frontier would go one step per
+    iteration. Each iteration doubles the guess in which the step there ends in the ``same`` state.
     """
-
-    def same(x):
-        return jnp.all(jnp.abs(x - last) <= rounding(last), axis=-1)
-
-    step = jnp.arange(states.shape[0])
-    moved = jnp.max(jnp.where((step < t) & ~same(states), step, -1))
-    length = t - 1 - moved
-    return jnp.where((length >= 4) & same(x), 2 * length, 0)
+    return jnp.where(jnp.all(same), jnp.clip(2 * stood, 1, 2**30), 0)

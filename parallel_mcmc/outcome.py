@@ -1,6 +1,5 @@
 """How far an evaluation shows the steps of a window to be solved, and whether to go on."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.tolerance import (
-    Region,
-    noise,
-    num_leading,
-    region,
-    rounding,
-    scaled,
-    trusted_spread,
-)
+from parallel_mcmc.tolerance import noise, num_leading, rounding, spread
 from parallel_mcmc.trembling import FEW, Evidence, in_units, may_stand, watched
 
 
@@ -58,16 +49,14 @@ class Progress(NamedTuple):
             bits, while XLA may round two uses within one iteration differently.
         factor: how far the last prediction of each f_t was right, ``(W,)``: see
             `correction.secant`.
-        scale: spread per coordinate of states known to be right, ``(D,)``.
+        evidence: of which steps tremble, up to the last iteration: see `trembling`.
+        stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
+        expected: leading steps that were right after the last iteration, with those it made.
         worst: largest residual beyond rounding among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps whose norm was limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
-        num_made: those of the last iteration.
-        num_standing: leading steps of the window that are solved and stay as they are.
-        num_trembling: steps committed that tremble.
-        evidence: of which steps tremble, up to the last iteration: see `trembling`.
     """
 
     states: Float[Array, "L D"]
@@ -75,16 +64,14 @@ class Progress(NamedTuple):
     f_values: Float[Array, "W D"]
     A: LinearMap
     factor: Float[Array, " W"]
-    scale: Float[Array, " D"]
+    evidence: Evidence
+    stood: Int[Array, ""]
+    expected: Int[Array, ""]
     worst: Float[Array, " D"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
-    num_made: Int[Array, ""]
-    num_standing: Int[Array, ""]
-    num_trembling: Int[Array, ""]
-    evidence: Evidence
 
 
 class Outcome(NamedTuple):
@@ -92,87 +79,90 @@ class Outcome(NamedTuple):
 
     Attributes:
         k: leading steps of the window that are solved.
-        within: which steps are solved, given the state before them, ``(W, )``.
         lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
-        near: which steps are so, given the state before them, ``(W, )``.
-        complete: whether all steps of the block in the window are, and no early stop is asked for.
-        evidence: as in `Progress`, with this evaluation.
-        r: the residual, ``(W, D)``.
-        residual: its largest value among the steps of the block, in units of the scale.
-        worst: its largest value per coordinate among the first k steps.
-        scale: as in `Progress`.
-        unit: the spread by which this evaluation is judged: the scale, or where the states
-            are now less wide than that, theirs.
-        x, f: where the states and the values of f are.
+        within: which steps are solved, given the state before them, ``(W,)``.
+        unit: the spread by which this evaluation is judged.
+        num_trembling: steps that stand although they tremble.
         done: nothing more to gain from iterating.
     """
 
     k: Int[Array, ""]
-    within: Bool[Array, " W"]
     lead: Int[Array, ""]
-    near: Bool[Array, " W"]
-    complete: Bool[Array, ""]
-    evidence: Evidence
-    r: Float[Array, "W D"]
-    residual: Float[Array, ""]
-    worst: Float[Array, " D"]
-    scale: Float[Array, " D"]
+    within: Bool[Array, " W"]
     unit: Float[Array, " D"]
-    x: Region
-    f: Region
+    num_trembling: Int[Array, ""]
     done: Bool[Array, ""]
 
 
-def outcome(progress: Progress, block: Block, limits: Limits, offset: Any) -> Outcome:
+class Details(NamedTuple):
+    """What the next iteration needs besides, and no other.
+
+    Attributes:
+        x, r: the states of the window, and their residuals, 0 for NaN, ``(W, D)``.
+        near: which steps are solved or right up to noise, given the state before them.
+        complete: whether all steps of the block are, and no early stop is asked for.
+        evidence: as in `Progress`, with this evaluation.
+    """
+
+    x: Float[Array, "W D"]
+    r: Float[Array, "W D"]
+    near: Bool[Array, " W"]
+    complete: Bool[Array, ""]
+    evidence: Evidence
+
+
+def outcome(
+    progress: Progress, block: Block, limits: Limits, offset: Any
+) -> tuple[Outcome, Details]:
     """Hold the last evaluation against the states that it was made at."""
-    x = jax.lax.dynamic_slice_in_dim(progress.states, offset, block.window)
+    x = window_of(progress.states, offset, block.window)
     x_start = state_before(progress.states, block.x_start, jnp.asarray(offset))
     r = progress.f_values - x
-    of_x, of_f = region(x), region(progress.f_values)
-    if limits.scale is None:
-        known = trusted_spread(x, progress.f_values, x_start, progress.scale, of_f.spread)
-        scale = jnp.minimum(known, of_x.spread)
-    else:
-        known = scale = limits.scale
+    # Of the values, as at first all states are x_0.
+    scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
-    row = jnp.arange(block.window)[:, None]
-    standing = row[:, 0] < progress.num_standing
     asked = jnp.where(limits.tol > 0, limits.tol * scale + rounding(x), 0)
-    agrees = standing | (jnp.all(jnp.abs(r) <= asked, axis=-1) & evaluated)
+    agrees = jnp.all(jnp.abs(r) <= asked, axis=-1) & evaluated
     of_noise = noise(x, scale)
     size = jnp.max(in_units(r, of_noise), axis=-1)
     few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
-    seen = watched(progress.evidence, size, few)
-    evidence = jax.tree.map(functools.partial(jnp.where, evaluated), seen, progress.evidence)
+    evidence = watched(progress.evidence, size, few)
+    evidence = jax.tree.map(
+        lambda new, old: jnp.where(evaluated, new, old), evidence, progress.evidence
+    )
     own = x - jnp.concatenate([x_start[None], x[:-1]])
-    wanted = row[:, 0] < block.num_steps - offset
-    unsolved = wanted & (row[:, 0] >= num_leading(agrees))
-    stand = may_stand(evidence, size, unsolved, x, r, own, of_noise)
-    within = agrees | (wanted & stand)
-    near = within | (evidence.num_looks >= 0)
-    k = num_leading(within)
+    num_left = jnp.minimum(block.num_steps - offset, block.window)
+    wanted = jnp.arange(block.window) < num_left
+    stand, num_trembling = may_stand(evidence, size, wanted, x, r, own, of_noise)
+    near = agrees | (evidence.num_looks >= 0)
+    k, lead = num_leading(jnp.stack([agrees, near], axis=-1))
+    k = jnp.where(stand, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
-    return Outcome(
-        k=k,
-        within=within,
-        lead=num_leading(near),
-        near=near,
-        complete=jnp.all(near | ~wanted) & ~(limits.tol > 0),
-        evidence=evidence,
-        r=r,
-        residual=jnp.max(jnp.where(row < block.num_steps - offset, scaled(r, scale), 0)),
-        worst=jnp.max(jnp.where(row < k, jnp.maximum(jnp.abs(r) - rounding(x), 0), 0), axis=0),
-        scale=jnp.where(evaluated, known, progress.scale),
-        unit=scale,
-        x=of_x,
-        f=of_f,
-        done=(
-            (offset + k >= block.num_steps)
-            | (progress.num_iterations >= limits.max_iterations)
-            | ~jnp.all(jnp.isfinite(at_frontier))
-        ),
+    done = (
+        (k >= num_left)
+        | (progress.num_iterations >= limits.max_iterations)
+        | ~jnp.all(jnp.isfinite(at_frontier))
     )
+    seen = Outcome(
+        k=k,
+        lead=jnp.maximum(k, lead),
+        within=agrees | (wanted & stand),
+        unit=scale,
+        num_trembling=jnp.where(stand, num_trembling, 0),
+        done=done,
+    )
+    complete = (lead >= num_left) & ~(limits.tol > 0)
+    # What is not finite, or overflows in units of the noise, is left to Jacobi.
+    r = jnp.where(jnp.isfinite(size)[:, None], r, 0)
+    return seen, Details(x, r, near, complete, evidence)
+
+
+def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Array, "W D"]:
+    """The states that are iterated on: all of them where the window does not slide."""
+    if window == len(states):
+        return states
+    return jax.lax.dynamic_slice_in_dim(states, offset, window)
 
 
 def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:

@@ -16,13 +16,15 @@ They differ in speed alone: every one of them returns the sequential chain.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 from parallel_mcmc import linearize as lin
-from parallel_mcmc.kalman import kalman_scan
+from parallel_mcmc.correction import Correct, limited, newton
 from parallel_mcmc.linearize import Linearize
-from parallel_mcmc.scans import affine_scan
+from parallel_mcmc.penalty import penalised
+
+TRUST_RADIUS = 0.03
+"""Residuals up to which a map is taken as it is, in spreads of the chain."""
 
 
 class Solver(NamedTuple):
@@ -31,55 +33,36 @@ class Solver(NamedTuple):
     Attributes:
         name: as it appears in reports.
         linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
-        solve_linear: ``(A, r) -> d``, the solution of d_t = A_t d_{t-1} + r_t with d_0 = 0.
-        max_norm: limit on the norm of each A_t, in coordinates scaled by their spread; it is
-            kept to where Newton's correction leaves the ``trust_radius``. Products of A_t
-            overflow where the map expands; with a limit of 1 they stay bounded. None for
-            no limit anywhere.
-        trust_radius: size up to which Newton's correction is taken, in spreads of the chain.
-        reach: distance from the middle of the chain and from the last solved state, in spreads of
-            the chain, beyond which no correction takes a state.
-        solve_penalised: ``(A, r) -> d`` in units of the spread, takes the place of
-            ``solve_linear`` with limited maps where the ``trust_radius`` is left; None for those.
+        correct: from the maps A and the residuals, how far the states move: see `correction`.
     """
 
     name: str
     linearize: Linearize | None
-    solve_linear: Callable = affine_scan
-    max_norm: float | None = 1.0
-    trust_radius: float = 0.3
-    reach: float = 8.0
-    solve_penalised: Callable | None = None
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether Newton's correction is taken as it is, of any size."""
-        return self.max_norm is None and self.solve_penalised is None
+    correct: Correct = newton
 
 
 @functools.cache
-def deer(max_norm: float | None = 1.0, trust_radius: float = 0.3, reach: float = 8.0) -> Solver:
+def deer(max_norm: float | None = 1.0, trust_radius: float = TRUST_RADIUS) -> Solver:
     """Newton's method with the full Jacobian.
 
     Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
     step and iteration, so for up to about 50 dimensions.
 
     Args:
-        max_norm: limit on the spectral norm of each Jacobian; None for plain Newton.
-        trust_radius: corrections larger than this many spreads of the chain come from
-            the limited Jacobians.
-        reach: no correction takes a state further than this many spreads from the middle of the
-            chain and the last solved state.
+        max_norm: limit on the spectral norm of each Jacobian, in coordinates scaled by their
+            spread; products of Jacobians overflow where the map expands, and with 1 they stay
+            bounded. None for plain Newton.
+        trust_radius: where the residuals of a step and of the one before it are within this many
+            spreads of the chain, its Jacobian is taken as it is.
     """
-    return Solver("deer", lin.dense, affine_scan, max_norm, trust_radius, reach)
+    return Solver("deer", lin.dense, limits(max_norm, trust_radius))
 
 
 @functools.cache
 def quasi_deer(
     linearize: Linearize | None = None,
     max_norm: float | None = 1.0,
-    trust_radius: float = 0.3,
-    reach: float = 8.0,
+    trust_radius: float = TRUST_RADIUS,
 ) -> Solver:
     """Quasi-Newton with a diagonal: memory and scan as the chain itself.
 
@@ -89,18 +72,17 @@ def quasi_deer(
     Args:
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`.
-        max_norm, trust_radius, reach: as in `deer`, the limit on each diagonal entry.
+        max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
     """
     linearize = lin.hutchinson(1) if linearize is None else linearize
-    return Solver("quasi_deer", linearize, affine_scan, max_norm, trust_radius, reach)
+    return Solver("quasi_deer", linearize, limits(max_norm, trust_radius))
 
 
 @functools.cache
 def block_quasi_deer(
     linearize: Linearize | None = None,
     max_norm: float | None = 1.0,
-    trust_radius: float = 0.3,
-    reach: float = 8.0,
+    trust_radius: float = TRUST_RADIUS,
 ) -> Solver:
     """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
 
@@ -114,7 +96,7 @@ def block_quasi_deer(
     Args:
         linearize: `hutchinson_blocks()` with one probe by default, `hutchinson_blocks(k)`
             or `exact_blocks()`.
-        max_norm, trust_radius, reach: as in `deer`, the limit on the spectral norm of each 2x2
+        max_norm, trust_radius: as in `deer`, the limit on the spectral norm of each 2x2
             block.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
@@ -127,7 +109,7 @@ def block_quasi_deer(
     True
     """
     linearize = lin.hutchinson_blocks(1) if linearize is None else linearize
-    return Solver("block_quasi_deer", linearize, affine_scan, max_norm, trust_radius, reach)
+    return Solver("block_quasi_deer", linearize, limits(max_norm, trust_radius))
 
 
 @functools.cache
@@ -148,7 +130,8 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
     Args:
         penalty: larger is more careful and slower. No d_t is longer than the norm of all
             residuals over ``2 sqrt(penalty)``.
-        trust_radius: as in `deer`; 0 penalises every correction, as the paper does.
+        trust_radius: corrections up to this many spreads are Newton's; 0 penalises every
+            correction, as the paper does.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 2 * jnp.tanh(2 * x) + u
@@ -185,16 +168,20 @@ def penalised_solver(
         raise ValueError(
             f"penalty must be positive, got {penalty}; pm.deer() and pm.quasi_deer() have none."
         )
-    solve_penalised = functools.partial(kalman_scan, penalty=penalty)
-    return Solver(
-        name, linearize, max_norm=None, trust_radius=trust_radius, solve_penalised=solve_penalised
-    )
+    rule = functools.partial(penalised, penalty=penalty, trust_radius=trust_radius)
+    return Solver(name, linearize, rule)
+
+
+def limits(max_norm: float | None, trust_radius: float) -> Correct:
+    if max_norm is None:
+        return newton
+    return functools.partial(limited, max_norm=max_norm, trust_radius=trust_radius)
 
 
 @functools.cache
 def picard() -> Solver:
     """Fixed-point iteration on the sum x_t = x_0 + sum of increments: no derivatives."""
-    return Solver("picard", lin.identity, max_norm=None)
+    return Solver("picard", lin.identity)
 
 
 @functools.cache
@@ -204,7 +191,7 @@ def jacobi() -> Solver:
     For chains that forget their state in a few steps, such as HMC over a quarter
     period of a whitened posterior.
     """
-    return Solver("jacobi", lin.zero, max_norm=None)
+    return Solver("jacobi", lin.zero)
 
 
 @functools.cache

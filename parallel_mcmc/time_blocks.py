@@ -27,8 +27,9 @@ ten times as long per number where each is over a few, as in narrow models."""
 CACHE_BYTES = 2**20
 """Of data that a core of a CPU keeps at hand. More is read anew from memory by every block."""
 
-DEVICE_BYTES = 2**28
-"""Of intermediates on other devices: a bound for memory, not a choice for speed."""
+DEVICE_BYTES, DEVICE_SHARE = 2**28, 1 / 32
+"""Of intermediates on other devices where their memory is not known, and of their memory where it
+is: a bound, not a choice for speed."""
 
 FEW, MANY = 8, 64
 """Least steps of a block, and where each block reads data that no cache holds. Blocks are multiples
@@ -108,12 +109,17 @@ def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
     if jax.default_backend() == "cpu":
         length = min(MOST, STEPS_OF_A_BYTE / math.sqrt(num_bytes))
     else:
-        length = DEVICE_BYTES / num_bytes
+        length = (device_memory(unknown=0) * DEVICE_SHARE or DEVICE_BYTES) / num_bytes
     least = MANY if num_data_bytes > CACHE_BYTES else FEW
     length = max(least, FEW * math.floor(length / FEW))
     if length >= T:
         return T
     return FEW * math.ceil(math.ceil(T / math.ceil(T / length)) / FEW)
+
+
+def device_memory(unknown: float) -> float:
+    """Bytes that programs may take on the device."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", unknown)
 
 
 def widest(jaxpr: Any) -> int:

@@ -5,11 +5,10 @@ A step is solved when its residual is zero, or, where ``tol`` asks for an early 
     |x_t - f(x_{t-1}, u_t)|  <=  tol * scale + 4 ulp(x_t)      in every coordinate
 
 Neither the size of x nor the change between iterates says whether a state is
-right. The scale is the spread of the chain itself, and only of states that can
-be trusted. NaN is never within tolerance.
+right. The scale is the spread of the chain itself. NaN is never within tolerance.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -17,50 +16,18 @@ from jaxtyping import Array, Bool, Float, Int
 from parallel_mcmc.quartiles import quartiles
 
 
-class Region(NamedTuple):
-    """Where most of the states are, per coordinate: their median, and their spread around it."""
-
-    middle: Float[Array, " D"]
-    spread: Float[Array, " D"]
-
-
-def trusted_spread(
-    x: Float[Array, "T D"],
-    f_values: Float[Array, "T D"],
-    x_start: Float[Array, " D"],
-    known: Float[Array, " D"],
-    one_step: Float[Array, " D"],
-) -> Float[Array, " D"]:
-    """The spread of states that are right, never of iterates that may be far out.
-
-    A tolerance taken from the spread of all iterates would be generous just when they
-    are poor. Trusted are: what is ``known`` from before; the leading states that agree
-    with f to rounding; and, while every state is still x_0, ``one_step`` from there: the
-    spread of f.
-    """
-    k = num_leading(jnp.all(jnp.abs(f_values - x) <= rounding(x), axis=-1))
-    exact = spread(x[jnp.arange(256) * k // 256])
-    one_step = jnp.where(jnp.all(x == x_start), one_step, 0)
-    return jnp.maximum(known, jnp.maximum(exact, one_step))
-
-
 def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
-    """Standard deviation per coordinate: see `region`."""
-    return region(x).spread
+    """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
 
-
-def region(x: Float[Array, "T D"]) -> Region:
-    """Median and standard deviation, from the quartiles of 256 to 511 evenly spaced rows.
-
-    Quartiles, so that a few states far out do not count. The plain standard deviation where
-    more than half of the rows are equal, and 0, which allows nothing, where it is not finite.
+    Quartiles, so that a few states far out do not count. The distance from the median, root mean
+    square, where more than half of the rows are equal; 0, which allows nothing, where that is not
+    finite.
     """
     sample = x[:: max(1, x.shape[0] // 256)]
     lower, middle, upper = quartiles(sample)
     width = (upper - lower) / 1.349
-    # Of differences, so that equal rows have none, whatever their size.
-    width = jnp.where(width == 0, jnp.std(sample - sample[0], axis=0), width)
-    return Region(middle, jnp.where(jnp.isfinite(width), width, 0))
+    width = jnp.where(width == 0, jnp.sqrt(jnp.mean((sample - middle) ** 2, axis=0)), width)
+    return jnp.where(jnp.isfinite(width), width, 0)
 
 
 NOISE = 64
@@ -84,9 +51,11 @@ def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     return 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
 
 
-def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:
+def num_leading(true: Bool[Array, "T *n"]) -> Int[Array, "*n"]:
     """How many are true before the first that is not."""
-    return jnp.where(jnp.all(true), true.size, jnp.argmin(true)).astype(jnp.int32)
+    T = len(true)
+    step = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * (true.ndim - 1))
+    return jnp.min(jnp.where(true, T, step), axis=0)
 
 
 def scaled(r: Float[Array, "T D"], scale: Float[Array, " D"]) -> Float[Array, "T D"]:

@@ -91,52 +91,64 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
 def may_stand(
     evidence: Evidence,
     size: Float[Array, " W"],
-    asked: Bool[Array, " W"],
+    wanted: Bool[Array, " W"],
     x: Float[Array, "W D"],
     r: Float[Array, "W D"],
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
-) -> Bool[Array, ""]:
-    """Whether steps are solved but for what trembles: all of those that are asked about.
+) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+    """Whether all steps that are wanted are solved but for what trembles, and how many tremble.
 
     Args:
         evidence: with the present evaluation.
         size: of the residuals, in units of the noise.
-        asked: steps from the first on that is not solved exactly, nor stands already.
+        wanted: steps that have to be solved.
         x: the states.
         r: the residuals.
         own: the chain's own moves x_t - x_{t-1}.
         noise: of each step, see `tolerance`.
     """
-    inexact = asked & jnp.any(r != 0, axis=-1)
+    inexact = wanted & jnp.any(r != 0, axis=-1)
+    not_ready = inexact & (evidence.num_looks < NUM_LOOKS)
+    found = jnp.where(inexact, evidence.trembled, 0)
+    num_inexact, num_not_ready, num_large, found = sums(
+        inexact, not_ready, wanted & (size > 1), found
+    )
+    num_wanted = jnp.sum(wanted, dtype=jnp.int32)
+    enough = jnp.minimum(num_wanted, 2 * num_inexact) + SHORT
+    ready = (num_not_ready == 0) & (100 * num_large <= num_wanted) & (2 * found >= enough)
     width = jnp.maximum(jnp.abs(r), evidence.moved[:, None] * noise)
-    width = jnp.max(width, axis=0, where=asked[:, None], initial=0)
-    large = 2 * jnp.sum(jnp.abs(own) > OWN_MOVES * width, axis=0) > jnp.sum(own != 0, axis=0)
-    exact = jnp.all((r == 0) | ~asked[:, None], axis=0)
-    ready = jnp.all((evidence.num_looks == NUM_LOOKS) | ~inexact)
-    ready = ready & (100 * jnp.sum(asked & (size > 1)) <= jnp.sum(asked))
-    found = jnp.sum(evidence.trembled, where=inexact)
-    enough = jnp.minimum(jnp.sum(asked), 2 * jnp.sum(inexact)) + SHORT
-    ready = ready & (2 * found >= enough)
-    # An iterate may be between the points where the values are on them.
-    exactly = on_grid(x, asked) | on_grid(x + r, asked) | on_lattice(own, asked, noise)
-    return ready & jnp.all(exact | (large & ~exactly))
+    width = jnp.max(jnp.where(wanted[:, None], width, 0), axis=0)
+    own = jnp.where(wanted[:, None], own, 0)
+    large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
+    exact = jnp.all((r == 0) | ~wanted[:, None], axis=0)
+    # Of the values, as an iterate may be between the points where they are.
+    exactly = on_grid(x + r, wanted) | on_lattice(own, noise)
+    return ready & jnp.all(exact | (large & ~exactly)), num_inexact
 
 
-def on_grid(x: Float[Array, "W D"], asked: Bool[Array, " W"]) -> Bool[Array, " D"]:
+def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
     """Whether the states are whole numbers, or all lack the last bits of the largest."""
-    largest = jnp.max(jnp.abs(x), axis=0, where=asked[:, None], initial=0)
-    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * largest), 1)
-    return jnp.all((x == to_grid(x, unit, 0)) | ~asked[:, None], axis=0)
+    x = jnp.where(wanted[:, None], x, 0)
+    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)), 1)
+    return jnp.all(x == to_grid(x, unit, 0), axis=0)
 
 
-def on_lattice(
-    own: Float[Array, "W D"], asked: Bool[Array, " W"], noise: Float[Array, "W D"]
-) -> Bool[Array, " D"]:
+def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
     """Whether one move in a hundred is as large as the one before it, up to noise."""
     size, before = jnp.abs(own), jnp.abs(jnp.roll(own, 1, axis=0))
-    moves = asked[:, None] & (jnp.minimum(size, before) > noise)
-    return 100 * jnp.sum(moves & (jnp.abs(size - before) <= noise), axis=0) > jnp.sum(moves, axis=0)
+    moves = jnp.minimum(size, before) > noise
+    return more_than(100, moves & (jnp.abs(size - before) <= noise), moves)
+
+
+def more_than(n: int, these: Bool[Array, "W D"], those: Bool[Array, "W D"]) -> Bool[Array, " D"]:
+    """Whether n times ``these`` are more than ``those``, as one sum."""
+    return jnp.sum(n * these.astype(jnp.int32) - those, axis=0) > 0
+
+
+def sums(*counts: Array) -> Array:
+    """Of numbers per step, all in one."""
+    return jnp.sum(jnp.stack(counts, axis=-1), axis=0, dtype=jnp.int32)
 
 
 def looked_at(

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.correction import finite_rows
-from parallel_mcmc.iteration import iterate, num_trembling
+from parallel_mcmc.iteration import iterate
 from parallel_mcmc.keys import check_keys
 from parallel_mcmc.linearize import Recursion
-from parallel_mcmc.outcome import Block, Limits
+from parallel_mcmc.outcome import Block, Limits, window_of
 from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
-from parallel_mcmc.tolerance import aimed_at, num_leading, scaled, spread
+from parallel_mcmc.tolerance import aimed_at, num_leading, rounding, scaled, spread
 
 
 class Summary(NamedTuple):
@@ -23,12 +23,13 @@ class Summary(NamedTuple):
 
     Attributes:
         num_steps: how many steps were then run one by one.
+        residual: the largest of the last evaluation, per coordinate.
         unit: the spread by which the block was judged.
     """
 
     frontier: Int[Array, ""]
     num_steps: Int[Array, ""]
-    residual: Float[Array, ""]
+    residual: Float[Array, " D"]
     worst: Float[Array, " D"]
     unit: Float[Array, " D"]
     num_iterations: Int[Array, ""]
@@ -102,15 +103,19 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         return jax.tree.map(lambda leaf: leaf[index], tree)
 
     def run_block(carry, begin):
-        states, frontier, x_start, scale = carry
+        states, frontier, x_start = carry
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
         n = jnp.minimum(W, T - begin)
         # A window may reach beyond the end, into steps that repeat the last.
         tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
         block = Block(x_start, u, n, W, extend_guess)
-        done, outcome = iterate(f, solver, block, states, frontier, scale, limits, rng_key, tell)
+        done, outcome = iterate(f, solver, block, states, frontier, limits, rng_key, tell)
         offset = done.frontier if length > W else zero
         solved = offset + outcome.k
+        x = window_of(done.states, offset, W)
+        off = jnp.abs(done.f_values - x)
+        off = jnp.where((jnp.arange(W) < n - offset)[:, None], nan_is_inf(off), 0)
+        beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
         # Behind the frontier too there are steps that agree with f at the state before them: they
         # stand unless that state moves.
         agrees = jnp.arange(length) < offset
@@ -118,34 +123,28 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         wanted = ~agrees & (jnp.arange(length) < n)
         allowed = limits.tol * outcome.unit
         states, num_steps = finish(f, done.states, x_start, u, wanted, allowed, n)
-        worst = jnp.maximum(done.worst, outcome.worst)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,
-            residual=outcome.residual,
-            worst=worst,
+            residual=jnp.max(off, axis=0),
+            worst=jnp.maximum(done.worst, jnp.max(beyond, axis=0)),
             unit=outcome.unit,
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
             num_frontier_steps=done.num_frontier_steps,
-            num_trembling=done.num_trembling + num_trembling(outcome, n - offset),
+            num_trembling=outcome.num_trembling,
         )
         if num_blocks > 1:
             ahead = jnp.broadcast_to(states[-1], (W, D))
             if not extend_guess:
                 ahead = upcoming(guess, begin + 2 * W, W)
             frontier = jnp.maximum(solved - W, 0)
-            carry = (
-                jnp.concatenate([states[W:], ahead]),
-                frontier,
-                states[W - 1],
-                spread(states[:W]),
-            )
+            carry = jnp.concatenate([states[W:], ahead]), frontier, states[W - 1]
         return carry, (states[:W], summary)
 
     states = guess if num_blocks == 1 else upcoming(guess, 0, length)
-    carry = states, zero, x0, jnp.zeros(D, x0.dtype)
+    carry = states, zero, x0
     if num_blocks == 1:
         _, (trajectory, blocks) = run_block(carry, zero)
         blocks = jax.tree.map(lambda leaf: leaf[None], blocks)
@@ -182,12 +181,15 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     """
     T = trajectory.shape[0]
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
-    frontier, residual = blocks.frontier, jnp.max(blocks.residual)
+    frontier = blocks.frontier
+    if limits.scale is not None:
+        scale = limits.scale
+    else:
+        scale = blocks.unit[0] if begin.size == 1 else spread(trajectory)
+    residual = jnp.max(scaled(jnp.maximum(blocks.residual, blocks.worst), scale))
     missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
-        scale = spread(trajectory) if limits.scale is None else limits.scale
-        residual = jnp.maximum(residual, jnp.max(scaled(blocks.worst, scale)))
         tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
         poor = jnp.any((blocks.unit > 2 * scale) & (blocks.worst > tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
@@ -215,6 +217,10 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_ties=jnp.zeros((), jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
+
+
+def nan_is_inf(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.where(jnp.isnan(a), jnp.inf, a)
 
 
 def first_of(inputs: Any) -> Any:

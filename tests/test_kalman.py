@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.correction import penalised
 from parallel_mcmc.kalman import kalman_scan, loop_filter, smooth, tree_filter
 from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal
+from parallel_mcmc.penalty import penalised_recurrence
 from parallel_mcmc.scans import affine_scan
 
 pytestmark = pytest.mark.slow
@@ -125,12 +125,8 @@ def test_a_penalty_that_is_not_positive_is_an_error(penalty):
 def test_solved_steps_are_held_and_those_behind_them_are_solved_as_if_alone(x64):
     A, matrix, r = random_problem("dense", 12, np.float64)
     unit, k = np.array([1.0, 1e3, 1e-3]), 5
-
-    def solve(A, r):
-        return kalman_scan(A, r, 1.0)
-
     A = A.in_units(1 / unit)
-    d = penalised(solve, A, jnp.asarray(unit * r), jnp.asarray(unit), jnp.asarray(k))
+    d = penalised_recurrence(A, jnp.asarray(unit * r), jnp.asarray(unit), jnp.asarray(k), 1.0)
     np.testing.assert_array_equal(d[:k], 0)
     np.testing.assert_allclose(d[k:] / unit, least_squares(matrix[k:], r[k:], 1.0), atol=1e-9)
 

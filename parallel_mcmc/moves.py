@@ -1,0 +1,93 @@
+"""Where the states of a window go in one iteration.
+
+Most go to f_t + A_t d_{t-1}: see `correction`. Those that are solved stay, some are moved to be
+looked at, and what is not finite begins anew at the last state that is right.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.correction import finite_rows
+from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.outcome import Block, Details, Outcome, Progress, state_before
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.tolerance import aimed_at, noise, rounding
+from parallel_mcmc.trembling import Evidence, in_units, looked_at
+
+
+class Moves(NamedTuple):
+    """The next states, and how they came about.
+
+    Attributes:
+        x: ``(W, D)``.
+        careful: see `correction.Correction`.
+        evidence, stood: as in `outcome.Progress`.
+        num_made: steps made one by one.
+        replaced: states that were not finite, or are guessed to stand still, ``(W,)``.
+        limited: see `correction.Correction`.
+    """
+
+    x: Float[Array, "W D"]
+    careful: Float[Array, "W D"] | None
+    evidence: Evidence
+    stood: Int[Array, ""]
+    num_made: Int[Array, ""]
+    replaced: Bool[Array, " W"]
+    limited: Bool[Array, " W"]
+
+
+def moves(
+    f: Recursion,
+    solver: Solver,
+    block: Block,
+    offset: Any,
+    progress: Progress,
+    seen: Outcome,
+    details: Details,
+) -> Moves:
+    """None once the block is done.
+
+    Args:
+        f: the recursion.
+        solver: of which the correction is taken.
+        block, offset: the steps, and where the window begins.
+        progress, seen, details: the last evaluation, and what it shows.
+    """
+    x, unit, row = details.x, seen.unit, jnp.arange(block.window)
+    behind = (row > seen.k) & ~seen.done
+    # What is right to rounding stays, too, until all is: where the maps are large, a chain of
+    # corrections of a few ulp would keep the states behind it from coming down to noise.
+    least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
+    still = behind & ~details.complete & jnp.all(jnp.abs(details.r) <= least, axis=-1)
+    r = jnp.where(((row < seen.k) | still)[:, None], 0, details.r)
+    predicted, careful, limited = solver.correct(progress.A, r, progress.factor, unit, seen.k)
+    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | seen.done
+    x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
+    # The step at the frontier is f at a solved state, and so exact.
+    evidence, x_new = looked_at(details.evidence, behind & details.complete, x_new, unit)
+
+    def made(x):
+        gained = seen.lead - progress.expected
+        num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
+        # Under `vmap` chains that are done come here, too.
+        num_steps = jnp.where(seen.done, 0, num_steps)
+        return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
+
+    def none_made(x):
+        return x, jnp.zeros((), jnp.int32)
+
+    x_new, num_made = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
+    safe = state_before(progress.states, block.x_start, offset + seen.lead)
+    end = seen.lead + num_made
+    following = x_new[jnp.minimum(end, block.window - 1)]
+    stood = num_standing_still(progress.stood, same=jnp.abs(following - safe) <= rounding(safe))
+    guessed = (row > end) & (row <= end + jnp.where(stood >= 4, stood, 0)) & ~seen.done
+    replaced = ~finite_rows(x_new) | guessed
+    x_new = jnp.where(replaced[:, None], safe, x_new)
+    moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
+    evidence = evidence._replace(moved=moved)
+    return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
