@@ -15,6 +15,7 @@ python -m benchmarks run --suite sweep         iterations against the Lyapunov e
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks run --suite torture       recursions that look at the last bit of their state
+python -m benchmarks run --suite programs      what programs cost on a GPU that need not be there
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figures of README and docs made anew
 """
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     suites = [
         "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
         "auto", "trajectories", "memory", "sweep", "swap", "posteriordb", "torture",
+        "programs",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -98,9 +100,15 @@ def run_command(parsed: argparse.Namespace) -> None:
             "leave out --device gpu."
         )
 
+    if parsed.suite == "programs":  # before anything asks for devices
+        from benchmarks.gpu_programs import prepare
+
+        prepare()
+
     from benchmarks.memory import run_memory
     from benchmarks.peers import run_peers
     from benchmarks.posteriordb import run_posteriordb
+    from benchmarks.programs import run_programs
     from benchmarks.records import environment, save
     from benchmarks.reference import run_reference
     from benchmarks.runs import Options, run_suite
@@ -133,11 +141,12 @@ def run_command(parsed: argparse.Namespace) -> None:
         "swap": run_swap,
         "posteriordb": run_posteriordb,
         "torture": run_torture,
+        "programs": run_programs,
     }
     for rows in runs.get(parsed.suite, run_suite)(options):
         # Rows that are timed in turn come together, and none of them is lost.
         for record in rows if isinstance(rows, list) else [rows]:
-            path = save(record | common, parsed.out)
+            path = save(common | record, parsed.out)
             print(
                 f"{record['target']}, {record['kernel']}, T = {record['T']:,}, "
                 f"{record['solver']}: {found(record)} -> {path.name}",
@@ -156,6 +165,11 @@ def found(record: dict) -> str:
         return (
             f"{record['dtype']}, window {record['window']}: {record['num_equal']} equal, "
             f"{record['num_told']} told, {record['num_silent']} in silence"
+        )
+    if record["suite"] == "programs":
+        return (
+            f"{record['kernels']:,} kernels and {record['waits']} waits an iteration, "
+            f"{record['kernels_outside']:,} and {record['waits_outside']} besides"
         )
     if record["suite"] == "posteriordb":
         return (

@@ -48,7 +48,7 @@ def file_name(record: Record) -> str:
         record[name] for name in ("suite", "device", "dtype", "seed", "date")
     )
     name = f"{suite}-{device}-{dtype}-seed{seed}-{date}"
-    return re.sub(r"[^a-zA-Z0-9.-]+", "-", name).lower() + ".json"
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower() + ".json"
 
 
 def save(record: Record, folder: Path) -> Path:

@@ -6,6 +6,7 @@ There is no warm-up. Runs are compiled as a whole beforehand: NumPyro's class co
 each run otherwise.
 """
 
+import copy
 import itertools
 import math
 import statistics
@@ -61,7 +62,10 @@ def run_swap(options: Options) -> Iterator[list[Record]]:
     """The records, in groups: samplers of one length and number of chains are timed in turn."""
     for T, chains in itertools.product(LENGTHS, CHAINS):
         samplers = [s for s in SAMPLERS if selected(row_name(s, T, chains), options)]
-        programs = [compiled(sampler, T, chains, options) for sampler in samplers]
+        programs = [
+            compile_for(*run_of(sampler, T, chains, options.seed, options.max_iterations))
+            for sampler in samplers
+        ]
         keys = map(jax.random.key, itertools.count(options.seed))
         results = [jax.block_until_ready(program.run(next(keys))) for program in programs]
         times = in_turn(
@@ -102,15 +106,17 @@ def row_name(sampler: Sampler, T: int, chains: int) -> str:
     return f"{TARGET}/{sampler.name}/{T}/{chains}/{solver_name(sampler)}"
 
 
-def compiled(sampler: Sampler, T: int, chains: int, options: Options) -> Any:
-    """A program from a key to the draws and the report on the (last) window."""
+def run_of(
+    sampler: Sampler, T: int, chains: int, seed: int, max_iterations: int
+) -> tuple[Callable, Any]:
+    """A function from a key to the draws and the report on the (last) window, and a key."""
     if sampler.solver is None:
         kernel = numpyro.infer.HMC(eight_schools, **KERNEL)
     else:
         kernel = pm.ParallelHMC(
             eight_schools,
             solver=sampler.solver,
-            max_iterations=options.max_iterations,
+            max_iterations=max_iterations,
             **KERNEL,
         )
     mcmc = sampler.mcmc(
@@ -121,16 +127,17 @@ def compiled(sampler: Sampler, T: int, chains: int, options: Options) -> Any:
         chain_method="vectorized",
         progress_bar=False,
     )
-    key = jax.random.key(options.seed)
-    mcmc.warmup(key, DATA)
+    key = jax.random.key(seed)
+    data = copy.deepcopy(DATA)  # JAX keeps what an array has become in another precision
+    mcmc.warmup(key, data)
     start = mcmc.post_warmup_state
 
     def run(rng_key):
         mcmc.post_warmup_state = start
-        mcmc.run(rng_key, DATA)
+        mcmc.run(rng_key, data)
         return mcmc.get_samples(), getattr(mcmc.last_state, "solve", None)
 
-    return compile_for(run, key)
+    return run, key
 
 
 def report_of(info: SolveInfo | None) -> Record:

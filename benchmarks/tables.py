@@ -14,6 +14,7 @@ from benchmarks.cells import (
     seconds,
 )
 from benchmarks.effective import peers_table
+from benchmarks.gpu_report import programs_table
 from benchmarks.records import Record
 from benchmarks.scaling_report import scaling_table
 
@@ -237,6 +238,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "paper": lambda records: runs_table(records, PAPER),
     "peers": peers_table,
     "posteriordb": posteriordb_table,
+    "programs": programs_table,
     "reference": reference_table,
     "scaling": scaling_table,
     "swap": swap_table,

@@ -1,0 +1,179 @@
+"""What a program that XLA compiled for a GPU costs, read off its text.
+
+The text lists in order what is launched. Counted are kernels, copies and calls of libraries among
+them; waits, in which the host reads a predicate from the device before it goes on, one for each
+look of a loop whose number of turns is not known and for each `cond`; and the bytes that kernels
+read and write, of a slice those of the slice. A loop of known length counts for all of its turns,
+a `cond` by its costlier branch. A loop of unknown length counts for one look at its predicate, and
+what a turn adds is listed for itself.
+
+Seconds are a model, not a measurement: what each kernel takes at least, a rate of memory, and what
+a wait takes.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from benchmarks.hlo import (
+    FUSIONS,
+    Instruction,
+    Module,
+    fused_by,
+    names_after,
+    num_bytes_moved,
+    parse,
+)
+
+KERNEL_SECONDS, WAIT_SECONDS, BYTES_PER_SECOND = 2.5e-6, 12e-6, 3e12
+
+FREE = {
+    "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "partition-id",
+    "replica-id", "opt-barrier",
+}  # fmt: skip
+"""Operations that launch nothing."""
+
+
+class Cost(NamedTuple):
+    """``seconds`` are those of the model."""
+
+    kernels: int = 0
+    waits: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+WAIT = Cost(waits=1, seconds=WAIT_SECONDS)
+
+
+class Loop(NamedTuple):
+    """A loop, with what a turn of it costs.
+
+    Attributes:
+        turns: None if that is not known before it runs.
+        turn: its body; with a look at the predicate where the number of turns is not known.
+        inner: loops in it, which of unknown length count for no turn in ``turn``.
+        num_written: kernels in its text, inner loops included, however often they run.
+        name: JAX's, of the operation that it comes from.
+    """
+
+    turns: int | None
+    turn: Cost
+    inner: tuple["Loop", ...]
+    num_written: int
+    name: str
+
+
+class Part(NamedTuple):
+    """A computation that runs once: its cost, the loops in it, and the kernels in its text."""
+
+    cost: Cost
+    loops: tuple[Loop, ...]
+    num_written: int
+
+
+def cost_of_program(text: str) -> Part:
+    """What a run of a compiled program costs, but for the turns of its loops of unknown length."""
+    module, entry = parse(text)
+    return part(module, entry, {})
+
+
+def main_loop(loops: Sequence[Loop]) -> Loop | None:
+    """The iterations of a solve: the loop with the most kernels in its text.
+
+    Of those of unknown length that are in no other such loop, if there is one. Not the costliest:
+    the loops that finish a chain step by step run a short text many times.
+    """
+    candidates = list(of_unknown_length(loops)) or loops
+    return max(candidates, key=lambda loop: loop.num_written, default=None)
+
+
+def of_unknown_length(loops: Sequence[Loop]) -> Iterator[Loop]:
+    """The outermost of them."""
+    for loop in loops:
+        if loop.turns is None:
+            yield loop
+        else:
+            yield from of_unknown_length(loop.inner)
+
+
+def nested(loop: Loop) -> Iterator[Loop]:
+    """The loops of unknown length inside, at any depth."""
+    for inner in of_unknown_length(loop.inner):
+        yield inner
+        yield from nested(inner)
+
+
+def plus(*costs: Cost) -> Cost:
+    return Cost(*map(sum, zip(*costs, strict=True)))
+
+
+def times(turns: int, cost: Cost) -> Cost:
+    return Cost(turns * cost.kernels, turns * cost.waits, turns * cost.bytes, turns * cost.seconds)
+
+
+def part(module: Module, name: str, known: dict[str, Part]) -> Part:
+    if name not in known:
+        instructions = module[name]
+        shapes = {i.name: i.shape for i in instructions}
+        parts = [of_one(module, i, shapes, known) for i in instructions if launches(i)]
+        known[name] = Part(
+            plus(Cost(), *(p.cost for p in parts)),
+            tuple(loop for p in parts for loop in p.loops),
+            sum(p.num_written for p in parts),
+        )
+    return known[name]
+
+
+def launches(instruction: Instruction) -> bool:
+    operation = instruction.operation
+    return operation not in FREE and not operation.endswith(("-done", "-update"))
+
+
+def of_one(
+    module: Module, instruction: Instruction, shapes: dict[str, str], known: dict[str, Part]
+) -> Part:
+    """The cost of one instruction, with that of the computations that it calls."""
+
+    def called(*keys: str) -> list[Part]:
+        return [part(module, name, known) for name in names_after(keys, instruction.attributes)]
+
+    if instruction.operation == "while":
+        return of_loop(instruction, *called("body", "condition"))
+    if instruction.operation == "conditional":
+        branches = called("branch_computations", "true_computation", "false_computation")
+        costliest = max(branches, key=with_a_turn_of_each)
+        written = sum(branch.num_written for branch in branches)
+        return Part(plus(costliest.cost, WAIT), costliest.loops, written)
+    if instruction.operation == "call":
+        return called("to_apply")[0]
+    moved = num_bytes_moved(module, instruction, shapes)
+    kernel = Cost(1, 0, moved, max(KERNEL_SECONDS, moved / BYTES_PER_SECOND))
+    kernels = 1 + num_copies(module, instruction)
+    return Part(times(kernels, kernel), (), kernels)
+
+
+def num_copies(module: Module, instruction: Instruction) -> int:
+    """Arrays that are copied first, as a sort, which is in place, does with those it is given."""
+    if instruction.operation == "sort":
+        return len(instruction.operands)
+    if instruction.operation in FUSIONS:
+        fused = fused_by(module, instruction)
+        if any(i.operation == "sort" for i in fused):
+            return sum(i.operation == "parameter" for i in fused)
+    return 0
+
+
+def of_loop(instruction: Instruction, body: Part, condition: Part) -> Part:
+    match = re.search(r'known_trip_count":\{"n":"(\d+)"', instruction.attributes)
+    turns = int(match[1]) if match else None
+    look = plus(condition.cost, WAIT)
+    turn = body.cost if match else plus(body.cost, look)
+    written = body.num_written + condition.num_written
+    name = re.search(r'op_name="([^"]*)"', instruction.attributes)
+    loop = Loop(turns, turn, body.loops, written, name[1] if name else "")
+    return Part(look if turns is None else times(turns, turn), (loop,), written)
+
+
+def with_a_turn_of_each(found: Part) -> float:
+    return found.cost.seconds + sum(loop.turn.seconds for loop in found.loops if not loop.turns)

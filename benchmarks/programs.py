@@ -1,0 +1,195 @@
+"""What compiled programs of this package cost on a GPU, on a machine that has none.
+
+Kernels, waits of the host and bytes, of an iteration, of a turn of each loop within it, and of
+what comes before and after: `gpu_costs` says how they are counted, `gpu_programs` what XLA compiles
+for. Of a sequential chain an iteration is a step.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import parallel_mcmc as pm
+from benchmarks import defaults, examples, swap
+from benchmarks.gpu_costs import Cost, Loop, cost_of_program, main_loop, nested, plus, times
+from benchmarks.gpu_programs import DEVICE, compile_for_h100, is_possible
+from benchmarks.problems import Problem
+from benchmarks.records import Record
+from benchmarks.runs import Options, keep_position, selected
+from benchmarks.suites import SOLVERS
+from parallel_mcmc import targets
+
+MISSING = (
+    "Skipped: to compile for a GPU that is not there, install JAX's plugin, as by pip install "
+    f"jax-cuda12-pjrt=={jax.__version__} and pip install --no-deps "
+    f"jax-cuda12-plugin=={jax.__version__} nvidia-cuda-nvcc-cu12."
+)
+
+
+class Run(NamedTuple):
+    """A function to compile, and one without arguments that makes its arguments."""
+
+    function: Callable
+    arguments: Callable[[], tuple]
+    D: int
+
+
+class Row(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        target, kernel, T, solver: for the record.
+        build: ``(path of the data, T, solver) -> Run``; raises `FileNotFoundError` where it needs
+            data that are not there.
+    """
+
+    target: str
+    kernel: str
+    T: int
+    solver: str
+    build: Callable[[Path, int, str], Run]
+
+
+def chain_of(problem: Callable[[Path], Problem]) -> Callable[[Path, int, str], Run]:
+    """A chain from its start and its randomness, by a solver or step by step."""
+
+    def build(data: Path, T: int, solver: str) -> Run:
+        transition, start = problem(data)
+
+        def arguments():
+            key_start, key_inputs = jax.random.split(jax.random.key(0))
+            state = transition.init(start(key_start), key_start)
+            return state, transition.draw_inputs(key_inputs, T, state)
+
+        def run(state, inputs):
+            return pm.run_parallel(
+                transition,
+                state,
+                inputs,
+                solver=pm.sequential() if solver == "sequential" else SOLVERS[solver],
+                transform=keep_position,
+            )[1:]
+
+        return Run(run, arguments, jax.eval_shape(lambda: transition.ravel(arguments()[0])).size)
+
+    return build
+
+
+def whitened_german_credit(data: Path) -> Problem:
+    """In the metric of the posterior at its mode, over about a quarter period."""
+    if not data.is_file():
+        raise FileNotFoundError(f"the German credit data are not at {data}; give --data")
+    target = targets.german_credit(data)
+
+    def potential_fn(beta):
+        return -target.logdensity_fn({"beta": beta})
+
+    mode = jnp.zeros(25)
+    for _ in range(10):  # Newton's method, on a function that is convex
+        mode -= jnp.linalg.solve(jax.hessian(potential_fn)(mode), jax.grad(potential_fn)(mode))
+    covariance = jnp.linalg.inv(jax.hessian(potential_fn)(mode))
+    transition = pm.hmc(target.logdensity_fn, target.position, 0.5, covariance, 3)
+    return Problem(transition, lambda key: {"beta": mode})
+
+
+def under_numpyro(data: Path, T: int, solver: str) -> Run:
+    """From a key to the constrained draws."""
+    sampler = next(s for s in swap.SAMPLERS if s.mcmc is pm.MCMC and swap.solver_name(s) == solver)
+    run, key = swap.run_of(sampler, T, 1, seed=0, max_iterations=200)
+    return Run(run, lambda: (key,), 10)
+
+
+MIXTURE = "mixture", "MALA, step 0.5"
+GERMAN_CREDIT = "German credit", "HMC, step 0.5 x 3"
+
+ROWS = (
+    Row(*MIXTURE, 100_000, "quasi-deer, 1 probe", chain_of(examples.mixture)),
+    Row(*MIXTURE, 100_000, "deer", chain_of(examples.mixture)),
+    Row(*MIXTURE, 1_000_000, "quasi-deer, 1 probe", chain_of(examples.mixture)),
+    Row(
+        "normal, D = 10", "HMC, step 0.2 x 8", 10_000, "jacobi",
+        chain_of(defaults.quarter_period),
+    ),
+    Row(
+        "German credit", "MALA, step 0.0015", 16_384, "deer", chain_of(examples.german_credit),
+    ),
+    *(
+        Row(*GERMAN_CREDIT, 16_384, solver, chain_of(whitened_german_credit))
+        for solver in ("jacobi", "quasi-deer, 1 probe", "sequential")
+    ),
+    Row(swap.TARGET, "ParallelHMC in pm.MCMC", 10_000, "jacobi", under_numpyro),
+)  # fmt: skip
+
+
+def row_name(row: Row) -> str:
+    return f"{row.target}/{row.kernel}/{row.T}/{row.solver}"
+
+
+def run_programs(options: Options) -> Iterator[Record]:
+    """The records, one by one."""
+    if not is_possible():
+        print(MISSING, flush=True)
+        return
+    for row in ROWS:
+        if not selected(row_name(row), options):
+            continue
+        try:
+            run = row.build(options.data, row.T, row.solver)
+        except FileNotFoundError as error:
+            print(f"{row.target}: skipped, {error}", flush=True)
+            continue
+        compiled = compile_for_h100(run.function, *jax.eval_shape(run.arguments))
+        yield {
+            "suite": "programs",
+            "target": row.target,
+            "kernel": row.kernel,
+            "T": row.T,
+            "D": run.D,
+            "chains": 1,
+            "solver": row.solver,
+            "window": None,
+            "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
+            "seed": options.seed,
+            **counts(compiled.text),
+            "bytes_temporary": compiled.bytes_temporary,
+            "bytes_arguments": compiled.bytes_arguments,
+            "bytes_results": compiled.bytes_results,
+            "compile_seconds": compiled.seconds,
+            "backend": "gpu, described",
+            "device": DEVICE,
+        }
+
+
+class Counts(NamedTuple):
+    """Of a compiled program: an iteration, the loops in it by turn, and all else."""
+
+    iteration: Cost
+    loops: tuple[Loop, ...]
+    outside: Cost
+
+
+def counted(text: str) -> Counts:
+    program = cost_of_program(text)
+    loop = main_loop(program.loops)
+    if loop is None:
+        return Counts(Cost(), (), program.cost)
+    made = loop.turns or 0  # turns that the cost of the program has counted
+    return Counts(loop.turn, tuple(nested(loop)), plus(program.cost, times(-made, loop.turn)))
+
+
+def counts(text: str) -> Record:
+    """As fields of a record; those of the loops in an iteration are lists."""
+    iteration, loops, outside = counted(text)
+    names = zip(("kernels", "waits", "bytes_moved", "seconds_model"), Cost._fields, strict=True)
+    return {
+        name + suffix: value
+        for name, field in names
+        for suffix, value in (
+            ("", getattr(iteration, field)),
+            ("_loops", [getattr(loop.turn, field) for loop in loops]),
+            ("_outside", getattr(outside, field)),
+        )
+    }
