@@ -1,10 +1,8 @@
 """The BlackJAX kernels that the tests and the table in the docs go through, on two posteriors."""
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.mcmc.random_walk import normal
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.problems import Example, Problem
@@ -42,6 +40,9 @@ def _independent(scale):
 
 def make(kernel: str, target: str, position):
     """The kernel on the target, at a step size at which it accepts often."""
+    import blackjax
+    from blackjax.mcmc.random_walk import normal
+
     logdensity_fn = TARGETS[target].logdensity_fn
     flat, unravel = ravel_pytree(position)
     scale = jnp.asarray(SCALE[target], flat.dtype)

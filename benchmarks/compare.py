@@ -4,13 +4,11 @@ import math
 import warnings
 from typing import Any
 
-import arviz
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from parallel_mcmc import Transition
-from parallel_mcmc.interop.arviz import build
 
 TOLERANCE = 1e-3
 """Standard deviations by which a step may differ and still count as the same."""
@@ -29,6 +27,10 @@ def accept_rate(reference: np.ndarray) -> float:
 
 def min_ess(chains: list[np.ndarray]) -> float:
     """Bulk effective sample size of the chains together, the least over coordinates."""
+    import arviz
+
+    from parallel_mcmc.interop.arviz import build
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "More chains")
         data = build({"posterior": {"x": np.stack(chains)}}, {})

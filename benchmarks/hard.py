@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,6 +176,8 @@ def hmc(hard: Hard) -> pm.Transition:
 
 
 def nuts(hard: Hard) -> pm.Transition:
+    import blackjax
+
     flat = ravel_pytree(hard.position)[0]
     metric = hard.inverse_mass_matrix
     metric = jnp.ones_like(flat) if metric is None else jnp.asarray(metric, flat.dtype)
