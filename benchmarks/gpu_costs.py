@@ -53,23 +53,20 @@ class Loop(NamedTuple):
         turns: None if that is not known before it runs.
         turn: its body; with a look at the predicate where the number of turns is not known.
         inner: loops in it, which of unknown length count for no turn in ``turn``.
-        num_written: kernels in its text, inner loops included, however often they run.
         name: JAX's, of the operation that it comes from.
     """
 
     turns: int | None
     turn: Cost
     inner: tuple["Loop", ...]
-    num_written: int
     name: str
 
 
 class Part(NamedTuple):
-    """A computation that runs once: its cost, the loops in it, and the kernels in its text."""
+    """A computation that runs once: its cost, and the loops in it."""
 
     cost: Cost
     loops: tuple[Loop, ...]
-    num_written: int
 
 
 def cost_of_program(text: str) -> Part:
@@ -79,13 +76,12 @@ def cost_of_program(text: str) -> Part:
 
 
 def main_loop(loops: Sequence[Loop]) -> Loop | None:
-    """The iterations of a solve: the loop with the most kernels in its text.
+    """The iterations of a solve: the first loop of unknown length, of any if there is none.
 
-    Of those of unknown length that are in no other such loop, if there is one. Not the costliest:
-    the loops that finish a chain step by step run a short text many times.
+    A compiled program is written in the order in which it runs, and the loops that finish a chain
+    step by step come after.
     """
-    candidates = list(of_unknown_length(loops)) or loops
-    return max(candidates, key=lambda loop: loop.num_written, default=None)
+    return next(iter([*of_unknown_length(loops), *loops]), None)
 
 
 def of_unknown_length(loops: Sequence[Loop]) -> Iterator[Loop]:
@@ -120,7 +116,6 @@ def part(module: Module, name: str, known: dict[str, Part]) -> Part:
         known[name] = Part(
             plus(Cost(), *(p.cost for p in parts)),
             tuple(loop for p in parts for loop in p.loops),
-            sum(p.num_written for p in parts),
         )
     return known[name]
 
@@ -143,14 +138,13 @@ def of_one(
     if instruction.operation == "conditional":
         branches = called("branch_computations", "true_computation", "false_computation")
         costliest = max(branches, key=with_a_turn_of_each)
-        written = sum(branch.num_written for branch in branches)
-        return Part(plus(costliest.cost, WAIT), costliest.loops, written)
+        return Part(plus(costliest.cost, WAIT), costliest.loops)
     if instruction.operation == "call":
         return called("to_apply")[0]
     moved = num_bytes_moved(module, instruction, shapes)
     kernel = Cost(1, 0, moved, max(KERNEL_SECONDS, moved / BYTES_PER_SECOND))
     kernels = 1 + num_copies(module, instruction)
-    return Part(times(kernels, kernel), (), kernels)
+    return Part(times(kernels, kernel), ())
 
 
 def num_copies(module: Module, instruction: Instruction) -> int:
@@ -169,10 +163,9 @@ def of_loop(instruction: Instruction, body: Part, condition: Part) -> Part:
     turns = int(match[1]) if match else None
     look = plus(condition.cost, WAIT)
     turn = body.cost if match else plus(body.cost, look)
-    written = body.num_written + condition.num_written
     name = re.search(r'op_name="([^"]*)"', instruction.attributes)
-    loop = Loop(turns, turn, body.loops, written, name[1] if name else "")
-    return Part(look if turns is None else times(turns, turn), (loop,), written)
+    loop = Loop(turns, turn, body.loops, name[1] if name else "")
+    return Part(look if turns is None else times(turns, turn), (loop,))
 
 
 def with_a_turn_of_each(found: Part) -> float:

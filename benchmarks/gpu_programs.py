@@ -17,21 +17,25 @@ import jax._src.xla_bridge as xla_bridge
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from parallel_mcmc import time_blocks
+
 DEVICE = "NVIDIA H100 80GB HBM3 (described)"
 PLUGINS = "jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13"
 
-DESCRIPTION = """
-gpu_device_info {
+MEMORY_BYTES = 84929347584
+
+DESCRIPTION = f"""
+gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
   shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
   shared_memory_per_core: 233472 registers_per_core_limit: 65536 registers_per_block_limit: 65536
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98 cuda_compute_capability { major: 9 }
-  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: 84929347584
-}
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98 cuda_compute_capability {{ major: 9 }}
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: {MEMORY_BYTES}
+}}
 platform_name: "CUDA"
-dnn_version_info { major: 9 minor: 7 }
-runtime_version { major: 12 minor: 9 patch: 0 }
+dnn_version_info {{ major: 9 minor: 7 }}
+runtime_version {{ major: 12 minor: 9 patch: 0 }}
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
@@ -81,6 +85,8 @@ def compile_for_h100(function: Callable, *arguments: Any) -> Compiled:
     with (
         mock.patch.object(xla_bridge, "canonicalize_platform", canonicalize),
         mock.patch.object(jax, "default_backend", lambda: "gpu"),
+        # JAX takes three quarters of a device's memory.
+        mock.patch.object(time_blocks, "device_memory", lambda unknown: 0.75 * MEMORY_BYTES),
     ):
         topology = topologies.get_topology_desc(
             "h100", "cuda", target_config=DESCRIPTION, topology="1x1x1"
