@@ -16,19 +16,26 @@ python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, pe
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks run --suite torture       recursions that look at the last bit of their state
 python -m benchmarks run --suite programs      what programs cost on a GPU that need not be there
+python -m benchmarks gpu --minutes 9           what a GPU is wanted for, the most telling first
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figures of README and docs made anew
 """
 
 import argparse
 import math
+import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "german_credit_numeric.txt"
+
+
+PARTS = "equality", "paper", "host", "peers", "launches", "programs"
+"""Of the run on a GPU, in this order."""
 
 
 def main(arguments: list[str]) -> None:
@@ -78,6 +85,17 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--device", choices=("cpu", "gpu"), help="instead of the one that JAX takes")
 
+    gpu = commands.add_parser("gpu", help="measure what a GPU is wanted for, within a time")
+    gpu.set_defaults(command=gpu_command)
+    gpu.add_argument("--minutes", type=float, default=9)
+    gpu.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
+    gpu.add_argument("--data", type=Path, default=DATA, help="as of run")
+    gpu.add_argument("--seed", type=int, default=0)
+    gpu.add_argument("--device", choices=("cpu",), help="a dry run of small sizes")
+    gpu.add_argument(
+        "--only", action="append", default=[], choices=PARTS, help="this part; repeatable"
+    )
+
     report = commands.add_parser("report", help="print records as Markdown")
     report.set_defaults(command=report_command)
     report.add_argument("paths", type=Path, nargs="*", help="files; all of benchmarks/results")
@@ -109,7 +127,6 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.peers import run_peers
     from benchmarks.posteriordb import run_posteriordb
     from benchmarks.programs import run_programs
-    from benchmarks.records import environment, save
     from benchmarks.reference import run_reference
     from benchmarks.runs import Options, run_suite
     from benchmarks.scaling import run_scaling
@@ -118,9 +135,6 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.torture import run_torture
     from benchmarks.trajectories import run_trajectories
 
-    common = environment() | {
-        "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
-    }
     options = Options(
         suite=parsed.suite,
         only=tuple(parsed.only),
@@ -143,7 +157,42 @@ def run_command(parsed: argparse.Namespace) -> None:
         "torture": run_torture,
         "programs": run_programs,
     }
-    for rows in runs.get(parsed.suite, run_suite)(options):
+    write(runs.get(parsed.suite, run_suite)(options), parsed, 60 * parsed.minutes - spent(begin))
+
+
+def gpu_command(parsed: argparse.Namespace) -> None:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # room for other processes
+    import jax
+
+    if parsed.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        print(
+            f"JAX runs on a {jax.default_backend()} here, not on a GPU; install jax[cuda12], or "
+            "give --device cpu for a dry run.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+    from benchmarks.gpu_run import Plan, run_gpu
+
+    plan = Plan(
+        parsed.data, parsed.out, parsed.seed, parsed.minutes, parsed.device == "cpu",
+        tuple(parsed.only),
+    )  # fmt: skip
+    write(run_gpu(plan), parsed)
+
+
+def write(runs: Iterator, parsed: argparse.Namespace, seconds: float = math.inf) -> None:
+    """Save records as they come; after so many seconds no more are waited for."""
+    from benchmarks.records import environment, save
+    from benchmarks.words import found
+
+    begin = time.perf_counter()
+    common = environment() | {
+        "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
+    }
+    for rows in runs:
         # Rows that are timed in turn come together, and none of them is lost.
         for record in rows if isinstance(rows, list) else [rows]:
             path = save(common | record, parsed.out)
@@ -152,44 +201,13 @@ def run_command(parsed: argparse.Namespace) -> None:
                 f"{record['solver']}: {found(record)} -> {path.name}",
                 flush=True,
             )
-        if time.perf_counter() - begin > 60 * parsed.minutes:
+        if spent(begin) > seconds:
             print(f"Stopped after {parsed.minutes:g} minutes; further rows were not run.")
             break
 
 
-def found(record: dict) -> str:
-    """What a run came to, in a line."""
-    if record["suite"] == "memory":
-        return f"{record['bytes'] / 1e6:,.0f} MB in windows of {record['window']:,}"
-    if record["suite"] == "torture":
-        return (
-            f"{record['dtype']}, window {record['window']}: {record['num_equal']} equal, "
-            f"{record['num_told']} told, {record['num_silent']} in silence"
-        )
-    if record["suite"] == "programs":
-        return (
-            f"{record['kernels']:,} kernels and {record['waits']} waits an iteration, "
-            f"{record['kernels_outside']:,} and {record['waits_outside']} besides"
-        )
-    if record["suite"] == "posteriordb":
-        return (
-            f"{record['iterations']} iterations, worst mean {record['z_score']:.1f} standard "
-            f"errors off, worst standard deviation {record['sd_error']:.0%}"
-        )
-    if record["suite"] == "sweep":
-        deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]
-        return f"exponent {record['exponent']:.3f}, deer {deer}, jacobi {jacobi} iterations"
-    if record["suite"] == "peers":
-        ess, spent = record["min_ess"], record["seconds"]
-        return f"{record['chains']} chains, ESS {ess:,.0f} in {spent:.3g} s after warm-up"
-    if record["suite"] == "swap":
-        chains, cost = record["chains"], record["microseconds_per_draw"]
-        return f"{chains} chains, {record['iterations']} iterations, {cost:.3g} us per draw"
-    return (
-        f"{record['iterations']} iterations, {record['status'].lower()}, "
-        f"{record['num_steps_differ']} steps differ, "
-        f"{record['seconds_sequential']:.3g} s sequential, {record['seconds']:.3g} s parallel"
-    )
+def spent(begin: float) -> float:
+    return time.perf_counter() - begin
 
 
 def report_command(parsed: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ def steps_by_hand(r: Record) -> int:
 
 def iterations_cell(r: Record) -> str:
     left = f" + {r['num_sequential_steps']}" if r["num_sequential_steps"] else ""
-    differ = f" ({r['num_steps_differ']} differ)" if r["num_steps_differ"] else ""
+    differ = f" ({r['num_steps_differ']} differ)" if r.get("num_steps_differ") else ""
     return f"{iterations_of(r)}{left}{differ}"
 
 
@@ -94,7 +94,7 @@ def grouped(records: list[Record], key: Callable) -> list[tuple[Any, list[Record
     return [(value, list(group)) for value, group in groupby(sorted(records, key=key), key)]
 
 
-def markdown(head: Iterable[str], rows: list[list[str]]) -> str:
+def markdown(head: Iterable[str], rows: Iterable[list[str]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -75,6 +75,7 @@ def prepare() -> None:
 def compile_for_h100(function: Callable, *arguments: Any) -> Compiled:
     """Compile ``jax.jit(function)`` for arguments, of which shapes are enough."""
     canonical = xla_bridge.canonicalize_platform
+    shapes = jax.eval_shape(lambda *arguments: arguments, *arguments)  # not on another device
 
     def canonicalize(platform):
         try:
@@ -94,8 +95,11 @@ def compile_for_h100(function: Callable, *arguments: Any) -> Compiled:
         everywhere = NamedSharding(Mesh(topology.devices, ("device",)), PartitionSpec())
         jitted = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
         begin = time.perf_counter()
-        compiled = jitted.trace(*arguments).lower(lowering_platforms=("cuda",)).compile()
-        seconds = time.perf_counter() - begin
+        compiled = jitted.trace(*shapes).lower(lowering_platforms=("cuda",)).compile()
+        return read_off(compiled, time.perf_counter() - begin)
+
+
+def read_off(compiled: Any, seconds: float) -> Compiled:
     memory = compiled.memory_analysis()
     return Compiled(
         compiled.as_text(),

@@ -1,6 +1,10 @@
 """Records of what is particular to GPUs as tables: programs, equality, and what launches take."""
 
-from benchmarks.cells import markdown
+from operator import add
+
+import numpy as np
+
+from benchmarks.cells import grouped, iterations_cell, iterations_of, markdown
 from benchmarks.records import Record
 
 MEASURES = ("kernels", 1), ("waits", 1), ("bytes_moved", 1e-6), ("seconds_model", 1e6)
@@ -26,7 +30,19 @@ def programs_table(records: list[Record]) -> str:
         ]
         for r in records
     ]
-    return markdown(head, rows)
+    if not any("seconds" in r for r in records):
+        return markdown(head, rows)
+    ran = [ran_cells(r) for r in records]
+    return markdown((*head, "iterations", "ms", "ms by the model"), map(add, rows, ran))
+
+
+def ran_cells(r: Record) -> list[str]:
+    """Of a run on the device itself."""
+    if "seconds" not in r:
+        return ["", "", ""]
+    model = r["seconds_run_model"]
+    expected = "-" if model is None else short(1e3 * model)
+    return [iterations_cell(r), short(1e3 * r["seconds"]), expected]
 
 
 def with_loops(r: Record, name: str, unit: float) -> str:
@@ -38,3 +54,50 @@ def with_loops(r: Record, name: str, unit: float) -> str:
 def short(value: float) -> str:
     """Whole from ten on, else to a tenth."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def equality_table(records: list[Record]) -> str:
+    """Per kernel and precision what each solver came to, with its iterations."""
+    solvers = list(dict.fromkeys(r["solver"] for r in records))
+    rows = []
+    for (target, kernel, dtype), group in grouped(
+        records, lambda r: (r["target"], r["kernel"], r["dtype"])
+    ):
+        cells = {r["solver"]: equality_cell(r) for r in group}
+        rows.append([target, kernel, dtype, *(cells.get(name, "") for name in solvers)])
+    return markdown(("target", "kernel", "precision", *solvers), rows)
+
+
+def equality_cell(r: Record) -> str:
+    if r["outcome"] == "failed":
+        return "failed"
+    wrong = ", and wrong" if r["outcome"] == "told" and r["num_steps_differ"] else ""
+    differs = ""
+    if r["outcome"] == "differs":
+        margin = r.get("tie_margin")
+        differs = f" from step {r['first_difference']}" if "first_difference" in r else ""
+        differs += f", within {margin:.0e} of a tie" if margin is not None else ""
+    return f"{r['outcome']}{wrong}{differs} ({iterations_of(r)})"
+
+
+def launches_table(records: list[Record]) -> str:
+    """A turn of each loop, and at the end what a kernel and a wait take by least squares."""
+    head = ("loop", "command buffers", "kernels", "waits", "us a turn", "us by the model")
+    rows = []
+    for flags, group in grouped(records, lambda r: r["solver"]):
+        rows += [
+            [
+                r["kernel"],
+                flags,
+                str(r["kernels"]),
+                str(r["waits"]),
+                short(1e6 * r["seconds_turn"]),
+                short(1e6 * r["seconds_model"]),
+            ]
+            for r in group
+        ]
+        counts = np.array([[r["kernels"], r["waits"]] for r in group], float)
+        seconds = np.array([r["seconds_turn"] for r in group])
+        fitted = np.linalg.lstsq(counts, seconds, rcond=None)[0]
+        rows.append(["by least squares, of one", flags, *map(short, 1e6 * fitted), "", ""])
+    return markdown(head, rows)

@@ -5,6 +5,7 @@ what comes before and after: `gpu_costs` says how they are counted, `gpu_program
 for. Of a sequential chain an iteration is a step.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import parallel_mcmc as pm
 from benchmarks import defaults, examples, swap
 from benchmarks.gpu_costs import Cost, Loop, cost_of_program, main_loop, nested, plus, times
-from benchmarks.gpu_programs import DEVICE, compile_for_h100, is_possible
+from benchmarks.gpu_programs import DEVICE, Compiled, compile_for_h100, is_possible, read_off
 from benchmarks.problems import Problem
 from benchmarks.records import Record
-from benchmarks.runs import Options, keep_position, selected
+from benchmarks.runs import Options, keep_position, selected, spreads
 from benchmarks.suites import SOLVERS
+from benchmarks.timing import in_turn
 from parallel_mcmc import targets
 
 MISSING = (
@@ -124,43 +126,71 @@ ROWS = (
 )  # fmt: skip
 
 
-def row_name(row: Row) -> str:
-    return f"{row.target}/{row.kernel}/{row.T}/{row.solver}"
-
-
 def run_programs(options: Options) -> Iterator[Record]:
-    """The records, one by one."""
+    """The records, one by one, compiled for a GPU that is not there."""
     if not is_possible():
         print(MISSING, flush=True)
         return
-    for row in ROWS:
-        if not selected(row_name(row), options):
-            continue
-        try:
-            run = row.build(options.data, row.T, row.solver)
-        except FileNotFoundError as error:
-            print(f"{row.target}: skipped, {error}", flush=True)
-            continue
+    for row, run in built(options):
         compiled = compile_for_h100(run.function, *jax.eval_shape(run.arguments))
-        yield {
-            "suite": "programs",
-            "target": row.target,
-            "kernel": row.kernel,
-            "T": row.T,
-            "D": run.D,
-            "chains": 1,
-            "solver": row.solver,
-            "window": None,
-            "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-            "seed": options.seed,
-            **counts(compiled.text),
-            "bytes_temporary": compiled.bytes_temporary,
-            "bytes_arguments": compiled.bytes_arguments,
-            "bytes_results": compiled.bytes_results,
-            "compile_seconds": compiled.seconds,
+        yield record_of(row, run, compiled, options) | {
             "backend": "gpu, described",
             "device": DEVICE,
         }
+
+
+def run_here(options: Options, most_steps: int | None = None) -> Iterator[Record]:
+    """The same on this device, with the time of a run beside that of the model."""
+    for row, run in built(options, most_steps):
+        arguments = jax.jit(run.arguments)()
+        begin = time.perf_counter()
+        program = jax.jit(run.function).lower(*arguments).compile()
+        compiled = read_off(program, time.perf_counter() - begin)
+        _, info = jax.block_until_ready(program(*arguments))
+        times = in_turn(
+            [lambda p=program, a=arguments: p(*a)], options.repeats, options.max_seconds
+        )
+        yield record_of(row, run, compiled, options) | {
+            "iterations": int(info.num_iterations),
+            "num_frontier_steps": int(info.num_frontier_steps),
+            "num_sequential_steps": int(info.num_sequential_steps),
+            "status": pm.Status(int(info.status)).name,
+            "seconds_run_model": seconds_by_model(counted(compiled.text), row.T, info),
+            "repeats": len(times[0]),
+            **spreads(("seconds",), times),
+        }
+
+
+def built(options: Options, most_steps: int | None = None) -> Iterator[tuple[Row, Run]]:
+    """The rows that are asked for and whose data are there, of no more steps than that."""
+    for row in ROWS:
+        if not selected(f"{row.target}/{row.kernel}/{row.T}/{row.solver}", options):
+            continue
+        row = row._replace(T=min(row.T, most_steps or row.T))
+        try:
+            yield row, row.build(options.data, row.T, row.solver)
+        except FileNotFoundError as error:
+            print(f"{row.target}: skipped, {error}", flush=True)
+
+
+def record_of(row: Row, run: Run, compiled: Compiled, options: Options) -> Record:
+    return {
+        "suite": "programs",
+        "target": row.target,
+        "kernel": row.kernel,
+        "T": row.T,
+        "D": run.D,
+        "chains": 1,
+        "solver": row.solver,
+        "window": None,
+        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
+        "seed": options.seed,
+        **counts(compiled.text),
+        "bytes_temporary": compiled.bytes_temporary,
+        "bytes_arguments": compiled.bytes_arguments,
+        "bytes_results": compiled.bytes_results,
+        "compile_seconds": compiled.seconds,
+    }
 
 
 class Counts(NamedTuple):
@@ -178,6 +208,15 @@ def counted(text: str) -> Counts:
         return Counts(Cost(), (), program.cost)
     made = loop.turns or 0  # turns that the cost of the program has counted
     return Counts(loop.turn, tuple(nested(loop)), plus(program.cost, times(-made, loop.turn)))
+
+
+def seconds_by_model(found: Counts, T: int, info: pm.SolveInfo) -> float | None:
+    """Of a run; None where it was finished step by step, or has loops that are not counted."""
+    steps, iterations = int(info.num_sequential_steps), int(info.num_iterations)
+    if len(found.loops) > 1 or (steps and iterations):
+        return None
+    at_the_frontier = int(info.num_frontier_steps) * sum(loop.turn.seconds for loop in found.loops)
+    return found.outside.seconds + (iterations or T) * found.iteration.seconds + at_the_frontier
 
 
 def counts(text: str) -> Record:

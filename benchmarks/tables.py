@@ -14,7 +14,7 @@ from benchmarks.cells import (
     seconds,
 )
 from benchmarks.effective import peers_table
-from benchmarks.gpu_report import programs_table
+from benchmarks.gpu_report import equality_table, launches_table, programs_table
 from benchmarks.records import Record
 from benchmarks.scaling_report import scaling_table
 
@@ -233,7 +233,9 @@ def reference_table(records: list[Record]) -> str:
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "auto": auto_table,
     "blackjax": iterations_table,
+    "equality": equality_table,
     "hard": hard_table,
+    "launches": launches_table,
     "memory": memory_table,
     "paper": lambda records: runs_table(records, PAPER),
     "peers": peers_table,

@@ -1,0 +1,114 @@
+"""What a launch, a wait and a loop cost on this device: what the model of `gpu_costs` is made of.
+
+Loops over chains of small kernels that cannot be fused: sums over rows, each of which needs all of
+the one before. How many turns they take is known when they run, not when they are compiled. Some
+have a `cond` or another loop among the kernels. Kernels and waits of a turn are counted in the
+compiled program, so that time over both gives the cost of each.
+"""
+
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.gpu_costs import cost_of_program, main_loop, nested
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected, spread
+from benchmarks.timing import in_turn
+
+WIDTH, TURNS = 64, 1_000
+FLAG = "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL"
+"""Loops and conditions within CUDA graphs, which the device goes through by itself."""
+
+
+def chain(x: Any, length: int) -> Any:
+    """``length`` kernels."""
+    weights = jnp.cos(jnp.arange(float(WIDTH * WIDTH))).reshape(WIDTH, WIDTH) / WIDTH
+    for _ in range(length):
+        x = jnp.sum(weights * jnp.tanh(x), axis=1)
+    return x
+
+
+def kernels(length: int) -> Callable:
+    return lambda x, i: chain(x, length)
+
+
+def condition(x: Any, i: Any) -> Any:
+    """Of two halves one is in a branch, which is taken in every turn."""
+    x = chain(x, 16)
+    return jax.lax.cond(x[0] < 2, lambda x: chain(x, 16), lambda x: -x, x)
+
+
+def inner_loop(turns: int) -> Callable:
+    """One half is in a loop of that many turns."""
+
+    def body(x: Any, i: Any) -> Any:
+        x = chain(x, 16)
+        end = i + turns + (x[0] > 2)
+        return jax.lax.while_loop(
+            lambda carry: carry[0] < end, lambda carry: (carry[0] + 1, chain(carry[1], 16)), (i, x)
+        )[1]
+
+    return body
+
+
+BODIES: dict[str, Callable] = {
+    "8 kernels": kernels(8),
+    "32 kernels": kernels(32),
+    "128 kernels": kernels(128),
+    "a condition": condition,
+    "a loop of no turn": inner_loop(0),
+    "a loop of one turn": inner_loop(1),
+    "a loop of two turns": inner_loop(2),
+}
+NUM_INNER = {"a loop of one turn": 1, "a loop of two turns": 2}
+KNOWN = "32 kernels, length known"
+BODIES[KNOWN] = kernels(32)
+
+
+def flags_are_set() -> bool:
+    return FLAG in os.environ.get("XLA_FLAGS", "")
+
+
+def run_launches(options: Options, turns: int = TURNS) -> Iterator[Record]:
+    """The records, one by one."""
+    for name, body in BODIES.items():
+        if selected(f"launches/{name}", options):
+            yield run_one(name, body, turns, options)
+
+
+def run_one(name: str, body: Callable, turns: int, options: Options) -> Record:
+    def loop(x, end):
+        return jax.lax.while_loop(
+            lambda carry: carry[1] < (turns if name == KNOWN else end),
+            lambda carry: (body(*carry), carry[1] + 1),
+            (x, jnp.zeros_like(end)),
+        )[0]
+
+    arguments = jnp.ones(WIDTH), jnp.asarray(turns)
+    program = jax.jit(loop).lower(*arguments).compile()
+    found = main_loop(cost_of_program(program.as_text()).loops)
+    assert found is not None
+    costs = [found.turn, *(NUM_INNER.get(name, 0) * [inner.turn for inner in nested(found)])]
+    jax.block_until_ready(program(*arguments))
+    (seconds,) = in_turn([lambda: program(*arguments)], options.repeats, options.max_seconds)
+    return {
+        "suite": "launches",
+        "target": "loop",
+        "kernel": name,
+        "T": turns,
+        "chains": 1,
+        "solver": "loops in graphs" if flags_are_set() else "as by default",
+        "window": None,
+        "dtype": str(arguments[0].dtype),
+        "seed": options.seed,
+        "kernels": sum(cost.kernels for cost in costs),
+        "waits": sum(cost.waits for cost in costs),
+        "seconds_model": sum(cost.seconds for cost in costs),
+        "seconds_turn": statistics.median(seconds) / turns,
+        "repeats": len(seconds),
+        **spread("seconds", seconds),
+    }
