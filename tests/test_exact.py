@@ -77,11 +77,13 @@ def test_steps_of_an_ulp_are_made(solver):
 
 
 def test_moves_of_few_sizes_make_a_lattice(dtype):
-    noise = jnp.full((T, 3), 1e-5, dtype)
+    noise = jnp.full((T, 5), 1e-5, dtype)
     sizes = np.random.default_rng(0).normal(size=T)
-    sizes = np.stack([sizes, np.sign(sizes) * 0.28, np.where(sizes > 0, 0.3, 0.5 * sizes)], axis=1)
+    signs, turn = np.sign(sizes), np.arange(T) % 3
+    few = [signs * 0.28, np.where(sizes > 0, 0.3, 0.5 * sizes), signs * turn, signs * (turn == 0)]
+    sizes = np.stack([sizes, *few], axis=1)
     own = jnp.asarray(sizes, dtype)
-    np.testing.assert_array_equal(on_lattice(own, noise), [False, True, True])
+    np.testing.assert_array_equal(on_lattice(own, noise), [False, *[True] * 4])
     assert not np.any(on_lattice(own, 2 * jnp.abs(own)))  # chains that stand still
 
 
