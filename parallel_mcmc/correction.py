@@ -44,7 +44,8 @@ spread of the chain per coordinate, and how many leading steps are solved: their
 
 def newton(A: LinearMap, r: Float[Array, "T D"], factor, unit, k) -> Correction:
     """A_t as it is, everywhere."""
-    predicted = A.apply(previous(affine_scan(A, r)))
+    scale = behind(r, k).astype(r.dtype)
+    predicted = A.apply(previous(affine_scan(A.scale_rows(scale), r)))
     return Correction(predicted, None, jnp.zeros(len(r), bool))
 
 
@@ -69,9 +70,14 @@ def limited(
     small = (small & jnp.append(True, small[:-1]))[:, None]
     limit = A.limit(max_norm, jnp.where(unit > 0, unit, 1))
     kept = jnp.where(small, 1, limit.factor)
-    scale = jnp.where(small, 1, factor[:, None]) * kept
+    scale = jnp.where(behind(r, k), jnp.where(small, 1, factor[:, None]) * kept, 0)
     full = A.apply(previous(affine_scan(A.scale_rows(scale), r)))
     return Correction(scale * full, kept * full, limit.limited & ~small[:, 0])
+
+
+def behind(r: Float[Array, "T D"], k: Int[Array, ""]) -> Bool[Array, "T 1"]:
+    """Steps whose map has a correction to pass on. A product of others may overflow, in a tree."""
+    return (jnp.arange(len(r)) > k)[:, None]
 
 
 def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float[Array, " T"]:

@@ -49,7 +49,7 @@ def moves(
     seen: Outcome,
     details: Details,
 ) -> Moves:
-    """None once the block is done.
+    """Nothing moves once the block is done.
 
     Args:
         f: the recursion.
@@ -58,12 +58,15 @@ def moves(
         progress, seen, details: the last evaluation, and what it shows.
     """
     x, unit, row = details.x, seen.unit, jnp.arange(block.window)
+    begun = progress.num_iterations > 0
     behind = (row > seen.k) & ~seen.done
     # What is right to rounding stays, too, until all is: where the maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
     still = behind & ~details.complete & jnp.all(jnp.abs(details.r) <= least, axis=-1)
-    r = jnp.where(((row < seen.k) | still)[:, None], 0, details.r)
+    # What is not finite is left to Jacobi.
+    none = (row < seen.k) | still | ~finite_rows(details.r)
+    r = jnp.where(none[:, None], 0, details.r)
     predicted, careful, limited = solver.correct(progress.A, r, progress.factor, unit, seen.k)
     stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | seen.done
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
@@ -74,7 +77,7 @@ def moves(
         gained = seen.lead - progress.expected
         num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
         # Under `vmap` chains that are done come here, too.
-        num_steps = jnp.where(seen.done, 0, num_steps)
+        num_steps = jnp.where(seen.done | ~begun, 0, num_steps)
         return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
 
     def none_made(x):
@@ -84,7 +87,8 @@ def moves(
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
     end = seen.lead + num_made
     following = x_new[jnp.minimum(end, block.window - 1)]
-    stood = num_standing_still(progress.stood, same=jnp.abs(following - safe) <= rounding(safe))
+    same = begun & (jnp.abs(following - safe) <= rounding(safe))
+    stood = num_standing_still(progress.stood, same)
     guessed = (row > end) & (row <= end + jnp.where(stood >= 4, stood, 0)) & ~seen.done
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)

@@ -98,7 +98,7 @@ class Details(NamedTuple):
     """What the next iteration needs besides, and no other.
 
     Attributes:
-        x, r: the states of the window, and their residuals, 0 for NaN, ``(W, D)``.
+        x, r: the states of the window, and their residuals, ``(W, D)``.
         near: which steps are solved or right up to noise, given the state before them.
         complete: whether all steps of the block are, and no early stop is asked for.
         evidence: as in `Progress`, with this evaluation.
@@ -121,8 +121,7 @@ def outcome(
     # Of the values, as at first all states are x_0.
     scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
-    asked = jnp.where(limits.tol > 0, limits.tol * scale + rounding(x), 0)
-    agrees = jnp.all(jnp.abs(r) <= asked, axis=-1) & evaluated
+    agrees = jnp.all(r == 0, axis=-1) & evaluated
     of_noise = noise(x, scale)
     size = jnp.max(in_units(r, of_noise), axis=-1)
     few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
@@ -134,8 +133,19 @@ def outcome(
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     stand, num_trembling = may_stand(evidence, size, wanted, x, r, own, of_noise)
+    num_trembling = jnp.where(stand, num_trembling, 0)
     near = agrees | (evidence.num_looks >= 0)
     k, lead = num_leading(jnp.stack([agrees, near], axis=-1))
+    if limits.scale is None:
+        # An early stop is one of all steps, and by a scale that poor iterates do not widen.
+        right = (jnp.arange(block.window) < k)[:, None]
+        square = jnp.sum(jnp.where(right, (x - x_start) ** 2, 0), axis=0)
+        allowed = limits.tol * jnp.minimum(scale, jnp.sqrt(square / jnp.maximum(k, 1)))
+    else:
+        allowed = limits.tol * scale
+    enough = jnp.abs(r) <= allowed + rounding(x)
+    early = (k > 0) & (limits.tol > 0) & jnp.all(enough | ~wanted[:, None])
+    stand = stand | early
     k = jnp.where(stand, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
@@ -149,12 +159,10 @@ def outcome(
         lead=jnp.maximum(k, lead),
         within=agrees | (wanted & stand),
         unit=scale,
-        num_trembling=jnp.where(stand, num_trembling, 0),
+        num_trembling=num_trembling,
         done=done,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    # What is not finite, or overflows in units of the noise, is left to Jacobi.
-    r = jnp.where(jnp.isfinite(size)[:, None], r, 0)
     return seen, Details(x, r, near, complete, evidence)
 
 

@@ -35,7 +35,7 @@ class SolveInfo(NamedTuple):
         frontier: leading steps that were solved in parallel without a gap; of a chain
             that is not finite, those before the first such state.
         num_sequential_steps: steps that were run one by one after the iterations.
-        num_frontier_steps: steps that were made one by one within the iterations, up to 16 in each
+        num_frontier_steps: steps made one by one within the iterations on a CPU, up to 16 in each
             that found most of the steps solved and hardly advanced.
         num_resets: states replaced on the way, as they were not finite or the chain had stood still
             before them.

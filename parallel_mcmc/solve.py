@@ -69,7 +69,7 @@ def solve(
         `Solution`: the trajectory, equal to the sequential one, and a `SolveInfo`.
 
     Costs per iteration: T evaluations of f and of the solver's products with its
-    Jacobian, one or two linear scans of O(log T) depth; where nearly all is solved and the rest
+    Jacobian, one linear scan of O(log T) depth; on a CPU, where nearly all is solved and the rest
     comes slowly, up to 16 evaluations of f one after the other.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm

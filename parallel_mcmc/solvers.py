@@ -1,4 +1,4 @@
-"""The solvers: each is a linearisation, a linear solve and a limit, and nothing else.
+"""The solvers: each is a linearisation and a correction, and nothing else.
 
 | solver                              | A_t                    | source                            |
 |-------------------------------------|------------------------|-----------------------------------|

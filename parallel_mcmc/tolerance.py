@@ -1,6 +1,7 @@
 """The units of a residual: the spread of the posterior, and rounding.
 
-A step is solved when its residual is zero, or, where ``tol`` asks for an early stop,
+A step is solved when its residual is zero. Where ``tol`` asks for an early stop, that is made once
+all steps of a window have
 
     |x_t - f(x_{t-1}, u_t)|  <=  tol * scale + 4 ulp(x_t)      in every coordinate
 

@@ -16,6 +16,7 @@ from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
 from parallel_mcmc.tolerance import aimed_at, num_leading, rounding, scaled, spread
+from parallel_mcmc.trembling import PROPORTION
 
 
 class Summary(NamedTuple):
@@ -121,8 +122,8 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         agrees = jnp.arange(length) < offset
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
         wanted = ~agrees & (jnp.arange(length) < n)
-        allowed = limits.tol * outcome.unit
-        states, num_steps = finish(f, done.states, x_start, u, wanted, allowed, n)
+        nothing = jnp.zeros_like(x0)
+        states, num_steps = finish(f, done.states, x_start, u, wanted, nothing, n)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,
@@ -191,7 +192,8 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
         tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
-        poor = jnp.any((blocks.unit > 2 * scale) & (blocks.worst > tol * scale), axis=-1)
+        poor = (blocks.unit > 2 * scale) & (blocks.worst > tol * scale)
+        poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
         trajectory, num_steps = finish(
             f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale

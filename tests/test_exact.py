@@ -94,6 +94,30 @@ def test_what_trembles_is_counted_and_told():
     assert f"{trembling.sum()} steps right up to rounding" in pm.report.remarks(solution.info)
 
 
+@pytest.mark.parametrize("solver", [pm.deer(), pm.jacobi()], ids=lambda solver: solver.name)
+def test_a_coordinate_that_leaves_zero_for_good_keeps_no_other_back(solver):
+    def with_flag(x, u):
+        return jnp.stack([0.5 * x[0] + u[0], jnp.ones(())])
+
+    u = jax.random.normal(jax.random.key(0), (300, 1))
+    info = pm.solve(with_flag, jnp.zeros(2), u, solver=solver).info
+    assert int(info.status) == pm.Status.CONVERGED and int(info.num_iterations) <= 40
+
+
+@pytest.mark.parametrize("window, tol", [(None, 1e-2), (40, 1e-2), (150, 0.1)])
+def test_an_early_stop_does_not_believe_the_spread_of_poor_iterates(window, tol):
+    # From far out, where Picard's first iterates are further out than the chain ever is.
+    u, x0 = jax.random.normal(jax.random.key(0), (300, 1)), jnp.full(1, 1e4)
+
+    def solve(solver, **options):
+        return pm.solve(lambda x, u: 0.97 * x + u, x0, u, solver=solver, **options)
+
+    solution, exact = solve(pm.picard(), window=window, tol=tol), solve(pm.sequential())
+    # Each residual is within tol spreads, and 33 add up.
+    allowed = 33 * tol * np.std(exact.trajectory)
+    np.testing.assert_allclose(solution.trajectory, exact.trajectory, atol=allowed)
+
+
 def test_a_tolerance_that_is_asked_for_is_an_early_stop():
     solution = pm.solve(
         forgetting_slowly, jnp.zeros(1), jnp.full((T, 2), 0.7), solver=pm.jacobi(), tol=1e-2

@@ -69,6 +69,15 @@ def test_counters_are_exact(other_device):
     np.testing.assert_array_equal(solution.trajectory, expected.trajectory)
 
 
+def test_maps_of_solved_steps_do_not_overflow(other_device):
+    # Chaotic: a tree composes the maps of all steps, also of those with nothing to correct.
+    u = jnp.zeros((300, 1))
+    solution = pm.solve(
+        lambda x, u: jnp.sin(20 * x), jnp.full(1, 0.3), u, solver=pm.deer(), max_iterations=302
+    )
+    assert int(solution.info.status) == pm.Status.CONVERGED
+
+
 def test_each_of_several_chains_is_solved(other_device):
     u = jax.random.normal(jax.random.key(0), (3, T, 3))
 
