@@ -54,6 +54,7 @@ def iterate(
     block: Block,
     states: Float[Array, "L D"],
     frontier: Int[Array, ""],
+    stood: Int[Array, ""],
     limits: Limits,
     rng_key: Any,
     tell: Callable | None = None,
@@ -65,7 +66,7 @@ def iterate(
         solver: linearisation and correction.
         block: the steps.
         states: first iterate, and behind ``frontier`` what is solved already.
-        frontier: see `Progress`.
+        frontier, stood: see `Progress`.
         limits: tolerance and bounds.
         rng_key: for random probes.
         tell: called with the frontier after each evaluation.
@@ -143,7 +144,7 @@ def iterate(
         A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
         factor=jnp.ones_like(x[:, 0]),
         evidence=no_evidence(x),
-        stood=zero,
+        stood=stood,
         expected=zero,
         worst=jnp.zeros_like(x[0]),
         num_iterations=zero,

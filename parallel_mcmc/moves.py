@@ -87,8 +87,8 @@ def moves(
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
     end = seen.lead + num_made
     following = x_new[jnp.minimum(end, block.window - 1)]
-    same = begun & (jnp.abs(following - safe) <= rounding(safe))
-    stood = num_standing_still(progress.stood, same)
+    same = jnp.abs(following - safe) <= rounding(safe)
+    stood = jnp.where(begun & ~seen.done, num_standing_still(progress.stood, same), progress.stood)
     guessed = (row > end) & (row <= end + jnp.where(stood >= 4, stood, 0)) & ~seen.done
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)

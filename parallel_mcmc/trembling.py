@@ -20,9 +20,11 @@ A decision that tips, or a residual that means something, starts the count of it
 of a window never stands: the step behind it may hang on the last bit of its last state.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.tolerance import noise
@@ -43,9 +45,8 @@ SHORT = 32
 OWN_MOVES = 1_000
 """How much larger the moves of a chain are than what trembles; otherwise they are the rounding."""
 
-LAGS = 4
-"""Steps before it with which a move is compared. Of normal ones 4 in 100,000 are as large as one of
-them, in float32."""
+MOST_ROWS, MOST_PAIRS = 128, 2**21
+"""Of the sample of steps whose moves are compared with each other, and pairs of all coordinates."""
 
 
 class Evidence(NamedTuple):
@@ -139,20 +140,25 @@ def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " 
 
 
 def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
-    """Whether one move in a hundred is as large as one of the `LAGS` before it, up to noise.
+    """Whether one pair in a hundred of moves, of a sample, is of equal size up to noise.
 
-    More than one of them, as a chain may move in every other step, or by sizes that take turns.
+    Any two moves, as a chain may move in some of its steps alone, or by sizes that take turns.
     """
-    size = jnp.abs(own)
-    moves, again = size > noise, jnp.zeros(own.shape, bool)
-    for lag in range(1, LAGS + 1):
-        again |= jnp.abs(size - jnp.roll(size, lag, axis=0)) <= noise
-    return more_than(100, moves & again, moves)
+    W, D = own.shape
+    num_rows = min(W, MOST_ROWS, math.isqrt(MOST_PAIRS // D) + 1)
+    row = np.random.default_rng(0).choice(W, num_rows, replace=False)
+    size, noise = jnp.abs(own[row]), noise[row]
+    moves = size > noise
+    pairs = moves[:, None] & moves & ~np.eye(len(row), dtype=bool)[:, :, None]
+    equal = jnp.abs(size[:, None] - size) <= noise
+    return more_than(100, pairs & equal, pairs)
 
 
-def more_than(n: int, these: Bool[Array, "W D"], those: Bool[Array, "W D"]) -> Bool[Array, " D"]:
+def more_than(
+    n: int, these: Bool[Array, "*rows D"], those: Bool[Array, "*rows D"]
+) -> Bool[Array, " D"]:
     """Whether n times ``these`` are more than ``those``, as one sum."""
-    return jnp.sum(n * these.astype(jnp.int32) - those, axis=0) > 0
+    return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
 
 
 def sums(*counts: Array) -> Array:

@@ -104,13 +104,13 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         return jax.tree.map(lambda leaf: leaf[index], tree)
 
     def run_block(carry, begin):
-        states, frontier, x_start = carry
+        states, frontier, x_start, stood = carry
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
         n = jnp.minimum(W, T - begin)
         # A window may reach beyond the end, into steps that repeat the last.
         tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
         block = Block(x_start, u, n, W, extend_guess)
-        done, outcome = iterate(f, solver, block, states, frontier, limits, rng_key, tell)
+        done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, tell)
         offset = done.frontier if length > W else zero
         solved = offset + outcome.k
         x = window_of(done.states, offset, W)
@@ -141,11 +141,12 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
             if not extend_guess:
                 ahead = upcoming(guess, begin + 2 * W, W)
             frontier = jnp.maximum(solved - W, 0)
-            carry = jnp.concatenate([states[W:], ahead]), frontier, states[W - 1]
+            states_ahead = jnp.concatenate([states[W:], ahead])
+            carry = states_ahead, frontier, states[W - 1], done.stood
         return carry, (states[:W], summary)
 
     states = guess if num_blocks == 1 else upcoming(guess, 0, length)
-    carry = states, zero, x0
+    carry = states, zero, x0, zero
     if num_blocks == 1:
         _, (trajectory, blocks) = run_block(carry, zero)
         blocks = jax.tree.map(lambda leaf: leaf[None], blocks)

@@ -80,7 +80,12 @@ def test_moves_of_few_sizes_make_a_lattice(dtype):
     noise = jnp.full((T, 5), 1e-5, dtype)
     sizes = np.random.default_rng(0).normal(size=T)
     signs, turn = np.sign(sizes), np.arange(T) % 3
-    few = [signs * 0.28, np.where(sizes > 0, 0.3, 0.5 * sizes), signs * turn, signs * (turn == 0)]
+    few = [
+        signs * 0.28,
+        np.where(sizes > 0, 0.3, 0.5 * sizes),
+        signs * turn,
+        signs * (np.arange(T) % 10 == 0),
+    ]
     sizes = np.stack([sizes, *few], axis=1)
     own = jnp.asarray(sizes, dtype)
     np.testing.assert_array_equal(on_lattice(own, noise), [False, *[True] * 4])
