@@ -136,15 +136,9 @@ def outcome(
     num_trembling = jnp.where(stand, num_trembling, 0)
     near = agrees | (evidence.num_looks >= 0)
     k, lead = num_leading(jnp.stack([agrees, near], axis=-1))
-    if limits.scale is None:
-        # An early stop is one of all steps, and by a scale that poor iterates do not widen.
-        right = (jnp.arange(block.window) < k)[:, None]
-        square = jnp.sum(jnp.where(right, (x - x_start) ** 2, 0), axis=0)
-        allowed = limits.tol * jnp.minimum(scale, jnp.sqrt(square / jnp.maximum(k, 1)))
-    else:
-        allowed = limits.tol * scale
-    enough = jnp.abs(r) <= allowed + rounding(x)
-    early = (k > 0) & (limits.tol > 0) & jnp.all(enough | ~wanted[:, None])
+    # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
+    enough = jnp.abs(r) <= limits.tol * scale + rounding(x)
+    early = evaluated & (limits.tol > 0) & jnp.all(enough | ~wanted[:, None])
     stand = stand | early
     k = jnp.where(stand, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.

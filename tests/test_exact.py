@@ -109,7 +109,8 @@ def test_a_coordinate_that_leaves_zero_for_good_keeps_no_other_back(solver):
     assert int(info.status) == pm.Status.CONVERGED and int(info.num_iterations) <= 40
 
 
-@pytest.mark.parametrize("window, tol", [(None, 1e-2), (40, 1e-2), (150, 0.1)])
+@pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
+@pytest.mark.parametrize("window, tol", [(None, 1e-2), (40, 1e-2), (150, 1e-2)])
 def test_an_early_stop_does_not_believe_the_spread_of_poor_iterates(window, tol):
     # From far out, where Picard's first iterates are further out than the chain ever is.
     u, x0 = jax.random.normal(jax.random.key(0), (300, 1)), jnp.full(1, 1e4)

@@ -90,7 +90,9 @@ def test_iterations_do_not_grow_with_the_number_of_steps(target):
         return int(info.num_iterations)
 
     few, many = iterations(32), iterations(256)
-    assert many <= few + 2
+    # An early stop is one of all steps at once: on the banana that takes 6 more (2 when each step
+    # stopped by itself, by a scale that poor iterates could widen).
+    assert many <= few + 6
     assert many <= 24
 
 
