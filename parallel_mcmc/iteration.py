@@ -44,7 +44,6 @@ from parallel_mcmc.outcome import (
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps
-from parallel_mcmc.tolerance import rounding
 from parallel_mcmc.trembling import Evidence, no_evidence, sums
 
 
@@ -94,7 +93,7 @@ def iterate(
         x, careful, evidence, stood, num_made, replaced, limited = moves(
             f, solver, block, offset, progress, seen, details
         )
-        states, f_before, worst = x, progress.f_values, progress.worst
+        states, f_before = x, progress.f_values
         slide = jnp.zeros_like(seen.k)
         if slides:
             slide = jnp.where(seen.done, 0, seen.k)
@@ -103,9 +102,6 @@ def iterate(
             careful = None if careful is None else shift(careful, slide)
             pairs = zip(evidence, no_evidence(x), strict=True)
             evidence = Evidence(*(shift(a, slide, behind) for a, behind in pairs))
-            off = jnp.maximum(jnp.abs(details.r) - rounding(details.x), 0)
-            committed = (jnp.arange(block.window) < slide)[:, None]
-            worst = jnp.maximum(worst, jnp.max(jnp.where(committed, off, 0), axis=0))
         if slides and block.extend_guess:
             unseen = (jnp.arange(len(states)) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x[-1], states)
@@ -126,7 +122,6 @@ def iterate(
             evidence=evidence,
             stood=stood,
             expected=seen.lead - slide + num_made,
-            worst=worst,
             num_iterations=progress.num_iterations + jnp.where(seen.done, 0, 1),
             num_resets=progress.num_resets + num_replaced,
             num_limited=progress.num_limited + num_limited,
@@ -146,7 +141,6 @@ def iterate(
         evidence=no_evidence(x),
         stood=stood,
         expected=zero,
-        worst=jnp.zeros_like(x[0]),
         num_iterations=zero,
         num_resets=zero,
         num_limited=zero,

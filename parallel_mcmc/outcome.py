@@ -52,7 +52,6 @@ class Progress(NamedTuple):
         evidence: of which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
         expected: leading steps that were right after the last iteration, with those it made.
-        worst: largest residual beyond rounding among the steps committed, ``(D,)``.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps whose norm was limited, or corrections penalised.
@@ -67,7 +66,6 @@ class Progress(NamedTuple):
     evidence: Evidence
     stood: Int[Array, ""]
     expected: Int[Array, ""]
-    worst: Float[Array, " D"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]

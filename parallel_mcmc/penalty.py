@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from parallel_mcmc.correction import Correction, previous
+from parallel_mcmc.correction import Correction, behind, previous
 from parallel_mcmc.kalman import Map, kalman_scan
 from parallel_mcmc.scans import affine_scan
 
@@ -60,5 +60,5 @@ def penalised_recurrence(
     """
     step = jnp.arange(r.shape[0])
     unit = jnp.where(unit > 0, unit, 1)
-    A = A.in_units(unit).scale_rows((step > k).astype(r.dtype)[:, None])
+    A = A.in_units(unit).scale_rows(behind(r, k).astype(r.dtype))
     return unit * kalman_scan(A, jnp.where((step < k)[:, None], 0, r / unit), penalty)

@@ -25,6 +25,7 @@ class Summary(NamedTuple):
     Attributes:
         num_steps: how many steps were then run one by one.
         residual: the largest of the last evaluation, per coordinate.
+        worst: the same beyond rounding, of steps that stand; those that were committed are exact.
         unit: the spread by which the block was judged.
     """
 
@@ -128,7 +129,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,
             residual=jnp.max(off, axis=0),
-            worst=jnp.maximum(done.worst, jnp.max(beyond, axis=0)),
+            worst=jnp.max(beyond, axis=0),
             unit=outcome.unit,
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
@@ -188,7 +189,7 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         scale = limits.scale
     else:
         scale = blocks.unit[0] if begin.size == 1 else spread(trajectory)
-    residual = jnp.max(scaled(jnp.maximum(blocks.residual, blocks.worst), scale))
+    residual = jnp.max(scaled(blocks.residual, scale))
     missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
