@@ -116,7 +116,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         solved = offset + outcome.k
         x = window_of(done.states, offset, W)
         off = jnp.abs(done.f_values - x)
-        off = jnp.where((jnp.arange(W) < n - offset)[:, None], nan_is_inf(off), 0)
+        off = jnp.where((jnp.arange(W) < n - offset)[:, None], off, 0)
         beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
         # Behind the frontier too there are steps that agree with f at the state before them: they
         # stand unless that state moves.
@@ -221,10 +221,6 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_ties=jnp.zeros((), jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
-
-
-def nan_is_inf(a: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.where(jnp.isnan(a), jnp.inf, a)
 
 
 def first_of(inputs: Any) -> Any:
