@@ -18,7 +18,9 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.constants import SECANT_NOISE
 from parallel_mcmc.linear_maps import LinearMap
+from parallel_mcmc.rows import before
 from parallel_mcmc.scans import affine_scan
 
 
@@ -45,7 +47,7 @@ spread of the chain per coordinate, and how many leading steps are solved: their
 def newton(A: LinearMap, r: Float[Array, "T D"], factor, unit, k) -> Correction:
     """A_t as it is, everywhere."""
     scale = behind(r, k).astype(r.dtype)
-    predicted = A.apply(previous(affine_scan(A.scale_rows(scale), r)))
+    predicted = A.apply(before(affine_scan(A.scale_rows(scale), r)))
     return Correction(predicted, None, jnp.zeros(len(r), bool))
 
 
@@ -67,11 +69,11 @@ def limited(
         trust_radius: residuals that are small, in spreads.
     """
     small = jnp.all(jnp.abs(r) <= trust_radius * unit, axis=-1)
-    small = (small & jnp.append(True, small[:-1]))[:, None]
+    small = (small & before(small, True))[:, None]
     limit = A.limit(max_norm, jnp.where(unit > 0, unit, 1))
     kept = jnp.where(small, 1, limit.factor)
     scale = jnp.where(behind(r, k), jnp.where(small, 1, factor[:, None]) * kept, 0)
-    full = A.apply(previous(affine_scan(A.scale_rows(scale), r)))
+    full = A.apply(before(affine_scan(A.scale_rows(scale), r)))
     return Correction(scale * full, kept * full, limit.limited & ~small[:, 0])
 
 
@@ -90,15 +92,8 @@ def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float
     """
     dot = jnp.sum(change * predicted, axis=-1)
     square = jnp.sum(predicted**2, axis=-1)
-    noise = (8 * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum((change + predicted) ** 2, axis=-1)
+    noise = (SECANT_NOISE * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum(
+        (change + predicted) ** 2, axis=-1
+    )
     factor = jnp.clip(dot / jnp.where(square > noise, square, 1), 0, 1)
     return jnp.where((square > noise) & jnp.isfinite(dot), factor, 1)
-
-
-def previous(d: Float[Array, "T D"]) -> Float[Array, "T D"]:
-    """d_{t-1}, with d_0 = 0."""
-    return jnp.concatenate([jnp.zeros_like(d[:1]), d[:-1]])
-
-
-def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
-    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))

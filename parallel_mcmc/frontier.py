@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.constants import MOST_STEPS, STALLED
 from parallel_mcmc.linearize import Recursion
-
-MOST_STEPS = 16
-"""Made one by one in an iteration, which it is taken to be worth on a CPU."""
 
 
 def num_steps_to_make(
@@ -36,7 +34,7 @@ def num_steps_to_make(
     W = near.shape[0]
     num_left = jnp.minimum(num_left, W)
     num_bad = jnp.sum(~near & (jnp.arange(W) < num_left))
-    stalls = (gained < MOST_STEPS) & (num_bad <= W // 8)
+    stalls = (gained < MOST_STEPS) & (num_bad <= W // STALLED)
     return jnp.where(stalls, jnp.clip(num_left - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
 
 
@@ -68,11 +66,12 @@ def make_steps(
     return jax.lax.dynamic_update_slice_in_dim(x, made, begin, 0)
 
 
-def num_standing_still(stood: Int[Array, ""], same: Bool[Array, " D"]) -> Int[Array, ""]:
+def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Array, ""]:
     """For how many steps the chain is guessed to stand still behind the frontier, once it is 4.
 
     A chain that starts far out may reject hundreds of proposals before it moves. The iterates are
     elsewhere then, their maps say nothing about it, and the frontier would go one step per
-    iteration. Each iteration doubles the guess in which the step there ends in the ``same`` state.
+    iteration. Each iteration doubles the guess in which the step there ``stands``: it ends where it
+    began.
     """
-    return jnp.where(jnp.all(same), jnp.clip(2 * stood, 1, 2**30), 0)
+    return jnp.where(stands, jnp.clip(2 * stood, 1, 2**30), 0)

@@ -26,25 +26,31 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from parallel_mcmc.correction import finite_rows, secant
-from parallel_mcmc.linear_maps import LinearMap
+from parallel_mcmc.correction import secant
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.moves import moves
 from parallel_mcmc.outcome import (
     Block,
     Details,
+    Judgement,
     Limits,
     Outcome,
     Progress,
+    judged,
     outcome,
+)
+from parallel_mcmc.rows import (
+    before,
+    shift,
+    some_rows,
+    state_before,
     window_of,
 )
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps
-from parallel_mcmc.trembling import Evidence, no_evidence, sums
+from parallel_mcmc.trembling import Evidence, no_evidence
 
 
 def iterate(
@@ -57,7 +63,7 @@ def iterate(
     limits: Limits,
     rng_key: Any,
     tell: Callable | None = None,
-) -> tuple[Progress, Outcome]:
+) -> tuple[Progress, Judgement]:
     """Iterate until the block is solved, the limit is reached or f itself is not finite.
 
     Args:
@@ -74,29 +80,43 @@ def iterate(
     offset_of = (lambda progress: progress.frontier) if slides else (lambda progress: 0)
 
     def evaluate(states, offset):
-        x_prev = preceding(states, block.x_start, offset, block.window)
-        u = rows(block.inputs, offset, block.window) if slides else block.inputs
+        first = state_before(states, block.x_start, jnp.asarray(offset))
+        x_prev = before(window_of(states, offset, block.window), first)
+        u = some_rows(block.inputs, offset, block.window) if slides else block.inputs
         assert solver.linearize is not None  # `sequential()` does not come here
         return solver.linearize(f, x_prev, u, rng_key)
 
-    def body(carry: tuple[Progress, Outcome]) -> tuple[Progress, Outcome]:
+    def iterate_once(progress: Progress) -> Progress:
         # Of an evaluation in the carry, so that it is assessed once and in one place.
-        progress, _ = carry
         seen, details = outcome(progress, block, limits, offset_of(progress))
+        stops = seen.done | seen.asks
         # A branch makes a GPU wait for the host; one more evaluation, at the same states, does not.
         branches = jax.lax.platform_dependent(cpu=lambda: True, default=lambda: False)
-        stays = branches & seen.done
-        return jax.lax.cond(stays, lambda: progress, lambda: advance(progress, seen, details)), seen
+        advanced = jax.lax.cond(
+            branches & stops, lambda: progress, lambda: advance(progress, seen, details)
+        )
+        again = progress.refused  # that evaluation's counts are in
+        return advanced._replace(
+            num_resets=progress.num_resets + jnp.where(again, 0, seen.num_replaced),
+            num_limited=progress.num_limited + jnp.where(again, 0, seen.num_limited),
+            stops=stops,
+        )
+
+    def until_judged(carry: tuple[Progress, Judgement]) -> tuple[Progress, Judgement]:
+        progress = carry[0]._replace(stops=jnp.zeros((), bool))
+        progress = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
+        judgement = judged(progress, block, limits, offset_of(progress))
+        return progress._replace(refused=~judgement.settled), judgement
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
-        offset = offset_of(progress)
+        offset, stops = offset_of(progress), seen.done | seen.asks
         x, careful, evidence, stood, num_made, replaced, limited = moves(
             f, solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
         slide = jnp.zeros_like(seen.k)
         if slides:
-            slide = jnp.where(seen.done, 0, seen.k)
+            slide = jnp.where(stops, 0, seen.k)
             states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
             f_before = shift(f_before, slide)
             careful = None if careful is None else shift(careful, slide)
@@ -106,11 +126,9 @@ def iterate(
             unseen = (jnp.arange(len(states)) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x[-1], states)
         f_values, A = evaluate(states, offset + slide)
-        A, bad = finite_maps(A)
         factor = progress.factor
         if careful is not None:
             factor = map_steps(secant, f_values - f_before, careful)
-        num_replaced, num_limited = sums((replaced | bad) & ~seen.done, limited & ~seen.done)
         if tell is not None:
             tell(progress.frontier + seen.k)
         return Progress(
@@ -122,10 +140,14 @@ def iterate(
             evidence=evidence,
             stood=stood,
             expected=seen.lead - slide + num_made,
-            num_iterations=progress.num_iterations + jnp.where(seen.done, 0, 1),
-            num_resets=progress.num_resets + num_replaced,
-            num_limited=progress.num_limited + num_limited,
+            num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
+            replaced=replaced,
+            limited=limited,
+            num_resets=progress.num_resets,
+            num_limited=progress.num_limited,
             num_frontier_steps=progress.num_frontier_steps + num_made,
+            refused=jnp.zeros((), bool),
+            stops=stops,
         )
 
     x = window_of(states, frontier, block.window)
@@ -141,37 +163,15 @@ def iterate(
         evidence=no_evidence(x),
         stood=stood,
         expected=zero,
+        replaced=jnp.zeros(len(x), bool),
+        limited=jnp.zeros(len(x), bool),
         num_iterations=zero,
         num_resets=zero,
         num_limited=zero,
         num_frontier_steps=zero,
+        refused=jnp.zeros((), bool),
+        stops=jnp.zeros((), bool),
     )
-    seen = jax.eval_shape(lambda progress: outcome(progress, block, limits, 0)[0], progress)
-    seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen)
-    return jax.lax.while_loop(lambda carry: ~carry[1].done, body, (progress, seen))
-
-
-def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, " W"]]:
-    """Zero for each map that is not finite, and which these are."""
-    finite = jnp.ones((), bool)
-    for leaf in jax.tree.leaves(A):
-        finite = finite & finite_rows(leaf)
-    return jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A), ~finite
-
-
-def expand(mask: Array, leaf: Array) -> Array:
-    """With trailing axes, so that it broadcasts against the leaf."""
-    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
-
-
-def preceding(
-    states: Float[Array, "L D"], x_start: Float[Array, " D"], offset: Any, window: int
-) -> Float[Array, "W D"]:
-    """x_{t-1} for the steps of the window."""
-    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([x_start[None], states]), offset, window)
-
-
-def shift(a: Float[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> Float[Array, "W ..."]:
-    """Rows from k on, then those of ``behind``, zeros by default."""
-    behind = jnp.zeros_like(a) if behind is None else behind
-    return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, behind]), k, a.shape[0])
+    judgement = jax.eval_shape(lambda progress: judged(progress, block, limits, 0), progress)
+    judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)
+    return jax.lax.while_loop(lambda carry: ~carry[1].settled, until_judged, (progress, judgement))

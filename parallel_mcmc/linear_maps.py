@@ -49,16 +49,27 @@ def at_most(max_norm, norm: Float[Array, "... D"]) -> Limit:
     return Limit(jnp.where(too_long, max_norm / norm, 1), jnp.any(too_long, axis=-1))
 
 
+WRITTEN_OUT = 4
+"""Rows up to which products of matrices are sums of products of numbers. On a GPU many levels of a
+scan are then one kernel, which products of matrices are not: with two rows 42 for 102 in all."""
+
+
 class Dense(NamedTuple):
     """A full matrix per step."""
 
     matrix: Float[Array, "... D D"]
 
     def apply(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        if x.shape[-1] <= WRITTEN_OUT:
+            return sum(self.matrix[..., k] * x[..., k, None] for k in range(x.shape[-1]))
         return jnp.einsum("...ij,...j->...i", self.matrix, x)
 
     def compose(self, other: "Dense") -> "Dense":
-        return Dense(jnp.einsum("...ij,...jk->...ik", self.matrix, other.matrix))
+        A, B = self.matrix, other.matrix
+        if A.shape[-1] <= WRITTEN_OUT:
+            terms = (A[..., :, k, None] * B[..., None, k, :] for k in range(A.shape[-1]))
+            return Dense(sum(terms))
+        return Dense(jnp.einsum("...ij,...jk->...ik", A, B))
 
     def in_units(self, unit: Float[Array, " D"]) -> "Dense":
         return Dense(self.matrix * (unit / unit[:, None]))
@@ -204,5 +215,5 @@ def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> F
     def iteration(_, v):
         return jnp.einsum("...ji,...j->...i", matrix, product(v))
 
-    v = jax.lax.fori_loop(0, num_iterations, iteration, v)
+    v = jax.lax.fori_loop(0, num_iterations, iteration, v, unroll=True)
     return largest * jnp.linalg.norm(product(v), axis=-1)

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.correction import finite_rows
+from parallel_mcmc.constants import STANDING
 from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
+from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
-from parallel_mcmc.outcome import Block, Details, Outcome, Progress, state_before
+from parallel_mcmc.outcome import Block, Details, Outcome, Progress
+from parallel_mcmc.rows import finite_rows, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at, noise, rounding
 from parallel_mcmc.trembling import Evidence, in_units, looked_at
@@ -27,7 +29,8 @@ class Moves(NamedTuple):
         careful: see `correction.Correction`.
         evidence, stood: as in `outcome.Progress`.
         num_made: steps made one by one.
-        replaced: states that were not finite, or are guessed to stand still, ``(W,)``.
+        replaced: states that were not finite, or are guessed to stand still, and maps that were
+            not finite, ``(W,)``.
         limited: see `correction.Correction`.
     """
 
@@ -49,7 +52,7 @@ def moves(
     seen: Outcome,
     details: Details,
 ) -> Moves:
-    """Nothing moves once the block is done.
+    """Nothing moves where the iterations stop.
 
     Args:
         f: the recursion.
@@ -59,16 +62,19 @@ def moves(
     """
     x, unit, row = details.x, seen.unit, jnp.arange(block.window)
     begun = progress.num_iterations > 0
-    behind = (row > seen.k) & ~seen.done
+    stops = seen.done | seen.asks
+    behind = (row > seen.k) & ~stops
     # What is right to rounding stays, too, until all is: where the maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
     still = behind & ~details.complete & jnp.all(jnp.abs(details.r) <= least, axis=-1)
     # What is not finite is left to Jacobi.
-    none = (row < seen.k) | still | ~finite_rows(details.r)
+    none = (row < seen.k) | still | stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
-    predicted, careful, limited = solver.correct(progress.A, r, progress.factor, unit, seen.k)
-    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | seen.done
+    # Set to zero where they are read, which is in the first pass of the recurrence.
+    A, bad = finite_maps(progress.A)
+    predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
+    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
     # The step at the frontier is f at a solved state, and so exact.
     evidence, x_new = looked_at(details.evidence, behind & details.complete, x_new, unit)
@@ -76,22 +82,41 @@ def moves(
     def made(x):
         gained = seen.lead - progress.expected
         num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
-        # Under `vmap` chains that are done come here, too.
-        num_steps = jnp.where(seen.done | ~begun, 0, num_steps)
-        return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
+        # Under `vmap` chains that have stopped come here, too.
+        num_steps = jnp.where(stops | ~begun, 0, num_steps)
+        x = make_steps(f, x, seen.lead, num_steps, block.inputs, offset)
+        last = x[jnp.minimum(seen.lead + num_steps, block.window - 1)]
+        stands = seen.stands & jnp.all(jnp.abs(last - safe) <= rounding(safe))
+        return x, num_steps, stands
 
     def none_made(x):
-        return x, jnp.zeros((), jnp.int32)
+        return x, jnp.zeros((), jnp.int32), seen.stands
 
-    x_new, num_made = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
+    x_new, num_made, stands = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     end = seen.lead + num_made
-    following = x_new[jnp.minimum(end, block.window - 1)]
-    same = jnp.abs(following - safe) <= rounding(safe)
-    stood = jnp.where(begun & ~seen.done, num_standing_still(progress.stood, same), progress.stood)
-    guessed = (row > end) & (row <= end + jnp.where(stood >= 4, stood, 0)) & ~seen.done
+    stood = num_standing_still(progress.stood, stands)
+    stood = jnp.where(begun & ~stops, stood, progress.stood)
+    guessed = (row > end) & (row <= end + jnp.where(stood >= STANDING, stood, 0)) & ~stops
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)
+    replaced = replaced | bad
     moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
     evidence = evidence._replace(moved=moved)
+    evidence = jax.tree.map(
+        lambda old, new: jnp.where(stops, old, new), progress.evidence, evidence
+    )
     return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
+
+
+def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, " W"]]:
+    """Zero for each map that is not finite, and which these are."""
+    finite = jnp.ones((), bool)
+    for leaf in jax.tree.leaves(A):
+        finite = finite & finite_rows(leaf)
+    return jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A), ~finite
+
+
+def expand(mask: Array, leaf: Array) -> Array:
+    """With trailing axes, so that it broadcasts against the leaf."""
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

@@ -6,9 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.constants import FEW
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.tolerance import noise, num_leading, rounding, spread
-from parallel_mcmc.trembling import FEW, Evidence, in_units, may_stand, watched
+from parallel_mcmc.rows import before, first_false, least_and_sums, state_before, window_of
+from parallel_mcmc.tolerance import noise, rounding, spread
+from parallel_mcmc.trembling import (
+    Counted,
+    Evidence,
+    all_tremble,
+    counted,
+    in_units,
+    may_tremble,
+    watched,
+)
 
 
 class Limits(NamedTuple):
@@ -52,10 +62,15 @@ class Progress(NamedTuple):
         evidence: of which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
         expected: leading steps that were right after the last iteration, with those it made.
+        replaced, limited: states that the last iteration replaced, and linear maps whose norm it
+            limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
         num_iterations: evaluations so far.
         num_resets: states replaced because they were not finite, or the chain stood still.
-        num_limited: linear maps whose norm was limited, or corrections penalised.
+        num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
+        refused: whether what trembles in the last evaluation may not stand.
+        stops: whether the last evaluation was found to end the iterations, or to ask: see
+            `Outcome`.
     """
 
     states: Float[Array, "L D"]
@@ -66,10 +81,14 @@ class Progress(NamedTuple):
     evidence: Evidence
     stood: Int[Array, ""]
     expected: Int[Array, ""]
+    replaced: Bool[Array, " W"]
+    limited: Bool[Array, " W"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
+    refused: Bool[Array, ""]
+    stops: Bool[Array, ""]
 
 
 class Outcome(NamedTuple):
@@ -78,18 +97,25 @@ class Outcome(NamedTuple):
     Attributes:
         k: leading steps of the window that are solved.
         lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
-        within: which steps are solved, given the state before them, ``(W,)``.
         unit: the spread by which this evaluation is judged.
-        num_trembling: steps that stand although they tremble.
+        stands: whether the step behind the leading ones ends in the state that it began with.
+        num_inexact: steps that have to be solved and are not exact.
+        num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
+        early: whether the early stop that the user asked for is reached.
         done: nothing more to gain from iterating.
+        asks: whether what is not exact trembles and might stand, which `judged` decides.
     """
 
     k: Int[Array, ""]
     lead: Int[Array, ""]
-    within: Bool[Array, " W"]
     unit: Float[Array, " D"]
-    num_trembling: Int[Array, ""]
+    stands: Bool[Array, ""]
+    num_inexact: Int[Array, ""]
+    num_replaced: Int[Array, ""]
+    num_limited: Int[Array, ""]
+    early: Bool[Array, ""]
     done: Bool[Array, ""]
+    asks: Bool[Array, ""]
 
 
 class Details(NamedTuple):
@@ -97,6 +123,8 @@ class Details(NamedTuple):
 
     Attributes:
         x, r: the states of the window, and their residuals, ``(W, D)``.
+        agrees: which steps are exact, given the state before them.
+        wanted: which steps have to be solved.
         near: which steps are solved or right up to noise, given the state before them.
         complete: whether all steps of the block are, and no early stop is asked for.
         evidence: as in `Progress`, with this evaluation.
@@ -104,9 +132,28 @@ class Details(NamedTuple):
 
     x: Float[Array, "W D"]
     r: Float[Array, "W D"]
+    agrees: Bool[Array, " W"]
+    wanted: Bool[Array, " W"]
     near: Bool[Array, " W"]
     complete: Bool[Array, ""]
     evidence: Evidence
+
+
+class Judgement(NamedTuple):
+    """What the iterations on a window came to.
+
+    Attributes:
+        k, unit: as in `Outcome`.
+        within: which steps are solved, given the state before them, ``(W,)``.
+        num_trembling: steps that stand although they tremble.
+        settled: whether there is nothing more to gain.
+    """
+
+    k: Int[Array, ""]
+    unit: Float[Array, " D"]
+    within: Bool[Array, " W"]
+    num_trembling: Int[Array, ""]
+    settled: Bool[Array, ""]
 
 
 def outcome(
@@ -114,31 +161,29 @@ def outcome(
 ) -> tuple[Outcome, Details]:
     """Hold the last evaluation against the states that it was made at."""
     x = window_of(progress.states, offset, block.window)
-    x_start = state_before(progress.states, block.x_start, jnp.asarray(offset))
     r = progress.f_values - x
     # Of the values, as at first all states are x_0.
     scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
-    agrees = jnp.all(r == 0, axis=-1) & evaluated
-    of_noise = noise(x, scale)
-    size = jnp.max(in_units(r, of_noise), axis=-1)
+    size = jnp.max(in_units(r, noise(x, scale)), axis=-1)
+    agrees = (size == 0) & evaluated
     few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
     evidence = watched(progress.evidence, size, few)
     evidence = jax.tree.map(
         lambda new, old: jnp.where(evaluated, new, old), evidence, progress.evidence
     )
-    own = x - jnp.concatenate([x_start[None], x[:-1]])
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
-    stand, num_trembling = may_stand(evidence, size, wanted, x, r, own, of_noise)
-    num_trembling = jnp.where(stand, num_trembling, 0)
     near = agrees | (evidence.num_looks >= 0)
-    k, lead = num_leading(jnp.stack([agrees, near], axis=-1))
     # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
-    enough = jnp.abs(r) <= limits.tol * scale + rounding(x)
-    early = evaluated & (limits.tol > 0) & jnp.all(enough | ~wanted[:, None])
-    stand = stand | early
-    k = jnp.where(stand, jnp.maximum(k, num_left), k)
+    enough = jnp.all(jnp.abs(r) <= limits.tol * scale + rounding(x), axis=-1)
+    k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
+        (first_false(agrees), first_false(near), enough | ~wanted),
+        (progress.replaced, progress.limited, *counted(evidence, size, wanted)),
+    )
+    early = evaluated & (limits.tol > 0) & (all_enough == 1)
+    tremble = all_tremble(Counted(*sums), num_left) & (k < num_left)
+    k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
     done = (
@@ -146,24 +191,40 @@ def outcome(
         | (progress.num_iterations >= limits.max_iterations)
         | ~jnp.all(jnp.isfinite(at_frontier))
     )
+    safe = state_before(progress.states, block.x_start, offset + lead)
+    following = progress.f_values[jnp.minimum(lead, block.window - 1)]
     seen = Outcome(
         k=k,
-        lead=jnp.maximum(k, lead),
-        within=agrees | (wanted & stand),
+        lead=lead,
         unit=scale,
-        num_trembling=num_trembling,
+        stands=jnp.all(jnp.abs(following - safe) <= rounding(safe)),
+        num_inexact=Counted(*sums).inexact,
+        num_replaced=num_replaced,
+        num_limited=num_limited,
+        early=early,
         done=done,
+        asks=tremble & ~progress.refused,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    return seen, Details(x, r, near, complete, evidence)
+    return seen, Details(x, r, agrees, wanted, near, complete, evidence)
 
 
-def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Array, "W D"]:
-    """The states that are iterated on: all of them where the window does not slide."""
-    if window == len(states):
-        return states
-    return jax.lax.dynamic_slice_in_dim(states, offset, window)
+def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Judgement:
+    """The last evaluation, and whether what trembles in it may stand.
 
-
-def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:
-    return jnp.where(t == 0, x_start, states[jnp.maximum(t - 1, 0)])
+    That takes statistics of the chain, as much as all else of an iteration that is not f: so it is
+    looked at where `Outcome.asks` and at the end, and not in every iteration.
+    """
+    seen, details = outcome(progress, block, limits, offset)
+    x, r, wanted = details.x, details.r, details.wanted
+    own = x - before(x, state_before(progress.states, block.x_start, jnp.asarray(offset)))
+    of_noise = noise(x, seen.unit)
+    stand = seen.asks & may_tremble(details.evidence, wanted, x, r, own, of_noise)
+    num_left = jnp.minimum(block.num_steps - offset, block.window)
+    return Judgement(
+        k=jnp.where(stand, jnp.maximum(seen.k, num_left), seen.k),
+        unit=seen.unit,
+        within=details.agrees | (wanted & (stand | seen.early)),
+        num_trembling=jnp.where(stand, seen.num_inexact, 0),
+        settled=seen.done | stand,
+    )

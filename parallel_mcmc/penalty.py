@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from parallel_mcmc.correction import Correction, behind, previous
+from parallel_mcmc.correction import Correction, behind
 from parallel_mcmc.kalman import Map, kalman_scan
+from parallel_mcmc.rows import before
 from parallel_mcmc.scans import affine_scan
 
 
@@ -27,13 +28,13 @@ def penalised(
     trust_radius: float,
 ) -> Correction:
     """The rule above. A, r, factor, unit, k: as for every `correction.Correct`."""
-    d = previous(affine_scan(A, r))
+    d = before(affine_scan(A, r))
     image = A.apply(d)
     radius = trust_radius * unit
     trusted = jnp.all((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius), axis=-1)
 
     def elsewhere():
-        careful = A.apply(previous(penalised_recurrence(A, r, unit, k, penalty)))
+        careful = A.apply(before(penalised_recurrence(A, r, unit, k, penalty)))
         predicted = jnp.where(trusted[:, None], image, factor[:, None] * careful)
         return Correction(predicted, careful, ~trusted)
 

@@ -19,12 +19,10 @@ import functools
 from typing import NamedTuple
 
 from parallel_mcmc import linearize as lin
+from parallel_mcmc.constants import TRUST_RADIUS
 from parallel_mcmc.correction import Correct, limited, newton
 from parallel_mcmc.linearize import Linearize
 from parallel_mcmc.penalty import penalised
-
-TRUST_RADIUS = 0.03
-"""Residuals up to which a map is taken as it is, in spreads of the chain."""
 
 
 class Solver(NamedTuple):

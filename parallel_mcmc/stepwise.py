@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.rows import some_rows
 
 
 def scan_steps(f: Recursion, x0: Float[Array, " D"], inputs: Any) -> Float[Array, "T D"]:
@@ -61,7 +62,7 @@ def finish(
             moved = jnp.where(index >= t, now, moved)
             return (x, moved), (x, replaced)
 
-        data = rows((inputs, index, wanted, states), begin, piece)
+        data = some_rows((inputs, index, wanted, states), begin, piece)
         (_, moved), (done, replaced) = jax.lax.scan(step, (x, moved), data)
         t = begin + piece
         return (
@@ -74,8 +75,3 @@ def finish(
     carry = (states, next_wanted(0), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
     states, _, _, num_steps = jax.lax.while_loop(lambda carry: carry[1] < length, body, carry)
     return states, num_steps
-
-
-def rows(tree: Any, begin: Int[Array, ""], length: int) -> Any:
-    """``length`` rows of every leaf, from ``begin`` on."""
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, begin, length), tree)

@@ -12,8 +12,9 @@ right. The scale is the spread of the chain itself. NaN is never within toleranc
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
+from parallel_mcmc.constants import NOISE, ROUNDING, SPREAD_ROWS
 from parallel_mcmc.quartiles import quartiles
 
 
@@ -24,21 +25,18 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
     square, where more than half of the rows are equal; 0, which allows nothing, where that is not
     finite.
     """
-    sample = x[:: max(1, x.shape[0] // 256)]
+    sample = x[:: max(1, x.shape[0] // SPREAD_ROWS)]
     lower, middle, upper = quartiles(sample)
     width = (upper - lower) / 1.349
     width = jnp.where(width == 0, jnp.sqrt(jnp.mean((sample - middle) ** 2, axis=0)), width)
     return jnp.where(jnp.isfinite(width), width, 0)
 
 
-NOISE = 64
-"""Units in the last place of the spread that rounding within a step may make of its result."""
-
-
 def noise(
-    x: Float[Array, "... D"], scale: Float[Array, " D"], ulps: int = NOISE
+    x: Float[Array, "... D"], scale: Float[Array, " D"], ulps: int | None = None
 ) -> Float[Array, "... D"]:
-    """So many ulp of the spread, and 4 of x: beyond `NOISE` it is more than rounding in a step."""
+    """So many ulp of the spread, `NOISE` by default, and 4 of x: what rounding may make."""
+    ulps = NOISE if ulps is None else ulps
     return ulps * jnp.finfo(x.dtype).eps * scale + rounding(x)
 
 
@@ -49,14 +47,7 @@ def aimed_at(tol: Any, dtype: Any) -> Any:
 
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     """Four units in the last place of x."""
-    return 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
-
-
-def num_leading(true: Bool[Array, "T *n"]) -> Int[Array, "*n"]:
-    """How many are true before the first that is not."""
-    T = len(true)
-    step = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * (true.ndim - 1))
-    return jnp.min(jnp.where(true, T, step), axis=0)
+    return ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(x)
 
 
 def scaled(r: Float[Array, "T D"], scale: Float[Array, " D"]) -> Float[Array, "T D"]:

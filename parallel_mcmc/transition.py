@@ -20,15 +20,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from parallel_mcmc.constants import PROPORTION
 from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import MOST_TIES, SolveInfo, Status
+from parallel_mcmc.rows import some_rows
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.stepwise import rows
 from parallel_mcmc.time_blocks import map_steps_keep_last
 from parallel_mcmc.tolerance import aimed_at, rounding, spread
-from parallel_mcmc.trembling import PROPORTION
 from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
 
@@ -210,7 +210,7 @@ def run_anew(
             again = t_now >= t
             return jax.tree.map(lambda a, b: jnp.where(again, a, b), made, (state, known))
 
-        state, made = jax.lax.scan(step, state, rows((index, inputs, history), begin, piece))
+        state, made = jax.lax.scan(step, state, some_rows((index, inputs, history), begin, piece))
         history = jax.tree.map(
             lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, begin, 0), history, made
         )

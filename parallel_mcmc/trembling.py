@@ -27,26 +27,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc.constants import (
+    FEW,
+    LATTICE_PAIRS,
+    LATTICE_ROWS,
+    LATTICE_SHARE,
+    NUM_LOOKS,
+    OWN_MOVES,
+    PROPORTION,
+    SHORT,
+)
+from parallel_mcmc.rows import after
 from parallel_mcmc.tolerance import noise
-
-FEW = 8
-"""Ulp of the spread up to which a residual trembles; more is still on its way."""
-
-PROPORTION = 8
-"""How many times its noise a step may be off once it is looked at, and one step in a hundred to the
-end: as its map is steep. A decision that flips is off by the chain's own moves."""
-
-NUM_LOOKS = 3
-"""At the nearest point of the grid, at the midpoint below and at the one above."""
-
-SHORT = 32
-"""Twice what must be found besides: so few steps come out exact, one by one, before they stand."""
-
-OWN_MOVES = 1_000
-"""How much larger the moves of a chain are than what trembles; otherwise they are the rounding."""
-
-MOST_ROWS, MOST_PAIRS = 128, 2**21
-"""Of the sample of steps whose moves are compared with each other, and pairs of all coordinates."""
 
 
 class Evidence(NamedTuple):
@@ -83,7 +75,7 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
     goes_on = begun & (moved <= 4 * PROPORTION)
     agrees = size <= jnp.where(begun, PROPORTION, 1)
     # A state is looked at for the next step, which may have tipped at it.
-    goes_on = goes_on & (jnp.append(size[1:], 0) <= OWN_MOVES)
+    goes_on = goes_on & (after(size) <= OWN_MOVES)
     trembles = (num_looks == NUM_LOOKS) & few
     return Evidence(
         num_looks=jnp.where(agrees, jnp.where(goes_on, num_looks + looks, 0), -1),
@@ -93,35 +85,64 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
     )
 
 
-def may_stand(
+class Counted(NamedTuple):
+    """Numbers per step, ``(W,)``, or their sums over all of them.
+
+    Attributes:
+        inexact: whether the step is wanted and not exact.
+        not_ready: whether it then lacks looks.
+        large: whether it is wanted, and off by more than the noise.
+        found: how often it was found to tremble.
+    """
+
+    inexact: Int[Array, "*W"]
+    not_ready: Int[Array, "*W"]
+    large: Int[Array, "*W"]
+    found: Int[Array, "*W"]
+
+
+def counted(evidence: Evidence, size: Float[Array, " W"], wanted: Bool[Array, " W"]) -> Counted:
+    """What `all_tremble` needs the sums of.
+
+    Args:
+        evidence: with the present evaluation.
+        size: of the residuals, in units of the noise.
+        wanted: steps that have to be solved.
+    """
+    inexact = wanted & (size > 0)
+    return Counted(
+        inexact=inexact,
+        not_ready=inexact & (evidence.num_looks < NUM_LOOKS),
+        large=wanted & (size > 1),
+        found=jnp.where(inexact, evidence.trembled, 0),
+    )
+
+
+def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
+    """Whether what is not exact was seen to tremble, so that it is worth to look at the chain."""
+    enough = jnp.minimum(num_wanted, 2 * sums.inexact) + SHORT
+    few_large = 100 * sums.large <= num_wanted
+    return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
+
+
+def may_tremble(
     evidence: Evidence,
-    size: Float[Array, " W"],
     wanted: Bool[Array, " W"],
     x: Float[Array, "W D"],
     r: Float[Array, "W D"],
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
-) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-    """Whether all steps that are wanted are solved but for what trembles, and how many tremble.
+) -> Bool[Array, ""]:
+    """Whether what trembles is small beside the chain's moves, and in no state that must be exact.
 
     Args:
         evidence: with the present evaluation.
-        size: of the residuals, in units of the noise.
         wanted: steps that have to be solved.
         x: the states.
         r: the residuals.
         own: the chain's own moves x_t - x_{t-1}.
         noise: of each step, see `tolerance`.
     """
-    inexact = wanted & jnp.any(r != 0, axis=-1)
-    not_ready = inexact & (evidence.num_looks < NUM_LOOKS)
-    found = jnp.where(inexact, evidence.trembled, 0)
-    num_inexact, num_not_ready, num_large, found = sums(
-        inexact, not_ready, wanted & (size > 1), found
-    )
-    num_wanted = jnp.sum(wanted, dtype=jnp.int32)
-    enough = jnp.minimum(num_wanted, 2 * num_inexact) + SHORT
-    ready = (num_not_ready == 0) & (100 * num_large <= num_wanted) & (2 * found >= enough)
     width = jnp.maximum(jnp.abs(r), evidence.moved[:, None] * noise)
     width = jnp.max(jnp.where(wanted[:, None], width, 0), axis=0)
     own = jnp.where(wanted[:, None], own, 0)
@@ -129,7 +150,7 @@ def may_stand(
     exact = jnp.all((r == 0) | ~wanted[:, None], axis=0)
     # Of the values, as an iterate may be between the points where they are.
     exactly = on_grid(x + r, wanted) | on_lattice(own, noise)
-    return ready & jnp.all(exact | (large & ~exactly)), num_inexact
+    return jnp.all(exact | (large & ~exactly))
 
 
 def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
@@ -145,13 +166,13 @@ def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Arr
     Any two moves, as a chain may move in some of its steps alone, or by sizes that take turns.
     """
     W, D = own.shape
-    num_rows = min(W, MOST_ROWS, math.isqrt(MOST_PAIRS // D) + 1)
+    num_rows = min(W, LATTICE_ROWS, math.isqrt(LATTICE_PAIRS // D) + 1)
     row = np.random.default_rng(0).choice(W, num_rows, replace=False)
     size, noise = jnp.abs(own[row]), noise[row]
     moves = size > noise
     pairs = moves[:, None] & moves & ~np.eye(len(row), dtype=bool)[:, :, None]
     equal = jnp.abs(size[:, None] - size) <= noise
-    return more_than(100, pairs & equal, pairs)
+    return more_than(LATTICE_SHARE, pairs & equal, pairs)
 
 
 def more_than(
@@ -159,11 +180,6 @@ def more_than(
 ) -> Bool[Array, " D"]:
     """Whether n times ``these`` are more than ``those``, as one sum."""
     return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
-
-
-def sums(*counts: Array) -> Array:
-    """Of numbers per step, all in one."""
-    return jnp.sum(jnp.stack(counts, axis=-1), axis=0, dtype=jnp.int32)
 
 
 def looked_at(
@@ -191,6 +207,6 @@ def power_of_two(a: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def in_units(r: Float[Array, "W D"], unit: Any) -> Float[Array, "W D"]:
-    """|r| / unit, where 0 is within any unit, and NaN within none."""
-    ratio = jnp.abs(r) / jnp.where(unit > 0, unit, 1)
+    """|r| / unit, which is 0 for 0 alone, whatever the unit, and NaN within none."""
+    ratio = jnp.maximum(jnp.abs(r) / jnp.where(unit > 0, unit, 1), jnp.finfo(r.dtype).tiny)
     return jnp.where(r == 0, 0, jnp.where((unit > 0) & ~jnp.isnan(ratio), ratio, jnp.inf))

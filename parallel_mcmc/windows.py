@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.correction import finite_rows
+from parallel_mcmc.constants import PROPORTION
 from parallel_mcmc.iteration import iterate
 from parallel_mcmc.keys import check_keys
 from parallel_mcmc.linearize import Recursion
-from parallel_mcmc.outcome import Block, Limits, window_of
+from parallel_mcmc.outcome import Block, Limits
 from parallel_mcmc.report import SolveInfo, Status
+from parallel_mcmc.rows import finite_rows, num_leading, window_of
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
-from parallel_mcmc.tolerance import aimed_at, num_leading, rounding, scaled, spread
-from parallel_mcmc.trembling import PROPORTION
+from parallel_mcmc.tolerance import aimed_at, rounding, scaled, spread
 
 
 class Summary(NamedTuple):

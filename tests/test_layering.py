@@ -15,7 +15,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 # other, as long as that does not go round.
 LAYERS = [
     "version",
+    "constants",
     "time_blocks",
+    "rows",
     "keys",
     "lapack",
     "programs",

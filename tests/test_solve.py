@@ -102,7 +102,7 @@ def test_every_solver_recovers_the_sequential_trajectory(
             )
             expected = sequential_chain(gated, x0, inputs)
             assert_same_chain(solution.trajectory, expected)
-            # What trembles does so within 512 ulp of the spread (`trembling.PROPORTION`; of which
+            # What trembles does so within 512 ulp of the spread (`constants.PROPORTION`; of which
             # a solve sees a sample: hence 2), and f is evaluated twice.
             allowed = 2 * 512 * np.finfo(expected.dtype).eps * spread(expected)
             allowed = allowed + 8 * np.finfo(expected.dtype).eps * np.abs(expected).max(axis=0)

@@ -1,0 +1,51 @@
+"""The numbers that the iteration goes by, and what each was found to be worth.
+
+"Half" and "twice" are iterations of DEER and of quasi-DEER, in all, beside those of the number as
+it is: see docs/how-it-works.md, "What the numbers are worth".
+"""
+
+TRUST_RADIUS = 0.03
+"""Residuals up to which a map is taken as it is, in spreads of the chain: see `correction`."""
+
+SPREAD_ROWS = 256
+"""Of which the spread of a chain is read off, up to twice as many: see `tolerance.spread`."""
+
+ROUNDING = 4
+"""Units in the last place (ulp) of a state that the program which checks it may round otherwise."""
+
+NOISE = 64
+"""Ulp of the spread that rounding within a step may make of its result: see `tolerance`."""
+
+SECANT_NOISE = 8
+"""Ulp below which a prediction counts as right: see `correction.secant`."""
+
+MOST_STEPS = 16
+"""Made one by one in an iteration, which it is taken to be worth on a CPU: see `frontier`."""
+
+STALLED = 8
+"""Where all but one in so many steps are right, steps are made one by one: see `frontier`."""
+
+STANDING = 4
+"""Steps that a chain is guessed to stand still for at first: see `frontier`."""
+
+FEW = 8
+"""Ulp of the spread up to which a residual trembles; more is still on its way: see `trembling`."""
+
+PROPORTION = 8
+"""How many times its noise a step may be off once it is looked at, and one step in a hundred to the
+end: as its map is steep. A decision that flips is off by the chain's own moves."""
+
+NUM_LOOKS = 3
+"""At the nearest point of the grid, at the midpoint below and at the one above."""
+
+SHORT = 32
+"""Twice what must be found to tremble besides: so few steps come out exact before they stand."""
+
+OWN_MOVES = 1_000
+"""How much larger the moves of a chain are than what trembles; otherwise they are the rounding."""
+
+LATTICE_ROWS, LATTICE_PAIRS = 128, 2**21
+"""Of the sample of steps whose moves are compared with each other, and pairs of all coordinates."""
+
+LATTICE_SHARE = 100
+"""One pair of moves in so many of equal size makes a lattice."""
