@@ -15,6 +15,7 @@ python -m benchmarks run --suite sweep         iterations against the Lyapunov e
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks run --suite torture       recursions that look at the last bit of their state
+python -m benchmarks run --suite constants     iterations with the numbers of the solve changed
 python -m benchmarks run --suite programs      what programs cost on a GPU that need not be there
 python -m benchmarks gpu --minutes 9           what a GPU is wanted for, the most telling first
 python -m benchmarks report                    those records as Markdown tables
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     suites = [
         "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
         "auto", "trajectories", "memory", "sweep", "swap", "posteriordb", "torture",
-        "programs",
+        "constants", "programs",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -123,6 +124,7 @@ def run_command(parsed: argparse.Namespace) -> None:
 
         prepare()
 
+    from benchmarks.constants import run_constants
     from benchmarks.memory import run_memory
     from benchmarks.peers import run_peers
     from benchmarks.posteriordb import run_posteriordb
@@ -155,6 +157,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "swap": run_swap,
         "posteriordb": run_posteriordb,
         "torture": run_torture,
+        "constants": run_constants,
         "programs": run_programs,
     }
     write(runs.get(parsed.suite, run_suite)(options), parsed, 60 * parsed.minutes - spent(begin))

@@ -202,6 +202,23 @@ def counted(records: list[Record], names: Sequence[str]) -> list[str]:
     return [f"{n:,}" for n in numbers]
 
 
+def constants_table(records: list[Record]) -> str:
+    """Iterations of all kernels, and chains unsolved, with each number halved and doubled."""
+    found = {(r["target"], r["factor"], r["solver"]): r for r in records}
+    solvers = list(dict.fromkeys(r["solver"] for r in records))
+
+    def cell(name: str, factor: float, solver: str) -> str:
+        r = found.get((name, factor, solver))
+        return f"{r['iterations']:,} ({r['num_unsolved']})" if r else ""
+
+    rows = []
+    for name in dict.fromkeys(r["target"] for r in records):
+        factors = (1.0, 1.0) if (name, 1.0, solvers[0]) in found else (0.5, 2.0)
+        rows.append([name, *(cell(name, factor, s) for s in solvers for factor in factors)])
+    head = ["number", *(f"{s}, {change}" for s in solvers for change in ("half", "twice"))]
+    return markdown(head, rows)
+
+
 PAPER = (
     "target", "kernel", "T", "chains", "solver", "window", "iterations", "steps run one by one",
     "steps that differ", "least ESS", "in sd", "compile s", "sequential s", "parallel s",
@@ -233,6 +250,7 @@ def reference_table(records: list[Record]) -> str:
 TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "auto": auto_table,
     "blackjax": iterations_table,
+    "constants": constants_table,
     "equality": equality_table,
     "hard": hard_table,
     "launches": launches_table,

@@ -9,6 +9,11 @@ def found(record: dict) -> str:
             f"{record['dtype']}, window {record['window']}: {record['num_equal']} equal, "
             f"{record['num_told']} told, {record['num_silent']} in silence"
         )
+    if record["suite"] == "constants":
+        return (
+            f"times {record['factor']}: {record['iterations']} iterations, "
+            f"{record['num_unsolved']} of {record['chains']} chains unsolved"
+        )
     if record["suite"] == "programs":
         ran = f", {record['seconds']:.3g} s" if "seconds" in record else ""
         return (
