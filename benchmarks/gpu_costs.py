@@ -76,7 +76,7 @@ def cost_of_program(text: str) -> Part:
 
 
 def main_loop(loops: Sequence[Loop]) -> Loop | None:
-    """The iterations of a solve: the first loop of unknown length, of any if there is none.
+    """The rounds of a solve: the first loop of unknown length, of any if there is none.
 
     A compiled program is written in the order in which it runs, and the loops that finish a chain
     step by step come after.

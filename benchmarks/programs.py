@@ -194,7 +194,7 @@ def record_of(row: Row, run: Run, compiled: Compiled, options: Options) -> Recor
 
 
 class Counts(NamedTuple):
-    """Of a compiled program: an iteration, the loops in it by turn, and all else."""
+    """Of a compiled program: an iteration, the loops in it by turn, and all else, once."""
 
     iteration: Cost
     loops: tuple[Loop, ...]
@@ -206,8 +206,11 @@ def counted(text: str) -> Counts:
     loop = main_loop(program.loops)
     if loop is None:
         return Counts(Cost(), (), program.cost)
-    made = loop.turns or 0  # turns that the cost of the program has counted
-    return Counts(loop.turn, tuple(nested(loop)), plus(program.cost, times(-made, loop.turn)))
+    if loop.turns is not None:  # which the cost of the program has counted
+        return Counts(loop.turn, (), plus(program.cost, times(-loop.turns, loop.turn)))
+    # What is done where the iterations have stopped, mostly once: the rest of the outer loop.
+    iterations, *within = nested(loop)
+    return Counts(iterations.turn, tuple(within), plus(program.cost, loop.turn))
 
 
 def seconds_by_model(found: Counts, T: int, info: pm.SolveInfo) -> float | None:

@@ -1,7 +1,7 @@
 """The leapfrog integrator: half a step of momentum, whole steps, half a step of momentum."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from jaxtyping import Array, Float
@@ -28,7 +28,7 @@ Integrator: TypeAlias = Callable[..., tuple[PhasePoint, SolveInfo | None]]
 
 
 def leapfrog(
-    value_and_grad: Callable, point: PhasePoint, step_size: Float[Array, ""], num_steps: int
+    value_and_grad: Callable, point: PhasePoint, step_size: Float[Array, ""], num_steps: Any
 ) -> PhasePoint:
     """``num_steps`` leapfrog steps of H = -log density + p'p / 2; one gradient each."""
     h = step_size
@@ -39,5 +39,6 @@ def leapfrog(
         logdensity, grad = value_and_grad(q)
         return PhasePoint(q, p + h / 2 * grad, logdensity, grad)
 
-    unroll = num_steps <= UNROLLED and jax.default_backend() != "cpu"
+    short = isinstance(num_steps, int) and num_steps <= UNROLLED  # an adapted number is traced
+    unroll = short and jax.default_backend() != "cpu"
     return jax.lax.fori_loop(0, num_steps, step, point, unroll=unroll)
