@@ -21,7 +21,7 @@ from parallel_mcmc import constants
 T, CHAINS = 1_024, 4
 FACTORS = 0.5, 2.0
 NAMES = (
-    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "SECANT_NOISE", "MOST_STEPS", "STALLED", "STANDING",
+    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "MOST_STEPS", "STALLED", "STANDING",
     "FEW", "PROPORTION",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def run_one(
     return {
         "suite": "constants",
         "target": name or "as they are",
-        "kernel": "",
+        "kernel": {1.0: "", 0.5: "half", 2.0: "twice"}[factor],
         "T": T,
         "D": 0,
         "chains": CHAINS * len(cases),

@@ -16,9 +16,6 @@ ROUNDING = 4
 NOISE = 64
 """Ulp of the spread that rounding within a step may make of its result: see `tolerance`."""
 
-SECANT_NOISE = 8
-"""Ulp below which a prediction counts as right: see `correction.secant`."""
-
 MOST_STEPS = 16
 """Made one by one in an iteration, which it is taken to be worth on a CPU: see `frontier`."""
 

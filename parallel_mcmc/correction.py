@@ -18,7 +18,6 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.constants import SECANT_NOISE
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.rows import before
 from parallel_mcmc.scans import affine_scan
@@ -88,12 +87,9 @@ def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float
     Where the map bends within the last correction, or an accept decision tipped, its
     derivative says little about the next one: there the factor goes to 0, which is
     Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
-    evaluation of its own. Predictions at the level of rounding count as right.
+    evaluation of its own. A prediction of nothing counts as right.
     """
     dot = jnp.sum(change * predicted, axis=-1)
     square = jnp.sum(predicted**2, axis=-1)
-    noise = (SECANT_NOISE * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum(
-        (change + predicted) ** 2, axis=-1
-    )
-    factor = jnp.clip(dot / jnp.where(square > noise, square, 1), 0, 1)
-    return jnp.where((square > noise) & jnp.isfinite(dot), factor, 1)
+    factor = jnp.clip(dot / jnp.where(square > 0, square, 1), 0, 1)
+    return jnp.where((square > 0) & jnp.isfinite(dot), factor, 1)
