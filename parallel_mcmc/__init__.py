@@ -36,6 +36,7 @@ from parallel_mcmc.version import __version__
 if TYPE_CHECKING:
     from parallel_mcmc.interop.arviz import to_inference_data
     from parallel_mcmc.interop.blackjax import BlockInfo, parallelize, run_inference_algorithm
+    from parallel_mcmc.interop.blackjax_adaptation import AdaptationWarning, parallel_adaptation
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
     from parallel_mcmc.interop.blackjax_transition import from_blackjax
     from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _INTEROP = {
     "to_inference_data": "arviz",
+    "AdaptationWarning": "blackjax_adaptation",
     "BlockInfo": "blackjax",
     "MCMC": "numpyro_mcmc",
     "ParallelBlackJAX": "numpyro_blackjax",
@@ -56,6 +58,7 @@ _INTEROP = {
     "ParallelRandomWalk": "numpyro_random_walk",
     "blackjax_integrator": "blackjax_integrator",
     "from_blackjax": "blackjax_transition",
+    "parallel_adaptation": "blackjax_adaptation",
     "parallelize": "blackjax",
     "run_inference_algorithm": "blackjax",
 }
@@ -63,6 +66,7 @@ _INTEROP = {
 
 __all__ = [
     "MCMC",
+    "AdaptationWarning",
     "BlockInfo",
     "ConvergenceError",
     "ConvergenceWarning",
@@ -96,6 +100,7 @@ __all__ = [
     "jacobi",
     "lyapunov_exponent",
     "mala",
+    "parallel_adaptation",
     "parallel_integrator",
     "parallelize",
     "picard",

@@ -22,6 +22,7 @@ the first. The identity and zero have no rows to scale, and stay as they are.
 | Zero       | none                          | 0     | 0       | Jacobi                          |
 """
 
+import functools
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -62,14 +63,15 @@ class Dense(NamedTuple):
 
     def apply(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         if x.shape[-1] <= WRITTEN_OUT:
-            return sum(self.matrix[..., k] * x[..., k, None] for k in range(x.shape[-1]))
+            terms = (self.matrix[..., k] * x[..., k, None] for k in range(x.shape[-1]))
+            return functools.reduce(jnp.add, terms)
         return jnp.einsum("...ij,...j->...i", self.matrix, x)
 
     def compose(self, other: "Dense") -> "Dense":
         A, B = self.matrix, other.matrix
         if A.shape[-1] <= WRITTEN_OUT:
             terms = (A[..., :, k, None] * B[..., None, k, :] for k in range(A.shape[-1]))
-            return Dense(sum(terms))
+            return Dense(functools.reduce(jnp.add, terms))
         return Dense(jnp.einsum("...ij,...jk->...ik", A, B))
 
     def in_units(self, unit: Float[Array, " D"]) -> "Dense":

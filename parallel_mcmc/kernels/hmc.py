@@ -51,7 +51,7 @@ def hmc(
     position: Any,
     step_size: Any,
     inverse_mass_matrix: Any = None,
-    num_integration_steps: int = 8,
+    num_integration_steps: int | Int[Array, ""] = 8,
     divergence_threshold: float = 1000.0,
     integrator: Integrator | None = None,
 ) -> Transition:

@@ -1,0 +1,135 @@
+"""Helper chains of a warm-up: many at once, each a few steps of HMC with the same step size."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.kernels.hmc import hmc
+
+TRAJECTORY_LENGTH = 1.2
+"""Of a helper, in units of the metric: close to a quarter period, and robust while that is poor."""
+
+GAIN = 1.5
+"""By which the logarithm of the step size follows the acceptance, over the root of the step."""
+
+ACCEPTS = 0.25
+"""Mean acceptance below which a helper is stuck."""
+
+FAR = 8.0
+"""Robust deviations above the median potential, beyond which a helper is lost."""
+
+
+class Walk(NamedTuple):
+    """Within a round: the helpers, the step size and its running mean, and what is kept of them."""
+
+    state: Any
+    log_step_size: Float[Array, ""]
+    mean_log_step_size: Float[Array, ""]
+    acceptance: Float[Array, " K"]
+    draws: Float[Array, "N K D"]
+    logdensities: Float[Array, "N K"]
+    num_leapfrogs: Int[Array, ""]
+
+
+def walk(
+    logdensity_fn: Callable,
+    rng_key: Any,
+    x: Float[Array, "K D"],
+    log_step_size: Float[Array, ""],
+    inverse_mass_matrix: Array,
+    num_steps: Int[Array, ""],
+    most: Int[Array, ""],
+    num_kept: int,
+    target_acceptance_rate: float,
+) -> Walk:
+    """Steps of HMC of all helpers at once, with the step size adapted after each of them.
+
+    Args:
+        logdensity_fn: of a vector.
+        rng_key: typed or raw.
+        x: where the helpers are.
+        log_step_size, inverse_mass_matrix: to begin with, and throughout.
+        num_steps: to take.
+        most: leapfrog steps of each.
+        num_kept: room for draws, of the second half of the steps.
+        target_acceptance_rate: that the step size is adapted for.
+    """
+    (K, D), dtype = x.shape, x.dtype
+    first = num_steps - num_steps // 2
+    init = hmc(logdensity_fn, x[0], 1.0, inverse_mass_matrix).init
+
+    def step(m, walk):
+        length = num_leapfrogs(walk.log_step_size, most)
+        step_size = jnp.exp(walk.log_step_size)
+        kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, length)
+
+        def one(key, state):
+            inputs = kernel.draw_inputs(key, 1, state)
+            state, info = kernel.step(state, jax.tree.map(lambda leaf: leaf[0], inputs))
+            return state, info.acceptance_rate
+
+        keys = jax.random.split(jax.random.fold_in(rng_key, m), K)
+        state, rates = jax.vmap(one)(keys, walk.state)
+        rates = jnp.where(jnp.isfinite(rates), rates, 0)
+        rate, target = jnp.mean(rates), target_acceptance_rate
+        # In units of how far off it can be, so that too small a step grows as fast as one shrinks.
+        off = (rate - target) / jnp.where(rate > target, 1 - target, target)
+        count = (m + 1).astype(dtype)
+        log_step_size = jnp.clip(walk.log_step_size + GAIN * off / jnp.sqrt(count), -20, 0)
+        weight = count**-0.75
+        place = jnp.maximum(m - first, 0)
+
+        def keep(buffer, rows):
+            return jnp.where(m >= first, buffer.at[place].set(rows), buffer)
+
+        return Walk(
+            state=state,
+            log_step_size=log_step_size,
+            mean_log_step_size=weight * log_step_size + (1 - weight) * walk.mean_log_step_size,
+            acceptance=walk.acceptance + rates / num_steps,
+            draws=keep(walk.draws, state.position),
+            logdensities=keep(walk.logdensities, state.logdensity),
+            num_leapfrogs=walk.num_leapfrogs + length,
+        )
+
+    begin = Walk(
+        state=jax.vmap(lambda x: init(x, None))(x),
+        log_step_size=log_step_size,
+        mean_log_step_size=log_step_size,
+        acceptance=jnp.zeros(K, dtype),
+        draws=jnp.zeros((num_kept, K, D), dtype),
+        logdensities=jnp.zeros((num_kept, K), dtype),
+        num_leapfrogs=jnp.zeros((), jnp.int32),
+    )
+    return jax.lax.fori_loop(0, num_steps, step, begin)
+
+
+def num_leapfrogs(log_step_size, most) -> Int[Array, ""]:
+    """Of a trajectory of the wanted length, if they are not too many."""
+    wanted = jnp.ceil(TRAJECTORY_LENGTH / jnp.exp(log_step_size))
+    return jnp.clip(wanted, 1, most).astype(jnp.int32)
+
+
+def good_ones(acceptance: Float[Array, " K"], logdensity: Float[Array, " K"]) -> Bool[Array, " K"]:
+    """Helpers that are neither stuck nor lost; all of finite density if these are a few."""
+    finite = jnp.isfinite(logdensity)
+    potential = jnp.where(finite, -logdensity, jnp.inf)
+    middle = jnp.median(potential)
+    deviation = 1.5 * jnp.median(jnp.abs(potential - middle)) + 1
+    good = finite & (acceptance >= ACCEPTS) & (potential <= middle + FAR * deviation)
+    return jnp.where(4 * jnp.sum(good) > good.size, good, finite)
+
+
+def replaced(rng_key: Any, x: Float[Array, "K D"], good: Bool[Array, " K"]) -> Float[Array, "K D"]:
+    """Copies of good helpers in the place of the others."""
+    chance = good / jnp.maximum(jnp.sum(good), 1)
+    others = jax.random.choice(rng_key, len(x), (len(x),), p=chance)
+    return jnp.where((good | ~jnp.any(good))[:, None], x, x[others])
+
+
+def usable(logdensity_fn: Callable, x: Float[Array, "K D"]) -> Bool[Array, " K"]:
+    value, grad = jax.vmap(jax.value_and_grad(logdensity_fn))(x)
+    return jnp.isfinite(value) & jnp.all(jnp.isfinite(grad), axis=-1)

@@ -1,0 +1,54 @@
+"""What the draws of many helpers say together: a covariance, and whether they agree."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def pooled(
+    draws: Float[Array, "N K D"],
+    recent: Bool[Array, "N K"],
+    is_diagonal: bool,
+    prior: Any,
+) -> Array:
+    """Covariance of the recent draws of all helpers, mixed with its own diagonal; or that alone.
+
+    Args:
+        draws, recent: as in `rhat_of`.
+        is_diagonal: whether only variances are wanted, ``(D,)``.
+        prior: helpers that the diagonal counts for.
+    """
+    weight = recent.astype(draws.dtype)
+    num = jnp.sum(weight)
+    mean = jnp.einsum("nk,nkd->d", weight, draws) / num
+    off = jnp.where(recent[..., None], draws - mean, 0)
+    variances = jnp.sum(off**2, axis=(0, 1)) / num
+    if is_diagonal:
+        return variances
+    covariance = jnp.einsum("nki,nkj->ij", off, off) / num
+    # The draws of a helper are close to each other at first, and count for one.
+    num_good = jnp.sum(recent[0])
+    share = num_good / (num_good + prior)
+    return share * covariance + (1 - share) * jnp.diag(variances)
+
+
+def variances_of(matrix: Array) -> Float[Array, " D"]:
+    return matrix if matrix.ndim == 1 else jnp.diagonal(matrix)
+
+
+def rhat_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Array, " D"]:
+    """How much farther apart the helpers are than the draws of one: 1 where they have forgotten.
+
+    Args:
+        draws: of each helper.
+        recent: which of them count, all or none of a helper's first.
+    """
+    weight = recent.astype(draws.dtype)
+    num = jnp.maximum(jnp.sum(weight, axis=0), 1)
+    means = jnp.einsum("nk,nkd->kd", weight, draws) / num[:, None]
+    within = jnp.einsum("nk,nkd->d", weight, (draws - means) ** 2) / jnp.sum(weight)
+    good = recent[0].astype(draws.dtype)
+    middle = jnp.einsum("k,kd->d", good, means) / jnp.sum(good)
+    between = jnp.einsum("k,kd->d", good, (means - middle) ** 2) / (jnp.sum(good) - 1)
+    return jnp.sqrt(1 + between / jnp.maximum(within, jnp.finfo(draws.dtype).tiny))

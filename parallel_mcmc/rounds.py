@@ -1,0 +1,289 @@
+"""A warm-up in rounds: many helper chains, each round a few steps of HMC of all of them at once.
+
+What takes long on an accelerator is not how many gradients there are but how many must follow one
+another. One chain that adapts itself takes thousands. A pool of helpers that start apart has, after
+a few steps of its own, seen as many draws as that chain: their pooled covariance is the metric of
+the next round, their mean acceptance sets its step size. A round is a few steps, first with one
+leapfrog each, later with trajectories of a fifth of a period; the whole is some hundred gradients.
+
+After a round helpers that are stuck (they accept too little) or lost (their potential is far above
+the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
+helpers have forgotten where they started, as R-hat over their last draws says, they accept as they
+should, and their trajectories are as long as they should be. Otherwise they go on until the next
+round would take more gradients than there are, and that is told.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.helpers import (
+    TRAJECTORY_LENGTH,
+    good_ones,
+    num_leapfrogs,
+    replaced,
+    usable,
+    walk,
+)
+from parallel_mcmc.pooling import pooled, rhat_of, variances_of
+from parallel_mcmc.programs import compiled
+
+PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32))
+"""Steps of each round, and at most so many leapfrog steps in each; the last goes on."""
+
+FIRST_CHECK = 3
+"""Rounds before the first that may be the last: until then the metric is far from settled."""
+
+LARGEST_RHAT = 1.2
+"""Of a pool that has settled: with twelve draws of each helper, 1.04 if they are independent."""
+
+SHORTEST = 0.75
+"""Of the trajectory length that a pool that has settled must reach."""
+
+MOST_ROUNDS = 32
+"""That are made, and kept a summary of."""
+
+MAX_DENSE = 64
+"""Unknowns up to which the metric is dense by default."""
+
+
+class Summary(NamedTuple):
+    """What one round found.
+
+    Attributes:
+        num_gradients: that followed one another so far, from the start on.
+        step_size: at its end.
+        acceptance_rate: mean of the helpers that are kept.
+        num_integration_steps: mean of its trajectories.
+        num_replaced: helpers that were stuck or lost.
+        rhat: over the helpers, the largest of all unknowns and of the log density.
+        logdensity: median of the helpers.
+    """
+
+    num_gradients: Int[Array, "..."]
+    step_size: Float[Array, "..."]
+    acceptance_rate: Float[Array, "..."]
+    num_integration_steps: Float[Array, "..."]
+    num_replaced: Int[Array, "..."]
+    rhat: Float[Array, "..."]
+    logdensity: Float[Array, "..."]
+
+
+class Pool(NamedTuple):
+    """The helpers between two rounds.
+
+    Attributes:
+        x: positions, ``(K, D)``.
+        log_step_size: of the next step.
+        inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
+        num_gradients, num_rounds: so far.
+        settled: whether the last round found nothing more to do.
+        summaries: of each round, as many as there can be; those to come are zero.
+    """
+
+    x: Float[Array, "K D"]
+    log_step_size: Float[Array, ""]
+    inverse_mass_matrix: Array
+    num_gradients: Int[Array, ""]
+    num_rounds: Int[Array, ""]
+    settled: Bool[Array, ""]
+    summaries: Summary
+
+
+def adapt_pool(
+    logdensity_fn: Callable[[Float[Array, " D"]], Float[Array, ""]],
+    rng_key: Any,
+    x: Float[Array, "K D"],
+    max_gradients: Any,
+    is_diagonal: bool,
+    target_acceptance_rate: float,
+) -> Pool:
+    """Rounds until the pool has settled, or the next would take too many gradients. Traceable.
+
+    Args:
+        logdensity_fn: of a vector.
+        rng_key: typed or raw.
+        x: where the helpers start; those of no finite density are replaced by others.
+        max_gradients: that follow one another.
+        is_diagonal: of the metric.
+        target_acceptance_rate: that the step size is adapted for.
+    """
+    plan = jnp.array(PLAN, jnp.int32)
+
+    def of_plan(num_rounds):
+        return plan[jnp.minimum(num_rounds, len(PLAN) - 1)]
+
+    def goes_on(pool: Pool) -> Bool[Array, ""]:
+        num_steps, most = of_plan(pool.num_rounds)
+        # One gradient to begin a round with, and those of its steps if the step size stays.
+        length = num_leapfrogs(pool.log_step_size, most)
+        next_round = 1 + num_steps * length
+        affordable = pool.num_gradients + next_round <= max_gradients
+        return ~pool.settled & affordable & (pool.num_rounds < MOST_ROUNDS)
+
+    def next_round(pool: Pool) -> Pool:
+        num_steps, most = of_plan(pool.num_rounds)
+        most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
+        key = jax.random.fold_in(rng_key, pool.num_rounds)
+        return one_round(
+            logdensity_fn, key, pool, num_steps, most, is_diagonal, target_acceptance_rate
+        )
+
+    finite = usable(logdensity_fn, x)
+    D, none, zero = x.shape[-1], jnp.zeros((), jnp.int32), jnp.zeros((), x.dtype)
+    summary = Summary(
+        num_gradients=none,
+        step_size=zero,
+        acceptance_rate=zero,
+        num_integration_steps=zero,
+        num_replaced=none,
+        rhat=zero,
+        logdensity=zero,
+    )
+    start = Pool(
+        x=replaced(jax.random.fold_in(rng_key, MOST_ROUNDS), x, finite),
+        log_step_size=jnp.log(jnp.asarray(0.05, x.dtype)),
+        inverse_mass_matrix=jnp.ones(D, x.dtype) if is_diagonal else jnp.eye(D, dtype=x.dtype),
+        num_gradients=none + 1,
+        num_rounds=none,
+        settled=jnp.zeros((), bool),
+        summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
+    )
+    return jax.lax.while_loop(goes_on, next_round, start)
+
+
+def one_round(
+    logdensity_fn, rng_key, pool, num_steps, most, is_diagonal, target_acceptance_rate
+) -> Pool:
+    """A round of so many steps, each of at most so many leapfrog steps, and what it teaches."""
+    K, D = pool.x.shape
+    walked = walk(
+        logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
+        most, max(n for n, _ in PLAN) // 2, target_acceptance_rate,
+    )  # fmt: skip
+    x, logdensity = walked.state.position, walked.state.logdensity
+    good = good_ones(walked.acceptance, logdensity)
+    # Of the second half, and of the good ones alone.
+    recent = (jnp.arange(len(walked.draws)) < num_steps // 2)[:, None] & good
+    rhat = jnp.maximum(
+        jnp.max(rhat_of(walked.draws, recent)),
+        jnp.max(rhat_of(walked.logdensities[..., None], recent)),
+    )
+    matrix = pooled(
+        walked.draws, recent, is_diagonal, jnp.where(pool.num_rounds < len(PLAN) - 3, D, D / 4)
+    )
+    fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
+    matrix = jnp.where(fine, matrix, pool.inverse_mass_matrix)
+    early = pool.num_rounds < 2
+    log_step_size = jnp.where(pool.num_rounds == 0, walked.log_step_size, walked.mean_log_step_size)
+    # A first metric is far from the next one, and the step size is in its units.
+    ratio = variances_of(pool.inverse_mass_matrix) / variances_of(matrix)
+    log_step_size += jnp.where(early, jnp.log(jnp.mean(ratio)) / 2, 0)
+    num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
+    num_good = jnp.sum(good)
+    acceptance = jnp.sum(jnp.where(good, walked.acceptance, 0)) / num_good
+    mean_leapfrogs = walked.num_leapfrogs / num_steps
+    length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
+    settled = (
+        (pool.num_rounds >= FIRST_CHECK)
+        & (rhat < LARGEST_RHAT)
+        & (acceptance > 0.75 * target_acceptance_rate)
+        & (length > SHORTEST * TRAJECTORY_LENGTH)
+        & (8 * num_good >= 7 * K)
+        & fine
+    )
+    summary = Summary(
+        num_gradients=num_gradients,
+        step_size=jnp.exp(log_step_size),
+        acceptance_rate=acceptance,
+        num_integration_steps=mean_leapfrogs,
+        num_replaced=K - num_good,
+        rhat=rhat,
+        logdensity=jnp.median(logdensity),
+    )
+    return Pool(
+        x=replaced(jax.random.fold_in(rng_key, num_steps), x, good),
+        log_step_size=log_step_size,
+        inverse_mass_matrix=matrix,
+        num_gradients=num_gradients.astype(jnp.int32),
+        num_rounds=pool.num_rounds + 1,
+        settled=settled,
+        summaries=jax.tree.map(
+            lambda all_of, this: all_of.at[pool.num_rounds].set(this.astype(all_of.dtype)),
+            pool.summaries,
+            summary,
+        ),
+    )
+
+
+class PoolInfo(NamedTuple):
+    """How a warm-up in parallel went.
+
+    Attributes:
+        settled: whether the helpers had forgotten where they started, and accepted as they should.
+        num_gradients: that followed one another: the critical path.
+        num_rounds: how many there were.
+        rounds: what each of them found, with a leading axis of ``num_rounds``.
+        positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.
+    """
+
+    settled: Bool[Array, ""]
+    num_gradients: Int[Array, ""]
+    num_rounds: Int[Array, ""]
+    rounds: Summary
+    positions: Any
+
+
+class Found(NamedTuple):
+    """The step size, the metric and the report of a warm-up in parallel."""
+
+    step_size: Float[Array, ""]
+    inverse_mass_matrix: Array
+    info: PoolInfo
+
+
+def adapt_helpers(
+    rng_key: Any,
+    logdensity_fn: Callable[[Any], Float[Array, ""]],
+    position: Any,
+    max_gradients: int,
+    is_mass_matrix_diagonal: bool | None,
+    target_acceptance_rate: float,
+    num_helpers: int,
+    radius: float,
+) -> Found:
+    """Helpers around one position, adapted; as one program."""
+    dim = ravel_pytree(position)[0].size
+    is_diagonal = dim > MAX_DENSE if is_mass_matrix_diagonal is None else is_mass_matrix_diagonal
+    found = _adapt_helpers(
+        logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
+        rng_key, position, jnp.asarray(max_gradients, jnp.int32),
+    )  # fmt: skip
+    made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
+    return found._replace(info=found.info._replace(rounds=made))
+
+
+@compiled(num_static=5)
+def _adapt_helpers(
+    logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
+    rng_key, position, max_gradients,
+):  # fmt: skip
+    x, unravel = ravel_pytree(position)
+    key_start, key_rounds = jax.random.split(rng_key)
+    offsets = jax.random.uniform(key_start, (num_helpers, x.size), x.dtype, -radius, radius)
+    pool = adapt_pool(
+        lambda x: logdensity_fn(unravel(x)), key_rounds, x + offsets, max_gradients, is_diagonal,
+        target_acceptance_rate,
+    )  # fmt: skip
+    info = PoolInfo(
+        settled=pool.settled,
+        num_gradients=pool.num_gradients,
+        num_rounds=pool.num_rounds,
+        rounds=pool.summaries,
+        positions=jax.vmap(unravel)(pool.x),
+    )
+    return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)

@@ -1,0 +1,132 @@
+"""A warm-up in parallel: what its helpers find, and what is said where they do not settle."""
+
+import warnings
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import parallel_mcmc as pm
+from parallel_mcmc.helpers import good_ones, replaced
+from parallel_mcmc.pooling import pooled, rhat_of
+
+SD = np.array([0.01, 1.0, 100.0])
+CORRELATION = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
+COVARIANCE = SD[:, None] * CORRELATION * SD
+
+
+def correlated(position):
+    x = position["x"] / jnp.asarray(SD, position["x"].dtype)
+    return -x @ jnp.asarray(np.linalg.inv(CORRELATION), x.dtype) @ x / 2
+
+
+def test_step_size_and_metric_of_a_normal_in_some_hundred_gradients():
+    warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+    (state, parameters), info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
+    assert info.settled and info.num_gradients < 600
+    sd = np.sqrt(np.diag(parameters["inverse_mass_matrix"]))
+    # Some hundred independent draws say a standard deviation to 5 per cent, and four times that.
+    np.testing.assert_allclose(sd, SD, rtol=0.2)
+    assert parameters["inverse_mass_matrix"][0, 1] / (sd[0] * sd[1]) > 0.7
+    assert 0.3 < parameters["step_size"] <= 1
+    assert state.position["x"].shape == (3,) and jnp.isfinite(state.logdensity)
+    assert info.positions["x"].shape == (64, 3)
+    assert info.rounds.rhat.shape == (info.num_rounds,)
+
+
+def test_draws_with_what_was_found_are_right():
+    warmup = pm.parallel_adaptation(blackjax.hmc, correlated, num_integration_steps=4)
+    (_, parameters), info = warmup.run(jax.random.key(1), {"x": jnp.ones(3)})
+    kernel = pm.hmc(
+        correlated, {"x": jnp.ones(3)}, parameters["step_size"], parameters["inverse_mass_matrix"],
+        parameters["num_integration_steps"],
+    )  # fmt: skip
+    starts = jax.tree.map(lambda leaf: leaf[:4], info.positions)
+    trace = pm.sample(
+        jax.random.key(2), kernel, starts, 1_000, num_chains=4, solver=pm.sequential()
+    )
+    x = np.asarray(trace.position["x"])
+    # 4,000 draws, a fourth of them independent at the least: five standard errors.
+    assert np.all(np.abs(x.mean((0, 1))) < 5 * SD / np.sqrt(1_000))
+    np.testing.assert_allclose(x.std((0, 1)), SD, rtol=5 / np.sqrt(2 * 1_000))
+
+
+def test_the_same_key_finds_the_same():
+    warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+    found = [warmup.run(jax.random.key(3), {"x": jnp.ones(3)})[0].parameters for _ in range(2)]
+    assert found[0]["step_size"] == found[1]["step_size"]
+
+
+def test_the_metric_is_diagonal_above_64_unknowns_and_where_it_is_asked_for():
+    def logdensity_fn(x):
+        return -jnp.sum(x**2) / 2
+
+    for dim, diagonal, shape in ((65, None, (65,)), (2, True, (2,)), (2, None, (2, 2))):
+        warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, diagonal)
+        (_, parameters), info = warmup.run(jax.random.key(0), jnp.zeros(dim))
+        assert parameters["inverse_mass_matrix"].shape == shape and info.settled
+
+
+def test_no_more_gradients_follow_one_another_than_are_given():
+    warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+    with pytest.warns(pm.AdaptationWarning, match="not settled"):
+        _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)}, 60)
+    assert info.num_gradients <= 60 and not info.settled
+
+
+def test_two_modes_far_apart_are_told_of():
+    def logdensity_fn(x):
+        return jnp.logaddexp(-jnp.sum((x - 20) ** 2), -jnp.sum((x + 20) ** 2))
+
+    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, radius=25.0)
+    with pytest.warns(pm.AdaptationWarning, match=r"R-hat \d.*modes"):
+        (state, _), info = warmup.run(jax.random.key(0), jnp.zeros(2), 500)
+    assert not info.settled and jnp.all(jnp.isfinite(state.position))
+
+
+def test_helpers_that_start_where_there_is_no_density_begin_elsewhere():
+    def logdensity_fn(x):
+        return jnp.where(x[0] > 0, -jnp.sum((x - 2) ** 2) / 0.08, -jnp.inf)
+
+    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pm.AdaptationWarning)
+        _, info = warmup.run(jax.random.key(0), jnp.ones(2))
+    assert jnp.all(info.positions[:, 0] > 0)
+
+
+def test_helpers_that_are_stuck_lost_or_nowhere_are_replaced_by_good_ones():
+    acceptance = jnp.full(16, 0.8).at[3].set(0.1)
+    logdensity = jnp.linspace(-1, 1, 16).at[5].set(-100.0).at[7].set(-jnp.inf)
+    good = good_ones(acceptance, logdensity)
+    assert np.flatnonzero(~np.asarray(good)).tolist() == [3, 5, 7]
+    x = jnp.arange(16.0)[:, None]
+    moved = replaced(jax.random.key(0), x, good)
+    assert set(moved[:, 0].tolist()) <= set(range(16)) - {3, 5, 7}
+    np.testing.assert_array_equal(moved[good], x[good])
+
+
+def test_rhat_is_one_of_helpers_that_have_forgotten_and_large_of_those_that_have_not():
+    draws = jax.random.normal(jax.random.key(0), (12, 64, 1))
+    recent = jnp.ones((12, 64), bool)
+    assert 1 < rhat_of(draws, recent)[0] < 1.1
+    assert rhat_of(draws + jnp.arange(64.0)[None, :, None], recent)[0] > 10
+
+
+def test_the_pooled_covariance_is_of_recent_draws_alone_and_mixed_with_its_diagonal():
+    draws = jax.random.normal(jax.random.key(0), (12, 64, 2))
+    draws = draws.at[..., 1].add(draws[..., 0])
+    recent = jnp.ones((12, 64), bool).at[6:].set(False)
+    alone = np.cov(np.asarray(draws[:6]).reshape(-1, 2).T, bias=True)
+    found = pooled(draws.at[6:].set(1e6), recent, False, 0)
+    np.testing.assert_allclose(found, alone, rtol=1e-4)
+    mixed = pooled(draws, recent, False, 64)
+    np.testing.assert_allclose(mixed[0, 1], alone[0, 1] / 2, rtol=1e-4)
+    np.testing.assert_allclose(pooled(draws, recent, True, 0), np.diag(alone), rtol=1e-4)
+
+
+def test_few_helpers_are_refused():
+    with pytest.raises(ValueError, match="at least 8"):
+        pm.parallel_adaptation(blackjax.nuts, correlated, num_helpers=4)
