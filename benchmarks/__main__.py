@@ -15,6 +15,7 @@ python -m benchmarks run --suite sweep         iterations against the Lyapunov e
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
 python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
 python -m benchmarks run --suite torture       recursions that look at the last bit of their state
+python -m benchmarks run --suite warmups       critical path of a warm-up, in parallel and not
 python -m benchmarks run --suite constants     iterations with the numbers of the solve changed
 python -m benchmarks run --suite programs      what programs cost on a GPU that need not be there
 python -m benchmarks gpu --minutes 9           what a GPU is wanted for, the most telling first
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     suites = [
         "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
         "auto", "trajectories", "memory", "sweep", "swap", "posteriordb", "torture",
-        "constants", "programs",
+        "constants", "programs", "warmups",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
@@ -136,6 +137,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.sweep import run_sweep
     from benchmarks.torture import run_torture
     from benchmarks.trajectories import run_trajectories
+    from benchmarks.warmups import run_warmups
 
     options = Options(
         suite=parsed.suite,
@@ -158,6 +160,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "posteriordb": run_posteriordb,
         "torture": run_torture,
         "constants": run_constants,
+        "warmups": run_warmups,
         "programs": run_programs,
     }
     write(runs.get(parsed.suite, run_suite)(options), parsed, 60 * parsed.minutes - spent(begin))

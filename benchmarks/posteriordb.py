@@ -243,9 +243,16 @@ def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
                 yield f"{name}[{i + 1}]", draws[..., i]
 
 
-def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
-    """The run against the summaries of the reference draws."""
-    draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
+class Errors(NamedTuple):
+    """Of the worst scalar; see `Comparison`."""
+
+    z_score: float
+    sd_error: float
+    min_ess: float
+
+
+def against_reference(posterior: dict[str, Any], draws: dict[str, np.ndarray]) -> Errors:
+    """Draws ``(chains, draws)`` by name against the summaries of the reference draws."""
     z_scores, sd_errors, sizes = [], [], []
     for name, reference in posterior["reference"].items():
         size = effective_sample_size(draws[name])
@@ -253,11 +260,15 @@ def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
         z_scores.append(abs(draws[name].mean() - reference["mean"]) / error)
         sd_errors.append(abs(draws[name].std() / reference["sd"] - 1))
         sizes.append(size)
+    return Errors(float(np.max(z_scores)), float(np.max(sd_errors)), float(np.min(sizes)))
+
+
+def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
+    """A run against the reference."""
+    errors = against_reference(posterior, dict(scalars(mcmc.get_samples(group_by_chain=True))))
     solve = mcmc.last_state.solve
     return Comparison(
-        float(np.max(z_scores)),
-        float(np.max(sd_errors)),
-        float(np.min(sizes)),
+        *errors,
         np.atleast_1d(solve.num_iterations).tolist(),
         np.atleast_1d(solve.num_sequential_steps).tolist(),
         np.atleast_1d(solve.num_frontier_steps).tolist(),

@@ -219,6 +219,30 @@ def constants_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
+def warmups_table(records: list[Record]) -> str:
+    """Per posterior the critical path of both warm-ups, and whether the draws are right."""
+    head = (
+        "posterior", "D", "settled", "rounds", "gradients", "one by one", "R-hat",
+        "worst mean, in standard errors", "worst standard deviation", "least ESS of 4,000",
+    )  # fmt: skip
+    rows = [
+        [
+            r["target"],
+            str(r["D"]),
+            "yes" if r["settled"] else "no, and told",
+            str(r["num_rounds"]),
+            f"{r['num_gradients']:,}",
+            f"{r['num_gradients_one_by_one']:,}",
+            f"{r['rhat']:.2f}",
+            f"{r['z_score']:.1f}",
+            f"{r['sd_error']:.0%}",
+            f"{r['min_ess']:,.0f}",
+        ]
+        for r in records
+    ]
+    return markdown(head, rows)
+
+
 PAPER = (
     "target", "kernel", "T", "chains", "solver", "window", "iterations", "steps run one by one",
     "steps that differ", "least ESS", "in sd", "compile s", "sequential s", "parallel s",
@@ -265,6 +289,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "sweep": sweep_table,
     "torture": torture_table,
     "trajectories": iterations_table,
+    "warmups": warmups_table,
 }
 """Suites with a table of their own; the others have their aims and their runs."""
 

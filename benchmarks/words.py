@@ -9,6 +9,13 @@ def found(record: dict) -> str:
             f"{record['dtype']}, window {record['window']}: {record['num_equal']} equal, "
             f"{record['num_told']} told, {record['num_silent']} in silence"
         )
+    if record["suite"] == "warmups":
+        settled = "settled" if record["settled"] else "not settled"
+        return (
+            f"{settled} after {record['num_gradients']:,} gradients, one by one "
+            f"{record['num_gradients_one_by_one']:,}; worst mean {record['z_score']:.1f} standard "
+            "errors off"
+        )
     if record["suite"] == "constants":
         return (
             f"times {record['factor']}: {record['iterations']} iterations, "

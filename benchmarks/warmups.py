@@ -1,0 +1,98 @@
+"""Warm-up in parallel on twelve reference posteriors, beside BlackJAX's one step after the other.
+
+What counts is the critical path: gradients that must follow one another before the first draw. Of
+`pm.parallel_adaptation` they are counted as they are made, of `blackjax.window_adaptation` with
+NUTS as the leapfrog steps of its 1,000 steps. With what the first one found four chains of HMC are
+run, from four of its helpers, and held against the reference.
+
+    python -m benchmarks run --suite warmups --float64
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer.util import initialize_model
+
+import parallel_mcmc as pm
+from benchmarks.posteriordb import MODELS, against_reference, load, scalars
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected
+
+NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
+
+
+def run_warmups(options: Options) -> Iterator[Record]:
+    """The records, one by one, where the folder of posteriors is beside the data."""
+    folder = options.data.parent / "posteriordb"
+    for name in MODELS:
+        if not selected(name, options):
+            continue
+        if not (folder / f"{name}.json").is_file():
+            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
+            continue
+        yield run_one(load(folder, name), MODELS[name], options)
+
+
+def run_one(posterior: dict, model, options: Options) -> Record:
+    data = posterior["data"]
+    key_init, key_pool, key_one, key_draws = jax.random.split(jax.random.key(options.seed), 4)
+    info = initialize_model(key_init, model, model_args=(data,))
+    position = jax.tree.map(jnp.zeros_like, info.param_info.z)
+
+    def logdensity_fn(position):
+        return -info.potential_fn(position)
+
+    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pm.AdaptationWarning)
+        (_, parameters), pool = warmup.run(key_pool, position, NUM_STEPS)
+    starts = jax.tree.map(lambda leaf: leaf[:NUM_CHAINS], pool.positions)
+    num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
+    kernel = pm.hmc(
+        logdensity_fn, position, parameters["step_size"], parameters["inverse_mass_matrix"],
+        num_leapfrogs,
+    )  # fmt: skip
+    trace = pm.sample(
+        key_draws, kernel, starts, NUM_DRAWS, num_chains=NUM_CHAINS, solver=pm.sequential()
+    )
+    draws = jax.vmap(jax.vmap(info.postprocess_fn))(trace.position)
+    dim = sum(leaf.size for leaf in jax.tree.leaves(position))
+    return {
+        "suite": "warmups",
+        "target": posterior["name"],
+        "kernel": "HMC",
+        "T": NUM_DRAWS,
+        "D": dim,
+        "chains": NUM_CHAINS,
+        "solver": "",
+        "window": None,
+        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
+        "seed": options.seed,
+        "settled": bool(pool.settled),
+        "num_gradients": int(pool.num_gradients),
+        "num_rounds": int(pool.num_rounds),
+        "rhat": float(pool.rounds.rhat[-1]),
+        "step_size": float(parameters["step_size"]),
+        "num_gradients_one_by_one": one_by_one(key_one, logdensity_fn, position),
+        **against_reference(posterior, dict(scalars(draws)))._asdict(),
+    }
+
+
+def one_by_one(rng_key, logdensity_fn, position) -> int:
+    """Leapfrog steps of a warm-up of NUTS by BlackJAX, from a start as of one helper."""
+    key_start, key = jax.random.split(rng_key)
+    x, unravel = jax.flatten_util.ravel_pytree(position)
+    start = unravel(jax.random.uniform(key_start, x.shape, x.dtype, -2, 2))
+    warmup = blackjax.window_adaptation(
+        blackjax.nuts,
+        logdensity_fn,
+        is_mass_matrix_diagonal=False,
+        adaptation_info_fn=lambda _, info, __: info.num_integration_steps,
+    )
+    _, steps = jax.jit(warmup.run, static_argnums=2)(key, start, NUM_STEPS)
+    return int(np.sum(steps))
