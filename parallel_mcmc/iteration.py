@@ -128,7 +128,8 @@ def iterate(
         f_values, A = evaluate(states, offset + slide)
         factor = progress.factor
         if careful is not None:
-            factor = map_steps(secant, f_values - f_before, careful)
+            found = map_steps(secant, f_values - f_before, careful)
+            factor = jnp.where(stops, factor, found)
         if tell is not None:
             tell(progress.frontier + seen.k)
         return Progress(
