@@ -100,6 +100,7 @@ def iterate(
             num_resets=progress.num_resets + jnp.where(again, 0, seen.num_replaced),
             num_limited=progress.num_limited + jnp.where(again, 0, seen.num_limited),
             stops=stops,
+            done=seen.done,
         )
 
     def until_judged(carry: tuple[Progress, Judgement]) -> tuple[Progress, Judgement]:
@@ -149,6 +150,7 @@ def iterate(
             num_frontier_steps=progress.num_frontier_steps + num_made,
             refused=jnp.zeros((), bool),
             stops=stops,
+            done=seen.done,
         )
 
     x = window_of(states, frontier, block.window)
@@ -172,6 +174,7 @@ def iterate(
         num_frontier_steps=zero,
         refused=jnp.zeros((), bool),
         stops=jnp.zeros((), bool),
+        done=jnp.zeros((), bool),
     )
     judgement = jax.eval_shape(lambda progress: judged(progress, block, limits, 0), progress)
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)

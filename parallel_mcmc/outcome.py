@@ -69,8 +69,8 @@ class Progress(NamedTuple):
         num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
         refused: whether what trembles in the last evaluation may not stand.
-        stops: whether the last evaluation was found to end the iterations, or to ask: see
-            `Outcome`.
+        stops, done: whether the last evaluation was found to end the iterations or to ask, and
+            whether to end them: see `Outcome`.
     """
 
     states: Float[Array, "L D"]
@@ -89,6 +89,7 @@ class Progress(NamedTuple):
     num_frontier_steps: Int[Array, ""]
     refused: Bool[Array, ""]
     stops: Bool[Array, ""]
+    done: Bool[Array, ""]
 
 
 class Outcome(NamedTuple):
@@ -226,5 +227,6 @@ def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Jud
         unit=seen.unit,
         within=details.agrees | (wanted & (stand | seen.early)),
         num_trembling=jnp.where(stand, seen.num_inexact, 0),
-        settled=seen.done | stand,
+        # As the loop found it, which may round an early stop otherwise.
+        settled=progress.done | stand,
     )
