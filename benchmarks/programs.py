@@ -208,8 +208,11 @@ def counted(text: str) -> Counts:
         return Counts(Cost(), (), program.cost)
     if loop.turns is not None:  # which the cost of the program has counted
         return Counts(loop.turn, (), plus(program.cost, times(-loop.turns, loop.turn)))
+    inside = list(nested(loop))
+    if not inside:
+        return Counts(loop.turn, (), program.cost)
     # What is done where the iterations have stopped, mostly once: the rest of the outer loop.
-    iterations, *within = nested(loop)
+    iterations, *within = inside
     return Counts(iterations.turn, tuple(within), plus(program.cost, loop.turn))
 
 

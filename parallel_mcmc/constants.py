@@ -1,7 +1,6 @@
-"""The numbers that the iteration goes by, and what each was found to be worth.
+"""The numbers that the iteration goes by.
 
-"Half" and "twice" are iterations of DEER and of quasi-DEER, in all, beside those of the number as
-it is: see docs/how-it-works.md, "What the numbers are worth".
+What each is worth, in iterations with half and twice of it, is a table in docs/benchmarks.md.
 """
 
 TRUST_RADIUS = 0.03
@@ -24,6 +23,9 @@ STALLED = 8
 
 STANDING = 4
 """Steps that a chain is guessed to stand still for at first: see `frontier`."""
+
+ASK_AGAIN = 4
+"""Where states must be exact, it is asked again after one in so many of the iterations so far."""
 
 FEW = 8
 """Ulp of the spread up to which a residual trembles; more is still on its way: see `trembling`."""

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from parallel_mcmc.constants import ASK_AGAIN
 from parallel_mcmc.correction import secant
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.moves import moves
@@ -89,28 +90,32 @@ def iterate(
     def iterate_once(progress: Progress) -> Progress:
         # Of an evaluation in the carry, so that it is assessed once and in one place.
         seen, details = outcome(progress, block, limits, offset_of(progress))
-        stops = seen.done | seen.asks
         # A branch makes a GPU wait for the host; one more evaluation, at the same states, does not.
         branches = jax.lax.platform_dependent(cpu=lambda: True, default=lambda: False)
         advanced = jax.lax.cond(
-            branches & stops, lambda: progress, lambda: advance(progress, seen, details)
+            branches & seen.stops, lambda: progress, lambda: advance(progress, seen, details)
         )
-        again = progress.refused  # that evaluation's counts are in
         return advanced._replace(
-            num_resets=progress.num_resets + jnp.where(again, 0, seen.num_replaced),
-            num_limited=progress.num_limited + jnp.where(again, 0, seen.num_limited),
-            stops=stops,
+            num_resets=progress.num_resets + seen.num_replaced,
+            num_limited=progress.num_limited + seen.num_limited,
+            stops=seen.stops,
             done=seen.done,
+            early=seen.early,
         )
 
     def until_judged(carry: tuple[Progress, Judgement]) -> tuple[Progress, Judgement]:
         progress = carry[0]._replace(stops=jnp.zeros((), bool))
         progress = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
         judgement = judged(progress, block, limits, offset_of(progress))
-        return progress._replace(refused=~judgement.settled), judgement
+        counted = jnp.zeros(block.window, bool)
+        # States that must be exact stay so; to ask costs an evaluation, on a GPU or of many chains.
+        later = progress.num_iterations + progress.num_iterations // ASK_AGAIN + 1
+        ask_from = jnp.where(judgement.must_be_exact, later, progress.num_iterations + 1)
+        progress = progress._replace(replaced=counted, limited=counted, ask_from=ask_from)
+        return progress, judgement
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
-        offset, stops = offset_of(progress), seen.done | seen.asks
+        offset, stops = offset_of(progress), seen.stops
         x, careful, evidence, stood, num_made, replaced, limited = moves(
             f, solver, block, offset, progress, seen, details
         )
@@ -127,13 +132,15 @@ def iterate(
             unseen = (jnp.arange(len(states)) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x[-1], states)
         f_values, A = evaluate(states, offset + slide)
+        # What was assessed is what is judged.
+        f_values = jnp.where(stops, progress.f_values, f_values)
         factor = progress.factor
         if careful is not None:
             found = map_steps(secant, f_values - f_before, careful)
             factor = jnp.where(stops, factor, found)
         if tell is not None:
             tell(progress.frontier + seen.k)
-        return Progress(
+        return progress._replace(
             states=states,
             frontier=progress.frontier + slide,
             f_values=f_values,
@@ -145,12 +152,7 @@ def iterate(
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
             replaced=replaced,
             limited=limited,
-            num_resets=progress.num_resets,
-            num_limited=progress.num_limited,
             num_frontier_steps=progress.num_frontier_steps + num_made,
-            refused=jnp.zeros((), bool),
-            stops=stops,
-            done=seen.done,
         )
 
     x = window_of(states, frontier, block.window)
@@ -172,9 +174,10 @@ def iterate(
         num_resets=zero,
         num_limited=zero,
         num_frontier_steps=zero,
-        refused=jnp.zeros((), bool),
+        ask_from=zero,
         stops=jnp.zeros((), bool),
         done=jnp.zeros((), bool),
+        early=jnp.zeros((), bool),
     )
     judgement = jax.eval_shape(lambda progress: judged(progress, block, limits, 0), progress)
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)

@@ -62,19 +62,18 @@ def moves(
     """
     x, unit, row = details.x, seen.unit, jnp.arange(block.window)
     begun = progress.num_iterations > 0
-    stops = seen.done | seen.asks
-    behind = (row > seen.k) & ~stops
+    behind = (row > seen.k) & ~seen.stops
     # What is right to rounding stays, too, until all is: where the maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
     still = behind & ~details.complete & jnp.all(jnp.abs(details.r) <= least, axis=-1)
     # What is not finite is left to Jacobi.
-    none = (row < seen.k) | still | stops | ~finite_rows(details.r)
+    none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
     # Set to zero where they are read, which is in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
     predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
-    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | stops
+    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | seen.stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
     # The step at the frontier is f at a solved state, and so exact.
     evidence, x_new = looked_at(details.evidence, behind & details.complete, x_new, unit)
@@ -83,28 +82,27 @@ def moves(
         gained = seen.lead - progress.expected
         num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
         # Under `vmap` chains that have stopped come here, too.
-        num_steps = jnp.where(stops | ~begun, 0, num_steps)
-        x = make_steps(f, x, seen.lead, num_steps, block.inputs, offset)
-        last = x[jnp.minimum(seen.lead + num_steps, block.window - 1)]
-        stands = seen.stands & jnp.all(jnp.abs(last - safe) <= rounding(safe))
-        return x, num_steps, stands
+        num_steps = jnp.where(seen.stops | ~begun, 0, num_steps)
+        return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
 
     def none_made(x):
-        return x, jnp.zeros((), jnp.int32), seen.stands
+        return x, jnp.zeros((), jnp.int32)
 
+    x_new, num_made = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
-    x_new, num_made, stands = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     end = seen.lead + num_made
-    stood = num_standing_still(progress.stood, stands)
-    stood = jnp.where(begun & ~stops, stood, progress.stood)
-    guessed = (row > end) & (row <= end + jnp.where(stood >= STANDING, stood, 0)) & ~stops
+    following = x_new[jnp.minimum(end, block.window - 1)]
+    same = jnp.all(jnp.abs(following - safe) <= rounding(safe))
+    stood = num_standing_still(progress.stood, same)
+    stood = jnp.where(begun & ~seen.stops, stood, progress.stood)
+    guessed = (row > end) & (row <= end + jnp.where(stood >= STANDING, stood, 0)) & ~seen.stops
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)
     replaced = replaced | bad
     moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
     evidence = evidence._replace(moved=moved)
     evidence = jax.tree.map(
-        lambda old, new: jnp.where(stops, old, new), progress.evidence, evidence
+        lambda old, new: jnp.where(seen.stops, old, new), progress.evidence, evidence
     )
     return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
 

@@ -68,9 +68,8 @@ class Progress(NamedTuple):
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
-        refused: whether what trembles in the last evaluation may not stand.
-        stops, done: whether the last evaluation was found to end the iterations or to ask, and
-            whether to end them: see `Outcome`.
+        ask_from: iterations before it may be asked again whether what trembles may stand.
+        stops, done, early: what the last evaluation was found to be: see `Outcome`.
     """
 
     states: Float[Array, "L D"]
@@ -87,9 +86,10 @@ class Progress(NamedTuple):
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
-    refused: Bool[Array, ""]
+    ask_from: Int[Array, ""]
     stops: Bool[Array, ""]
     done: Bool[Array, ""]
+    early: Bool[Array, ""]
 
 
 class Outcome(NamedTuple):
@@ -99,24 +99,24 @@ class Outcome(NamedTuple):
         k: leading steps of the window that are solved.
         lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
         unit: the spread by which this evaluation is judged.
-        stands: whether the step behind the leading ones ends in the state that it began with.
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
         early: whether the early stop that the user asked for is reached.
         done: nothing more to gain from iterating.
         asks: whether what is not exact trembles and might stand, which `judged` decides.
+        stops: whether the iterations are done, or ask.
     """
 
     k: Int[Array, ""]
     lead: Int[Array, ""]
     unit: Float[Array, " D"]
-    stands: Bool[Array, ""]
     num_inexact: Int[Array, ""]
     num_replaced: Int[Array, ""]
     num_limited: Int[Array, ""]
     early: Bool[Array, ""]
     done: Bool[Array, ""]
     asks: Bool[Array, ""]
+    stops: Bool[Array, ""]
 
 
 class Details(NamedTuple):
@@ -148,6 +148,7 @@ class Judgement(NamedTuple):
         within: which steps are solved, given the state before them, ``(W,)``.
         num_trembling: steps that stand although they tremble.
         settled: whether there is nothing more to gain.
+        must_be_exact: whether what trembles is in states that must be exact.
     """
 
     k: Int[Array, ""]
@@ -155,6 +156,7 @@ class Judgement(NamedTuple):
     within: Bool[Array, " W"]
     num_trembling: Int[Array, ""]
     settled: Bool[Array, ""]
+    must_be_exact: Bool[Array, ""]
 
 
 def outcome(
@@ -183,28 +185,24 @@ def outcome(
         (progress.replaced, progress.limited, *counted(evidence, size, wanted)),
     )
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
-    tremble = all_tremble(Counted(*sums), num_left) & (k < num_left)
+    at_the_limit = progress.num_iterations >= limits.max_iterations
+    may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
+    asks = may_ask & all_tremble(Counted(*sums), num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
-    done = (
-        (k >= num_left)
-        | (progress.num_iterations >= limits.max_iterations)
-        | ~jnp.all(jnp.isfinite(at_frontier))
-    )
-    safe = state_before(progress.states, block.x_start, offset + lead)
-    following = progress.f_values[jnp.minimum(lead, block.window - 1)]
+    done = (k >= num_left) | at_the_limit | ~jnp.all(jnp.isfinite(at_frontier))
     seen = Outcome(
         k=k,
         lead=lead,
         unit=scale,
-        stands=jnp.all(jnp.abs(following - safe) <= rounding(safe)),
         num_inexact=Counted(*sums).inexact,
         num_replaced=num_replaced,
         num_limited=num_limited,
         early=early,
         done=done,
-        asks=tremble & ~progress.refused,
+        asks=asks,
+        stops=done | asks,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
     return seen, Details(x, r, agrees, wanted, near, complete, evidence)
@@ -220,13 +218,16 @@ def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Jud
     x, r, wanted = details.x, details.r, details.wanted
     own = x - before(x, state_before(progress.states, block.x_start, jnp.asarray(offset)))
     of_noise = noise(x, seen.unit)
-    stand = seen.asks & may_tremble(details.evidence, wanted, x, r, own, of_noise)
+    may_stand, must_be_exact = may_tremble(details.evidence, wanted, x, r, own, of_noise)
+    stand = seen.asks & may_stand
     num_left = jnp.minimum(block.num_steps - offset, block.window)
+    # As the loop found it, which may round otherwise than here.
+    all_stand = stand | progress.early
     return Judgement(
-        k=jnp.where(stand, jnp.maximum(seen.k, num_left), seen.k),
+        k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),
         unit=seen.unit,
-        within=details.agrees | (wanted & (stand | seen.early)),
+        within=details.agrees | (wanted & all_stand),
         num_trembling=jnp.where(stand, seen.num_inexact, 0),
-        # As the loop found it, which may round an early stop otherwise.
         settled=progress.done | stand,
+        must_be_exact=must_be_exact,
     )

@@ -132,8 +132,10 @@ def may_tremble(
     r: Float[Array, "W D"],
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
-) -> Bool[Array, ""]:
-    """Whether what trembles is small beside the chain's moves, and in no state that must be exact.
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether what trembles may stand, and whether it may not as it is where states must be exact.
+
+    It may if it is small beside the chain's moves, and in no state that must be exact.
 
     Args:
         evidence: with the present evaluation.
@@ -150,7 +152,7 @@ def may_tremble(
     exact = jnp.all((r == 0) | ~wanted[:, None], axis=0)
     # Of the values, as an iterate may be between the points where they are.
     exactly = on_grid(x + r, wanted) | on_lattice(own, noise)
-    return jnp.all(exact | (large & ~exactly))
+    return jnp.all(exact | (large & ~exactly)), jnp.any(~exact & exactly)
 
 
 def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:

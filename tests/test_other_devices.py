@@ -87,3 +87,23 @@ def test_each_of_several_chains_is_solved(other_device):
     solution, expected = solve(pm.quasi_deer()), solve(pm.sequential())
     np.testing.assert_allclose(solution.trajectory, expected.trajectory, atol=1e-5)
     assert np.all(np.asarray(solution.info.status) == pm.Status.CONVERGED)
+
+
+def beside_a_lattice(x, u):
+    """A number that forgets slowly, beside one that may not tremble: its moves are of one size."""
+    return jnp.stack([0.98 * x[0] + u[0], x[1] + 0.1 * jnp.where(u[1] > 0, 1, -1)])
+
+
+@pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
+def test_chains_that_ask_in_vain_go_on_and_are_right(solver, other_device):
+    u = jax.random.normal(jax.random.key(0), (4, T, 2))
+
+    def solve(u):
+        return pm.solve(beside_a_lattice, jnp.zeros(2), u, solver=solver)
+
+    solution = jax.jit(jax.vmap(solve))(u)
+    assert np.all(np.asarray(solution.info.status) == pm.Status.CONVERGED)
+    for chain, u_of_it in zip(solution.trajectory, u, strict=True):
+        expected = pm.solve(beside_a_lattice, jnp.zeros(2), u_of_it, solver=pm.sequential())
+        np.testing.assert_array_equal(chain[:, 1], expected.trajectory[:, 1])
+        np.testing.assert_allclose(chain[:, 0], expected.trajectory[:, 0], atol=1e-4)
