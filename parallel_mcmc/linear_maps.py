@@ -52,8 +52,7 @@ def at_most(max_norm, norm: Float[Array, "... D"]) -> Limit:
 
 WRITTEN_OUT = 4
 """Rows up to which products of matrices are sums of products of numbers. On a GPU many levels of a
-scan are then one kernel, which products of matrices are not: 62 for 102 in an iteration of DEER on
-the mixture, of two rows."""
+scan are then one kernel, which products of matrices are not."""
 
 
 class Dense(NamedTuple):

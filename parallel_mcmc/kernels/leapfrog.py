@@ -10,8 +10,7 @@ from parallel_mcmc.report import SolveInfo
 
 UNROLLED = 8
 """Steps up to which a trajectory is written out on a GPU. Where the log density is one kernel the
-whole trajectory then is, and none counts turns: 20 for 49 in an iteration of eight steps on a
-normal of ten unknowns. On a CPU it can take twice the time, as on the banana."""
+whole trajectory then is, and none counts turns. On a CPU it can take longer, as on the banana."""
 
 
 class PhasePoint(NamedTuple):
