@@ -276,8 +276,8 @@ def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
     )
 
 
-def run_posteriordb(options: Options) -> Iterator[Record]:
-    """The records, with the solver that an accelerator would get; 64 bit, by ``--float64``."""
+def posteriors(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Those that are selected and in the folder beside the data, by name."""
     folder = options.data.parent / "posteriordb"
     for name in MODELS:
         if not selected(name, options):
@@ -285,7 +285,12 @@ def run_posteriordb(options: Options) -> Iterator[Record]:
         if not (folder / f"{name}.json").is_file():
             print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
             continue
-        posterior = load(folder, name)
+        yield name, load(folder, name)
+
+
+def run_posteriordb(options: Options) -> Iterator[Record]:
+    """The records, with the solver that an accelerator would get; 64 bit, by ``--float64``."""
+    for name, posterior in posteriors(options):
         kernel = pm.ParallelHMC(MODELS[name], solver=pm.auto(platform="gpu"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pm.ConvergenceWarning)

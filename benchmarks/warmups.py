@@ -19,23 +19,17 @@ import numpy as np
 from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
-from benchmarks.posteriordb import MODELS, against_reference, load, scalars
+from benchmarks.posteriordb import MODELS, against_reference, posteriors, scalars
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected
+from benchmarks.runs import Options
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
 
 
 def run_warmups(options: Options) -> Iterator[Record]:
     """The records, one by one, where the folder of posteriors is beside the data."""
-    folder = options.data.parent / "posteriordb"
-    for name in MODELS:
-        if not selected(name, options):
-            continue
-        if not (folder / f"{name}.json").is_file():
-            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
-            continue
-        yield run_one(load(folder, name), MODELS[name], options)
+    for name, posterior in posteriors(options):
+        yield run_one(posterior, MODELS[name], options)
 
 
 def run_one(posterior: dict, model, options: Options) -> Record:

@@ -20,7 +20,9 @@ import jax
 import parallel_mcmc as pm
 from parallel_mcmc import targets, warmup
 from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc.helpers import scatter
 from parallel_mcmc.interop.arviz import netcdf
+from parallel_mcmc.rows import first_of
 
 
 class Setup(NamedTuple):
@@ -157,7 +159,7 @@ def make_target(options: argparse.Namespace) -> targets.Target:
 def tune(options: argparse.Namespace, rng_key: Any, target: targets.Target) -> warmup.Tuned:
     setup = TARGETS[options.target]
     start_key, rng_key = jax.random.split(rng_key)
-    positions = warmup.scatter(start_key, target.position, options.chains)
+    positions = scatter(start_key, target.position, options.chains)
     length = {"trajectory_length": setup.trajectory_length} if options.kernel == "hmc" else {}
     return KERNELS[options.kernel].tune(
         rng_key,
@@ -185,7 +187,7 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
             lambda: pm.sample(
                 sample_key,
                 tuned.kernel,
-                tuned.position if options.chains > 1 else warmup.one_of(tuned.position),
+                tuned.position if options.chains > 1 else first_of(tuned.position),
                 options.draws,
                 num_chains=options.chains,
                 solver=solver,

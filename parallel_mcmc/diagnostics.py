@@ -35,7 +35,8 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc import linearize as lin
 from parallel_mcmc.linearize import Ability, Recursion, ability
-from parallel_mcmc.lyapunov import MAX_DENSE, Exponent, batch_means, log_growth, shift
+from parallel_mcmc.lyapunov import MAX_DENSE, Exponent, batch_means, log_growth
+from parallel_mcmc.rows import before
 from parallel_mcmc.time_blocks import map_steps
 from parallel_mcmc.tolerance import spread
 
@@ -102,7 +103,7 @@ def assess(
     an accelerator in parallel, with D^2 memory per step.
     """
     rng_key = jax.random.key(0) if rng_key is None else rng_key
-    x_prev = shift(x0, trajectory)
+    x_prev = before(trajectory, x0)
     growth = log_growth(f, x_prev, inputs, rng_key, max_dense)
     exponent = batch_means(growth)
     rho = jnp.exp(exponent.value)

@@ -1,13 +1,15 @@
-"""Helper chains of a warm-up: many at once, each a few steps of HMC with the same step size."""
+"""Starts for many chains, and helper chains of a warm-up: some steps of HMC of all at once."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.kernels.hmc import hmc
+from parallel_mcmc.rows import first_of
 
 TRAJECTORY_LENGTH = 1.2
 """Of a helper, in units of the metric: close to a quarter period, and robust while that is poor."""
@@ -20,6 +22,17 @@ ACCEPTS = 0.25
 
 FAR = 8.0
 """Robust deviations above the median potential, beyond which a helper is lost."""
+
+
+def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -> Any:
+    """Starts for several chains, uniform within ``radius`` of a position in every coordinate.
+
+    Far apart on purpose: R-hat can tell that chains forgot where they started only if
+    they started in different places.
+    """
+    x, unravel = ravel_pytree(position)
+    offsets = jax.random.uniform(rng_key, (num_chains, x.size), x.dtype, -radius, radius)
+    return jax.vmap(unravel)(x + offsets)
 
 
 class Walk(NamedTuple):
@@ -68,7 +81,7 @@ def walk(
 
         def one(key, state):
             inputs = kernel.draw_inputs(key, 1, state)
-            state, info = kernel.step(state, jax.tree.map(lambda leaf: leaf[0], inputs))
+            state, info = kernel.step(state, first_of(inputs))
             return state, info.acceptance_rate
 
         keys = jax.random.split(jax.random.fold_in(rng_key, m), K)

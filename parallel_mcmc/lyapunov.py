@@ -37,6 +37,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc import linearize as lin
 from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.programs import compiled
+from parallel_mcmc.rows import before
 from parallel_mcmc.tolerance import spread
 from parallel_mcmc.windows import num_steps_of
 
@@ -114,13 +115,8 @@ def _exponent(f, max_dense, x0, inputs, trajectory, rng_key):
     def step(x, u):
         return ravel(f(unravel(x), u))
 
-    x_prev = shift(vector0, jax.vmap(ravel)(trajectory))
+    x_prev = before(jax.vmap(ravel)(trajectory), vector0)
     return batch_means(log_growth(step, x_prev, inputs, rng_key, max_dense))
-
-
-def shift(x0: Float[Array, " D"], trajectory: Float[Array, "T D"]) -> Float[Array, "T D"]:
-    """x_0..x_{T-1} from x_0 and x_1..x_T."""
-    return jnp.concatenate([x0[None], trajectory[:-1]])
 
 
 def log_growth(

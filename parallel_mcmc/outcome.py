@@ -184,10 +184,11 @@ def outcome(
         (first_false(agrees), first_false(near), enough | ~wanted),
         (progress.replaced, progress.limited, *counted(evidence, size, wanted)),
     )
+    counts = Counted(*sums)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
-    asks = may_ask & all_tremble(Counted(*sums), num_left)
+    asks = may_ask & all_tremble(counts, num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
@@ -196,7 +197,7 @@ def outcome(
         k=k,
         lead=lead,
         unit=scale,
-        num_inexact=Counted(*sums).inexact,
+        num_inexact=counts.inexact,
         num_replaced=num_replaced,
         num_limited=num_limited,
         early=early,

@@ -26,6 +26,7 @@ from parallel_mcmc.helpers import (
     good_ones,
     num_leapfrogs,
     replaced,
+    scatter,
     usable,
     walk,
 )
@@ -48,7 +49,7 @@ MOST_ROUNDS = 32
 """That are made, and kept a summary of."""
 
 MAX_DENSE = 64
-"""Unknowns up to which the metric is dense by default."""
+"""Unknowns up to which a metric is dense by default, as up to which `auto` tries DEER."""
 
 
 class Summary(NamedTuple):
@@ -274,11 +275,14 @@ def _adapt_helpers(
 ):  # fmt: skip
     x, unravel = ravel_pytree(position)
     key_start, key_rounds = jax.random.split(rng_key)
-    offsets = jax.random.uniform(key_start, (num_helpers, x.size), x.dtype, -radius, radius)
     pool = adapt_pool(
-        lambda x: logdensity_fn(unravel(x)), key_rounds, x + offsets, max_gradients, is_diagonal,
+        lambda x: logdensity_fn(unravel(x)),
+        key_rounds,
+        scatter(key_start, x, num_helpers, radius),
+        max_gradients,
+        is_diagonal,
         target_acceptance_rate,
-    )  # fmt: skip
+    )
     info = PoolInfo(
         settled=pool.settled,
         num_gradients=pool.num_gradients,

@@ -35,6 +35,11 @@ def some_rows(tree: Any, begin: Int[Array, ""], length: int) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, begin, length), tree)
 
 
+def first_of(tree: Any) -> Any:
+    """The first row of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
 def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Array, "W D"]:
     """The states that are iterated on: all of them where the window does not slide."""
     return states if window == len(states) else some_rows(states, offset, window)

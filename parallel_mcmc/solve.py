@@ -12,13 +12,13 @@ from parallel_mcmc.diagnostics import assess
 from parallel_mcmc.linearize import ability
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
+from parallel_mcmc.rows import first_of
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.windows import (
     check_dtype,
     check_tol,
     default_limits,
-    first_of,
     num_steps_of,
     solve_vectors,
 )

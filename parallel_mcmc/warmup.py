@@ -1,4 +1,4 @@
-"""Warm-up: starting points, a step size and a metric, and kernels that use them.
+"""Warm-up: a step size and a metric, and kernels that use them.
 
 BlackJAX's window adaptation (that of Stan) runs on every chain by itself, from a
 start of its own. The chains then share one kernel: the mean of their variances
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
 from parallel_mcmc.programs import compiled
+from parallel_mcmc.rows import first_of
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -43,17 +43,6 @@ class Tuned(NamedTuple):
     kernel: Any
     position: Any
     settings: str
-
-
-def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -> Any:
-    """Starts for several chains, uniform within ``radius`` of a position in every coordinate.
-
-    Far apart on purpose: R-hat can tell that chains forgot where they started only if
-    they started in different places.
-    """
-    x, unravel = ravel_pytree(position)
-    offsets = jax.random.uniform(rng_key, (num_chains, x.size), x.dtype, -radius, radius)
-    return jax.vmap(unravel)(x + offsets)
 
 
 def adapt(
@@ -134,7 +123,7 @@ def tuned_hmc(
     step_size = trajectory_length / num_integration_steps
     kernel = hmc(
         logdensity_fn,
-        one_of(positions),
+        first_of(positions),
         step_size,
         found.inverse_mass_matrix,
         num_integration_steps,
@@ -163,7 +152,7 @@ def tuned_mala(
         is_mass_matrix_diagonal, 0.8, num_integration_steps=1,
     )  # fmt: skip
     step_size = found.step_size**2 / 2
-    kernel = mala(logdensity_fn, one_of(positions), step_size, found.inverse_mass_matrix)
+    kernel = mala(logdensity_fn, first_of(positions), step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {step_size:.3g}")
 
 
@@ -186,7 +175,7 @@ def tuned_random_walk(
     variances = metric if metric.ndim == 1 else jnp.diagonal(metric)
     relative = 2.38 / math.sqrt(variances.size)
     sigma = relative * jnp.sqrt(variances)
-    kernel = random_walk(logdensity_fn, one_of(positions), sigma)
+    kernel = random_walk(logdensity_fn, first_of(positions), sigma)
     return Tuned(kernel, found.position, f"steps of {relative:.3g} standard deviations")
 
 
@@ -205,7 +194,3 @@ def tuned_nuts(
     )
     kernel = blackjax.nuts(logdensity_fn, found.step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {found.step_size:.3g}")
-
-
-def one_of(positions: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[0], positions)

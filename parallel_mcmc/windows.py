@@ -13,7 +13,7 @@ from parallel_mcmc.keys import check_keys
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Limits
 from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.rows import finite_rows, num_leading, window_of
+from parallel_mcmc.rows import finite_rows, first_of, num_leading, window_of
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
 from parallel_mcmc.tolerance import aimed_at, rounding, scaled, spread
@@ -221,11 +221,6 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_ties=jnp.zeros((), jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
-
-
-def first_of(inputs: Any) -> Any:
-    """Those of the first step."""
-    return jax.tree.map(lambda leaf: leaf[0], inputs)
 
 
 def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:

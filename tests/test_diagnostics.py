@@ -11,9 +11,9 @@ from parallel_mcmc.lyapunov import (
     batch_means,
     log_growth,
     loop_growth,
-    shift,
     tree_growth,
 )
+from parallel_mcmc.rows import before
 
 A = np.array([[0.8, 0.3, 0.0], [0.0, 0.7, 0.2], [0.1, 0.0, 0.5]])
 LOG_RADIUS = np.log(np.abs(np.linalg.eigvals(A)).max())
@@ -98,7 +98,7 @@ def test_a_tree_of_products_is_the_loop(x64):
         # The Jacobian is zero at some steps, and not normal at the others.
         return jnp.where(u[0] > 1.5, 0.0, jnp.tanh(linear(x, u)) * jnp.exp(u[1]))
 
-    x_prev = shift(jnp.zeros(3), chain(f, jnp.zeros(3), u))
+    x_prev = before(chain(f, jnp.zeros(3), u), jnp.zeros(3))
     v0 = jnp.array([0.3, -1.0, 0.5])
     loop, tree = (growth(f, x_prev, u, v0) for growth in (LOOP, TREE))
     forgotten = np.asarray(u[:, 0] > 1.5)

@@ -7,6 +7,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc import warmup
+from parallel_mcmc.helpers import scatter
 
 pytestmark = pytest.mark.slow
 
@@ -19,11 +20,11 @@ def logdensity_fn(x):
 
 @pytest.fixture(scope="module")
 def starts():
-    return warmup.scatter(jax.random.key(0), {"x": jnp.ones(3)}, 4)
+    return scatter(jax.random.key(0), {"x": jnp.ones(3)}, 4)
 
 
 def test_starts_are_spread_over_the_whole_range():
-    starts = warmup.scatter(jax.random.key(0), {"x": jnp.full(2, 5.0)}, 1000, radius=2.0)["x"]
+    starts = scatter(jax.random.key(0), {"x": jnp.full(2, 5.0)}, 1000, radius=2.0)["x"]
     assert starts.shape == (1000, 2)
     assert 3 < starts.min() < 3.1
     assert 6.9 < starts.max() < 7

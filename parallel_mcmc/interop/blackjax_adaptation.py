@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from parallel_mcmc.rounds import PoolInfo, adapt_helpers
+from parallel_mcmc.rows import first_of
 
 
 class AdaptationWarning(UserWarning):
@@ -72,7 +73,7 @@ def parallel_adaptation(
             "step_size": found.step_size,
             "inverse_mass_matrix": found.inverse_mass_matrix,
         } | extra_parameters
-        start = jax.tree.map(lambda leaf: leaf[0], found.info.positions)
+        start = first_of(found.info.positions)
         if found.info.settled:
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
         warn_of(found.info)

@@ -27,11 +27,9 @@ from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
 from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
 from parallel_mcmc.interop.numpyro_window import Chain, ParallelState, draw_one
+from parallel_mcmc.rounds import MAX_DENSE
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition
-
-MAX_DENSE = 64
-"""Unknowns up to which the metric is dense by default, as up to which `auto` tries DEER."""
 
 WITHOUT_MEANING = {
     "max_tree_depth": "a trajectory is no tree that stops by itself; set `trajectory_length` or "
