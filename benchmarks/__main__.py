@@ -228,16 +228,16 @@ def docs_command(parsed: argparse.Namespace) -> None:
     from benchmarks.documents import DOCUMENTS, of_suite, with_tables
     from benchmarks.records import load
 
-    records = load(result_files())
+    records, on_gpu = load(result_files()), load(result_files("gpu/*-nvidia-"))
     for path in DOCUMENTS:
-        path.write_text(with_tables(path.read_text(), records))
+        path.write_text(with_tables(path.read_text(), records, on_gpu))
     docs = HERE.parent / "docs"
     sweep.draw_figure(of_suite("sweep", records), docs / "predictability.png")
     scaling_report.draw_figure(of_suite("scaling", records), docs / "scaling.png")
 
 
-def result_files() -> list[Path]:
-    return sorted((HERE / "results").glob("*.json"))
+def result_files(begin: str = "") -> list[Path]:
+    return sorted((HERE / "results").glob(f"{begin}*.json"))
 
 
 if __name__ == "__main__":

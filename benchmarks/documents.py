@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.gpu_report import samplers_table
 from benchmarks.records import Record
 from benchmarks.tables import TABLE_OF, aims_table, runs_table
 
@@ -45,6 +46,28 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
 }
 
 
-def with_tables(text: str, records: list[Record]) -> str:
+GPU = "gpu-"
+"""Before the name of a suite: its records of a GPU, without those of the host beside it."""
+
+RATIOS = (
+    "target", "kernel", "T", "chains", "solver", "iterations", "compile s", "sequential s",
+    "parallel s", "ratio",
+)  # fmt: skip
+
+TABLES |= {
+    f"{GPU}{suite}": lambda records, table=table, suite=suite: table(of_suite(suite, records))
+    for suite, table in (
+        TABLE_OF | {"paper": lambda rows: runs_table(rows, RATIOS), "peers": samplers_table}
+    ).items()
+}
+
+
+def with_tables(text: str, records: list[Record], on_gpu: list[Record]) -> str:
     """The document with every table made anew."""
-    return PLACE.sub(lambda m: f"{m[1]}{TABLES[m[2]](records)}\n{m[3]}", text)
+
+    def table(match: re.Match) -> str:
+        begin, name, end = match.groups()
+        of_table = on_gpu if name.startswith(GPU) else records
+        return f"{begin}{TABLES[name](of_table)}\n{end}"
+
+    return PLACE.sub(table, text)

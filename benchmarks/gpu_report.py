@@ -1,10 +1,8 @@
 """Records of what is particular to GPUs as tables: programs, equality, and what launches take."""
 
-from operator import add
-
 import numpy as np
 
-from benchmarks.cells import grouped, iterations_cell, iterations_of, markdown
+from benchmarks.cells import grouped, iterations_cell, iterations_of, markdown, seconds
 from benchmarks.records import Record
 
 MEASURES = ("kernels", 1), ("waits", 1), ("bytes_moved", 1e-6), ("seconds_model", 1e6)
@@ -30,19 +28,55 @@ def programs_table(records: list[Record]) -> str:
         ]
         for r in records
     ]
-    if not any("seconds" in r for r in records):
-        return markdown(head, rows)
-    ran = [ran_cells(r) for r in records]
-    return markdown((*head, "iterations", "ms", "ms by the model"), map(add, rows, ran))
+    return markdown(head, rows)
 
 
-def ran_cells(r: Record) -> list[str]:
-    """Of a run on the device itself."""
-    if "seconds" not in r:
-        return ["", "", ""]
-    model = r["seconds_run_model"]
-    expected = "-" if model is None else short(1e3 * model)
-    return [iterations_cell(r), short(1e3 * r["seconds"]), expected]
+def programs_ran_table(records: list[Record]) -> str:
+    """An iteration as it was counted and as it was measured, the time outside being shared out."""
+    head = (
+        "target", "kernel", "T", "solver", "kernels", "waits", "MB", "iterations",
+        "us an iteration", "by the model", "ms in all", "by the model", "compile s",
+    )  # fmt: skip
+    rows = [
+        [
+            r["target"],
+            r["kernel"],
+            f"{r['T']:,}",
+            r["solver"],
+            *(with_loops(r, *measure) for measure in MEASURES[:3]),
+            iterations_cell(r),
+            short(1e6 * r["seconds"] / r["iterations"]),
+            with_loops(r, *MEASURES[3]),
+            short(1e3 * r["seconds"]),
+            "-" if r["seconds_run_model"] is None else short(1e3 * r["seconds_run_model"]),
+            f"{r['compile_seconds']:.1f}",
+        ]
+        for r in records
+    ]
+    return markdown(head, rows)
+
+
+def samplers_table(records: list[Record]) -> str:
+    """One run of each sampler, in seconds."""
+    head = (
+        "target", "sampler", "chains", "draws", "ESS", "warm-up s", "draws s", "from cold s",
+        "ESS a second, with warm-up",
+    )  # fmt: skip
+    rows = [
+        [
+            r["target"],
+            r["kernel"],
+            f"{r['chains']:,}",
+            f"{r['T']:,}",
+            f"{r['min_ess']:,.0f}",
+            seconds(r, "seconds_warmup"),
+            seconds(r, "seconds"),
+            short(r["seconds_cold_warmup"] + r["seconds_cold"]),
+            f"{r['min_ess'] / (r['seconds'] + r['seconds_warmup']):,.0f}",
+        ]
+        for r in records
+    ]
+    return markdown(head, rows)
 
 
 def with_loops(r: Record, name: str, unit: float) -> str:

@@ -14,7 +14,12 @@ from benchmarks.cells import (
     seconds,
 )
 from benchmarks.effective import peers_table
-from benchmarks.gpu_report import equality_table, launches_table, programs_table
+from benchmarks.gpu_report import (
+    equality_table,
+    launches_table,
+    programs_ran_table,
+    programs_table,
+)
 from benchmarks.records import Record
 from benchmarks.scaling_report import scaling_table
 
@@ -282,7 +287,9 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "paper": lambda records: runs_table(records, PAPER),
     "peers": peers_table,
     "posteriordb": posteriordb_table,
-    "programs": programs_table,
+    "programs": lambda records: (
+        programs_ran_table if all("seconds" in r for r in records) else programs_table
+    )(records),
     "reference": reference_table,
     "scaling": scaling_table,
     "swap": swap_table,

@@ -2,26 +2,27 @@
 
 What counts is the critical path: gradients that must follow one another before the first draw. Of
 `pm.parallel_adaptation` they are counted as they are made, of `blackjax.window_adaptation` with
-NUTS as the leapfrog steps of its 1,000 steps. With what the first one found four chains of HMC are
-run, from four of its helpers, and held against the reference.
+NUTS as the leapfrog steps of its 1,000 steps. Seconds are of both, compiled before. With what the
+first one found four chains of HMC are run, from four of its helpers, and held against the
+reference.
 
     python -m benchmarks run --suite warmups --float64
 """
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import blackjax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
 from benchmarks.posteriordb import MODELS, against_reference, posteriors, scalars
 from benchmarks.records import Record
-from benchmarks.runs import Options
+from benchmarks.runs import Options, spreads
+from benchmarks.timing import in_turn
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
 
@@ -42,9 +43,16 @@ def run_one(posterior: dict, model, options: Options) -> Record:
         return -info.potential_fn(position)
 
     warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+    one_by_one = nuts_of(key_one, logdensity_fn, position)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.AdaptationWarning)
         (_, parameters), pool = warmup.run(key_pool, position, NUM_STEPS)
+        num_one_by_one = int(one_by_one())
+        times = in_turn(
+            [lambda: warmup.run(key_pool, position, NUM_STEPS), one_by_one],
+            options.repeats,
+            options.max_seconds,
+        )
     starts = jax.tree.map(lambda leaf: leaf[:NUM_CHAINS], pool.positions)
     num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
     kernel = pm.hmc(
@@ -72,13 +80,15 @@ def run_one(posterior: dict, model, options: Options) -> Record:
         "num_rounds": int(pool.num_rounds),
         "rhat": float(pool.rounds.rhat[-1]),
         "step_size": float(parameters["step_size"]),
-        "num_gradients_one_by_one": one_by_one(key_one, logdensity_fn, position),
+        "num_gradients_one_by_one": num_one_by_one,
+        "repeats": len(times[0]),
+        **spreads(("seconds", "seconds_one_by_one"), times),
         **against_reference(posterior, dict(scalars(draws)))._asdict(),
     }
 
 
-def one_by_one(rng_key, logdensity_fn, position) -> int:
-    """Leapfrog steps of a warm-up of NUTS by BlackJAX, from a start as of one helper."""
+def nuts_of(rng_key, logdensity_fn, position) -> Callable:
+    """A warm-up of NUTS by BlackJAX from a start as of one helper; it gives its leapfrog steps."""
     key_start, key = jax.random.split(rng_key)
     x, unravel = jax.flatten_util.ravel_pytree(position)
     start = unravel(jax.random.uniform(key_start, x.shape, x.dtype, -2, 2))
@@ -88,5 +98,5 @@ def one_by_one(rng_key, logdensity_fn, position) -> int:
         is_mass_matrix_diagonal=False,
         adaptation_info_fn=lambda _, info, __: info.num_integration_steps,
     )
-    _, steps = jax.jit(warmup.run, static_argnums=2)(key, start, NUM_STEPS)
-    return int(np.sum(steps))
+    run = jax.jit(lambda key, start: warmup.run(key, start, NUM_STEPS)[1].sum())
+    return lambda: run(key, start)
