@@ -6,6 +6,7 @@ computes them.
 
 from typing import TYPE_CHECKING, Any
 
+from parallel_mcmc.adaptation import AdaptationWarning
 from parallel_mcmc.auto import auto
 from parallel_mcmc.diagnostics import Predictability
 from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
@@ -36,7 +37,7 @@ from parallel_mcmc.version import __version__
 if TYPE_CHECKING:
     from parallel_mcmc.interop.arviz import to_inference_data
     from parallel_mcmc.interop.blackjax import BlockInfo, parallelize, run_inference_algorithm
-    from parallel_mcmc.interop.blackjax_adaptation import AdaptationWarning, parallel_adaptation
+    from parallel_mcmc.interop.blackjax_adaptation import parallel_adaptation
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
     from parallel_mcmc.interop.blackjax_transition import from_blackjax
     from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 _INTEROP = {
     "to_inference_data": "arviz",
-    "AdaptationWarning": "blackjax_adaptation",
     "BlockInfo": "blackjax",
     "MCMC": "numpyro_mcmc",
     "ParallelBlackJAX": "numpyro_blackjax",

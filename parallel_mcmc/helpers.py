@@ -53,8 +53,8 @@ def walk(
     x: Float[Array, "K D"],
     log_step_size: Float[Array, ""],
     inverse_mass_matrix: Array,
-    num_steps: Int[Array, ""],
-    most: Int[Array, ""],
+    num_steps: Int[Array, ""] | int,
+    length_of: Callable[[Float[Array, ""]], Any],
     num_kept: int,
     target_acceptance_rate: float,
 ) -> Walk:
@@ -66,7 +66,7 @@ def walk(
         x: where the helpers are.
         log_step_size, inverse_mass_matrix: to begin with, and throughout.
         num_steps: to take.
-        most: leapfrog steps of each.
+        length_of: leapfrog steps of a trajectory, by the logarithm of the step size.
         num_kept: room for draws, of the second half of the steps.
         target_acceptance_rate: that the step size is adapted for.
     """
@@ -75,17 +75,16 @@ def walk(
     init = hmc(logdensity_fn, x[0], 1.0, inverse_mass_matrix).init
 
     def step(m, walk):
-        length = num_leapfrogs(walk.log_step_size, most)
+        length = length_of(walk.log_step_size)
         step_size = jnp.exp(walk.log_step_size)
         kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, length)
 
-        def one(key, state):
-            inputs = kernel.draw_inputs(key, 1, state)
-            state, info = kernel.step(state, first_of(inputs))
+        def one(state, inputs):
+            state, info = kernel.step(state, inputs)
             return state, info.acceptance_rate
 
-        keys = jax.random.split(jax.random.fold_in(rng_key, m), K)
-        state, rates = jax.vmap(one)(keys, walk.state)
+        inputs = kernel.draw_inputs(jax.random.fold_in(rng_key, m), K, first_of(walk.state))
+        state, rates = jax.vmap(one)(walk.state, inputs)
         rates = jnp.where(jnp.isfinite(rates), rates, 0)
         rate, target = jnp.mean(rates), target_acceptance_rate
         # In units of how far off it can be, so that too small a step grows as fast as one shrinks.
@@ -136,10 +135,10 @@ def good_ones(acceptance: Float[Array, " K"], logdensity: Float[Array, " K"]) ->
     return jnp.where(4 * jnp.sum(good) > good.size, good, finite)
 
 
-def replaced(rng_key: Any, x: Float[Array, "K D"], good: Bool[Array, " K"]) -> Float[Array, "K D"]:
-    """Copies of good helpers in the place of the others."""
-    chance = good / jnp.maximum(jnp.sum(good), 1)
-    others = jax.random.choice(rng_key, len(x), (len(x),), p=chance)
+def replaced(x: Float[Array, "K D"], good: Bool[Array, " K"]) -> Float[Array, "K D"]:
+    """Copies of good helpers, each of another one, in the place of the others."""
+    good_first = jnp.argsort(~good)
+    others = good_first[(jnp.cumsum(~good) - 1) % jnp.maximum(jnp.sum(good), 1)]
     return jnp.where((good | ~jnp.any(good))[:, None], x, x[others])
 
 

@@ -7,19 +7,20 @@ from jaxtyping import Array, Bool, Float
 
 
 def pooled(
-    draws: Float[Array, "N K D"],
-    recent: Bool[Array, "N K"],
-    is_diagonal: bool,
-    prior: Any,
+    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], is_diagonal: bool, num_draws: Any
 ) -> Array:
     """Covariance of the recent draws of all helpers, mixed with its own diagonal; or that alone.
+
+    The share of the diagonal is that of the unknowns in unknowns and draws, squared: small enough
+    for correlations of .9999 between a few unknowns, and large enough for a covariance of full
+    rank from as many draws as there are unknowns.
 
     Args:
         draws, recent: as in `rhat_of`.
         is_diagonal: whether only variances are wanted, ``(D,)``.
-        prior: helpers that the diagonal counts for.
+        num_draws: how many of them are as good as independent.
     """
-    weight = recent.astype(draws.dtype)
+    weight, D = recent.astype(draws.dtype), draws.shape[-1]
     num = jnp.sum(weight)
     mean = jnp.einsum("nk,nkd->d", weight, draws) / num
     off = jnp.where(recent[..., None], draws - mean, 0)
@@ -27,10 +28,8 @@ def pooled(
     if is_diagonal:
         return variances
     covariance = jnp.einsum("nki,nkj->ij", off, off) / num
-    # The draws of a helper are close to each other at first, and count for one.
-    num_good = jnp.sum(recent[0])
-    share = num_good / (num_good + prior)
-    return share * covariance + (1 - share) * jnp.diag(variances)
+    share = (D / (D + num_draws)) ** 2
+    return (1 - share) * covariance + share * jnp.diag(variances)
 
 
 def variances_of(matrix: Array) -> Float[Array, " D"]:

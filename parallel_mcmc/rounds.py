@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.helpers import (
@@ -26,12 +25,10 @@ from parallel_mcmc.helpers import (
     good_ones,
     num_leapfrogs,
     replaced,
-    scatter,
     usable,
     walk,
 )
 from parallel_mcmc.pooling import pooled, rhat_of, variances_of
-from parallel_mcmc.programs import compiled
 
 PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32))
 """Steps of each round, and at most so many leapfrog steps in each; the last goes on."""
@@ -39,8 +36,11 @@ PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32)
 FIRST_CHECK = 3
 """Rounds before the first that may be the last: until then the metric is far from settled."""
 
-LARGEST_RHAT = 1.2
+LARGEST_RHAT = 1.5
 """Of a pool that has settled: with twelve draws of each helper, 1.04 if they are independent."""
+
+LARGEST_CHANGE = 1.0
+"""Of the logarithm of any variance of the metric, from the round before."""
 
 SHORTEST = 0.75
 """Of the trajectory length that a pool that has settled must reach."""
@@ -50,6 +50,9 @@ MOST_ROUNDS = 32
 
 MAX_DENSE = 64
 """Unknowns up to which a metric is dense by default, as up to which `auto` tries DEER."""
+
+TUNING = 24
+"""Steps of the kernel itself, where its trajectories are not those of the rounds."""
 
 
 class Summary(NamedTuple):
@@ -102,6 +105,7 @@ def adapt_pool(
     max_gradients: Any,
     is_diagonal: bool,
     target_acceptance_rate: float,
+    blocks: Bool[Array, "D D"] | None = None,
 ) -> Pool:
     """Rounds until the pool has settled, or the next would take too many gradients. Traceable.
 
@@ -112,6 +116,7 @@ def adapt_pool(
         max_gradients: that follow one another.
         is_diagonal: of the metric.
         target_acceptance_rate: that the step size is adapted for.
+        blocks: entries of a dense metric that may differ from zero; all by default.
     """
     plan = jnp.array(PLAN, jnp.int32)
 
@@ -131,7 +136,7 @@ def adapt_pool(
         most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
         return one_round(
-            logdensity_fn, key, pool, num_steps, most, is_diagonal, target_acceptance_rate
+            logdensity_fn, key, pool, num_steps, most, is_diagonal, target_acceptance_rate, blocks
         )
 
     finite = usable(logdensity_fn, x)
@@ -146,7 +151,7 @@ def adapt_pool(
         logdensity=zero,
     )
     start = Pool(
-        x=replaced(jax.random.fold_in(rng_key, MOST_ROUNDS), x, finite),
+        x=replaced(x, finite),
         log_step_size=jnp.log(jnp.asarray(0.05, x.dtype)),
         inverse_mass_matrix=jnp.ones(D, x.dtype) if is_diagonal else jnp.eye(D, dtype=x.dtype),
         num_gradients=none + 1,
@@ -158,31 +163,33 @@ def adapt_pool(
 
 
 def one_round(
-    logdensity_fn, rng_key, pool, num_steps, most, is_diagonal, target_acceptance_rate
+    logdensity_fn, rng_key, pool, num_steps, most, is_diagonal, target_acceptance_rate, blocks
 ) -> Pool:
     """A round of so many steps, each of at most so many leapfrog steps, and what it teaches."""
-    K, D = pool.x.shape
+    K = len(pool.x)
     walked = walk(
         logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
-        most, max(n for n, _ in PLAN) // 2, target_acceptance_rate,
+        lambda log_step_size: num_leapfrogs(log_step_size, most), max(n for n, _ in PLAN) // 2,
+        target_acceptance_rate,
     )  # fmt: skip
     x, logdensity = walked.state.position, walked.state.logdensity
     good = good_ones(walked.acceptance, logdensity)
     # Of the second half, and of the good ones alone.
     recent = (jnp.arange(len(walked.draws)) < num_steps // 2)[:, None] & good
-    rhat = jnp.maximum(
-        jnp.max(rhat_of(walked.draws, recent)),
-        jnp.max(rhat_of(walked.logdensities[..., None], recent)),
-    )
-    matrix = pooled(
-        walked.draws, recent, is_diagonal, jnp.where(pool.num_rounds < len(PLAN) - 3, D, D / 4)
-    )
+    observed = jnp.concatenate([walked.draws, walked.logdensities[..., None]], axis=-1)
+    rhat = jnp.max(rhat_of(observed, recent))
+    # Of each helper as many as its draws are apart, beside how far apart all of them are.
+    each = jnp.clip(1 / (rhat**2 - 1), 1, num_steps // 2)
+    matrix = pooled(walked.draws, recent, is_diagonal, jnp.sum(good) * each)
+    if blocks is not None:
+        matrix = jnp.where(blocks, matrix, 0)
     fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
     matrix = jnp.where(fine, matrix, pool.inverse_mass_matrix)
     early = pool.num_rounds < 2
     log_step_size = jnp.where(pool.num_rounds == 0, walked.log_step_size, walked.mean_log_step_size)
     # A first metric is far from the next one, and the step size is in its units.
     ratio = variances_of(pool.inverse_mass_matrix) / variances_of(matrix)
+    change = jnp.max(jnp.abs(jnp.log(ratio)))
     log_step_size += jnp.where(early, jnp.log(jnp.mean(ratio)) / 2, 0)
     num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
     num_good = jnp.sum(good)
@@ -192,7 +199,8 @@ def one_round(
     settled = (
         (pool.num_rounds >= FIRST_CHECK)
         & (rhat < LARGEST_RHAT)
-        & (acceptance > 0.75 * target_acceptance_rate)
+        & (change < LARGEST_CHANGE)
+        & accepts(acceptance, target_acceptance_rate)
         & (length > SHORTEST * TRAJECTORY_LENGTH)
         & (8 * num_good >= 7 * K)
         & fine
@@ -207,7 +215,7 @@ def one_round(
         logdensity=jnp.median(logdensity),
     )
     return Pool(
-        x=replaced(jax.random.fold_in(rng_key, num_steps), x, good),
+        x=replaced(x, good),
         log_step_size=log_step_size,
         inverse_mass_matrix=matrix,
         num_gradients=num_gradients.astype(jnp.int32),
@@ -221,73 +229,29 @@ def one_round(
     )
 
 
-class PoolInfo(NamedTuple):
-    """How a warm-up in parallel went.
-
-    Attributes:
-        settled: whether the helpers had forgotten where they started, and accepted as they should.
-        num_gradients: that followed one another: the critical path.
-        num_rounds: how many there were.
-        rounds: what each of them found, with a leading axis of ``num_rounds``.
-        positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.
-    """
-
-    settled: Bool[Array, ""]
-    num_gradients: Int[Array, ""]
-    num_rounds: Int[Array, ""]
-    rounds: Summary
-    positions: Any
-
-
-class Found(NamedTuple):
-    """The step size, the metric and the report of a warm-up in parallel."""
-
-    step_size: Float[Array, ""]
-    inverse_mass_matrix: Array
-    info: PoolInfo
-
-
-def adapt_helpers(
+def tuned(
+    logdensity_fn: Callable,
     rng_key: Any,
-    logdensity_fn: Callable[[Any], Float[Array, ""]],
-    position: Any,
-    max_gradients: int,
-    is_mass_matrix_diagonal: bool | None,
+    pool: Pool,
+    num_integration_steps: int,
     target_acceptance_rate: float,
-    num_helpers: int,
-    radius: float,
-) -> Found:
-    """Helpers around one position, adapted; as one program."""
-    dim = ravel_pytree(position)[0].size
-    is_diagonal = dim > MAX_DENSE if is_mass_matrix_diagonal is None else is_mass_matrix_diagonal
-    found = _adapt_helpers(
-        logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
-        rng_key, position, jnp.asarray(max_gradients, jnp.int32),
-    )  # fmt: skip
-    made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
-    return found._replace(info=found.info._replace(rounds=made))
-
-
-@compiled(num_static=5)
-def _adapt_helpers(
-    logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
-    rng_key, position, max_gradients,
-):  # fmt: skip
-    x, unravel = ravel_pytree(position)
-    key_start, key_rounds = jax.random.split(rng_key)
-    pool = adapt_pool(
-        lambda x: logdensity_fn(unravel(x)),
-        key_rounds,
-        scatter(key_start, x, num_helpers, radius),
-        max_gradients,
-        is_diagonal,
+) -> Pool:
+    """The pool with a step size for trajectories of so many leapfrog steps, if it has settled."""
+    num_steps = jnp.where(pool.settled, TUNING, 0)
+    walked = walk(
+        logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
+        lambda _: jnp.asarray(num_integration_steps, jnp.int32), TUNING // 2,
         target_acceptance_rate,
+    )  # fmt: skip
+    num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
+    return pool._replace(
+        x=walked.state.position,
+        log_step_size=walked.mean_log_step_size,
+        num_gradients=num_gradients.astype(jnp.int32),
+        settled=pool.settled & accepts(jnp.mean(walked.acceptance), target_acceptance_rate),
     )
-    info = PoolInfo(
-        settled=pool.settled,
-        num_gradients=pool.num_gradients,
-        num_rounds=pool.num_rounds,
-        rounds=pool.summaries,
-        positions=jax.vmap(unravel)(pool.x),
-    )
-    return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)
+
+
+def accepts(acceptance: Any, target_acceptance_rate: float) -> Bool[Array, ""]:
+    """Whether helpers accept nearly as often as they should."""
+    return acceptance > 0.75 * target_acceptance_rate

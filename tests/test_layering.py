@@ -47,6 +47,7 @@ LAYERS = [
     "pooling",
     "helpers",
     "rounds",
+    "adaptation",
     "warmup",
     "trace",
     "progress",

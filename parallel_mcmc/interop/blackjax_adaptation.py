@@ -7,12 +7,14 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from parallel_mcmc.rounds import PoolInfo, adapt_helpers
+from parallel_mcmc.adaptation import (
+    AdaptationWarning,
+    PoolInfo,
+    adapt_helpers,
+    check_helpers,
+    why_unsettled,
+)
 from parallel_mcmc.rows import first_of
-
-
-class AdaptationWarning(UserWarning):
-    """A warm-up in parallel did not settle, and was gone on with step by step."""
 
 
 def parallel_adaptation(
@@ -60,8 +62,7 @@ def parallel_adaptation(
     from blackjax.adaptation.base import AdaptationResults
     from blackjax.base import AdaptationAlgorithm
 
-    if num_helpers < 8:
-        raise ValueError(f"num_helpers must be at least 8, got {num_helpers}; 64 is the default.")
+    check_helpers(num_helpers)
 
     def run(rng_key: Any, position: Any, num_steps: int = 1000) -> tuple[Any, PoolInfo]:
         key_pool, key_more = jax.random.split(rng_key)
@@ -93,11 +94,10 @@ def parallel_adaptation(
 
 
 def warn_of(info: PoolInfo) -> None:
-    seen = f" (R-hat {float(info.rounds.rhat[-1]):.2f})" if int(info.num_rounds) else ""
+    rhat = info.rounds.rhat[-1] if int(info.num_rounds) else 0
     warnings.warn(
-        f"the helpers of the warm-up had not settled after {int(info.num_gradients)} gradients"
-        f"{seen}, so that `blackjax.window_adaptation` goes on from there, one step after the "
-        "other; give more `num_steps`, or look for several modes.",
+        f"{why_unsettled(info.num_gradients, rhat)}, so that `blackjax.window_adaptation` goes on "
+        "from there, one step after the other; give more `num_steps`, or look for several modes.",
         AdaptationWarning,
         stacklevel=3,
     )
