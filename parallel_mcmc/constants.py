@@ -31,8 +31,8 @@ FEW = 8
 """Ulp of the spread up to which a residual trembles; more is still on its way: see `trembling`."""
 
 PROPORTION = 8
-"""How many times its noise a step may be off once it is looked at, and one step in a hundred to the
-end: as its map is steep. A decision that flips is off by the chain's own moves."""
+"""How many times its noise a step may be off once it is looked at, and one step in ten to the end:
+as its map is steep. A decision that flips is off by the chain's own moves."""
 
 NUM_LOOKS = 3
 """At the nearest point of the grid, at the midpoint below and at the one above."""

@@ -5,7 +5,8 @@ takes long: a difference of one unit in the last place (ulp) survives a step wit
 about |A_t|, so that the bits of thousands of steps settle one by one, or never, as each correction
 rounds anew. A window may then stand as it is, once all of this has been seen of all of its steps:
 
-- each residual is within the `NOISE` of an evaluation: 64 ulp of the spread and 4 of the state;
+- nine residuals in ten are within the `NOISE` of an evaluation, 64 ulp of the spread and 4 of the
+  state, and all within 8 times that;
 - they answer in proportion where they are looked at three times more, at states that are moved to
   the next point of a coarser grid, and to the next midpoints below and above: a comparison that
   is about to flip does so at one of them, and states that must be exact, such as counters, land
@@ -121,7 +122,7 @@ def counted(evidence: Evidence, size: Float[Array, " W"], wanted: Bool[Array, " 
 def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
     """Whether what is not exact was seen to tremble, so that it is worth to look at the chain."""
     enough = jnp.minimum(num_wanted, 2 * sums.inexact) + SHORT
-    few_large = 100 * sums.large <= num_wanted
+    few_large = 10 * sums.large <= num_wanted
     return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
 
 
