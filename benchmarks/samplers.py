@@ -80,13 +80,15 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
     """`pm.ParallelHMC` with its defaults under `pm.MCMC`.
 
     An iteration evaluates all steps of all trajectories once: a pass of value, gradient and
-    products with the Hessian counts as one gradient.
+    products with the Hessian counts as one gradient. In the warm-up each helper takes its own.
     """
     kernel = pm.ParallelHMC(
         potential_fn=lambda x: -target.logdensity_fn(x), solver=solver, max_iterations=500
     )
     field = "adapt_state.step_size"
-    warmup, sample = under_numpyro(target, chains, pm.MCMC, kernel, field, lambda mcmc: mcmc)
+    warmup, sample = under_numpyro(
+        target, chains, pm.MCMC, kernel, field, lambda mcmc: mcmc, collects_warmup=False
+    )
 
     def num_steps(step_sizes):
         return np.clip(np.ceil(math.pi / 2 / np.asarray(step_sizes)), 1, 256)
@@ -94,8 +96,9 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
     last: list[pm.MCMC] = []
 
     def warmup_and_count(rng_key):
-        state, mcmc = warmup(rng_key)
-        return state, num_steps(mcmc.get_extra_fields()[field]).sum()
+        state, _ = warmup(rng_key)
+        found = state.warmup
+        return state, np.sum(np.asarray(found.num_gradients) * np.where(found.settled, 64, 1))
 
     def sample_and_count(rng_key, state, T):
         draws, mcmc = sample(rng_key, state, T)
@@ -111,7 +114,13 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
 
 
 def under_numpyro(
-    target: Target, chains: int, mcmc_class: type, kernel: Any, field: str, report: Callable
+    target: Target,
+    chains: int,
+    mcmc_class: type,
+    kernel: Any,
+    field: str,
+    report: Callable,
+    collects_warmup: bool = True,
 ) -> tuple[Callable, Callable]:
     """Warm-up and run of a NumPyro kernel; what ``report`` makes of the class comes second."""
     runs: dict[int, Any] = {}
@@ -132,7 +141,7 @@ def under_numpyro(
             key_run,
             init_params=init[0] if chains == 1 else init,
             extra_fields=(field,),
-            collect_warmup=True,
+            collect_warmup=collects_warmup,
         )
         return mcmc.post_warmup_state, report(mcmc)
 

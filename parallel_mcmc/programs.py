@@ -47,6 +47,15 @@ def compiled(num_static: int) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def kept(programs: dict, name: Any, make: Callable[[], Callable]) -> Callable:
+    """The program of that name in a dict, made if it is not there; without a name not kept."""
+    if name is None:
+        return make()
+    program = programs[name] = programs.pop(name) if name in programs else make()  # goes last
+    forget_oldest(programs)
+    return program
+
+
 def forget_oldest(programs: dict) -> None:
     """The same bound for a dict of programs, in place."""
     while len(programs) > NUM_KEPT:

@@ -196,3 +196,12 @@ def jacobi() -> Solver:
 def sequential() -> Solver:
     """Step by step: the reference, and the faster choice for cheap models on a CPU."""
     return Solver("sequential", None)
+
+
+def gradients_in_turn(solver: Solver) -> int:
+    """That follow one another in an iteration, for each that follows another in a step.
+
+    A product with a step's Jacobian takes two for each of its gradients, and all products are made
+    side by side.
+    """
+    return 1 if solver.linearize in (lin.identity, lin.zero) else 3

@@ -45,7 +45,9 @@ def to_inference_data(
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
         and the versions; after ``diagnose=True``, of `sample` or of a kernel, also ``verdict``, in
         words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,
-        ``expected_iterations`` and ``error_bound`` (one entry per chain). Positions that are not
+        ``expected_iterations`` and ``error_bound`` (one entry per chain); of a `parallel_mcmc.MCMC`
+        also ``warmup_gradients`` and ``sample_gradients``, those that had to follow one another.
+        Positions that are not
         dicts are named by their place in the pytree; a single array is ``x``. Of an `MCMC` that is
         NumPyro's own the report is on the last window of each chain.
 
@@ -94,6 +96,8 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
     else:
         settings = mcmc.sampler.settings(mcmc.last_state)
     foreseen = predictions(mcmc.last_state.predictability)
+    if hasattr(mcmc, "critical_path"):
+        foreseen |= mcmc.critical_path()
     for group in groups:
         if group.startswith("warmup_"):
             (settings, solve), foreseen = mcmc._warmup_report, {}

@@ -6,6 +6,7 @@ solved in parallel. Both are loops of no turn or of one, not conditions: a batch
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,17 @@ import jax.numpy as jnp
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
-from parallel_mcmc.auto import Auto, choose, compares
+from parallel_mcmc.auto import Auto, any_traced, choose, compares
 from parallel_mcmc.diagnostics import unknown
 from parallel_mcmc.interop.numpyro_fingerprint import fingerprint
 from parallel_mcmc.interop.numpyro_forward import with_forward_gradient
+from parallel_mcmc.interop.numpyro_helpers import (
+    Helped,
+    HelpersPlan,
+    settle,
+    warn_of_helpers,
+    without_helpers,
+)
 from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
 from parallel_mcmc.interop.numpyro_window import (
     Buffer,
@@ -38,6 +46,7 @@ from parallel_mcmc.interop.numpyro_window import (
 from parallel_mcmc.keys import check_keys
 from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Ability
+from parallel_mcmc.programs import within_memory
 from parallel_mcmc.report import Status
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import ability_of
@@ -93,6 +102,7 @@ class ParallelKernel(MCMCKernel):
         self._potential_fn_gen: Callable | None = None
         self._postprocess_fn: Callable | None = None
         self._warned: set[bytes] = set()
+        self._begun: tuple | None = None
 
     # What a kernel says of itself.
 
@@ -104,8 +114,14 @@ class ParallelKernel(MCMCKernel):
         """How many of the warm-up steps adapt, and so are taken one by one."""
         return 0
 
-    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable) -> Any:
-        """What the warm-up adapts, before it."""
+    def plan_of_helpers(self, z: Any, num_warmup: int, is_given: bool) -> HelpersPlan | None:
+        """How helpers are to do the warm-up; None if they are not."""
+        return None
+
+    def adapt_init(
+        self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
+    ) -> Any:
+        """What the warm-up adapts, before its steps."""
         return None
 
     def adapt_update(self, state: ParallelState, potential_fn: Callable) -> Any:
@@ -167,19 +183,65 @@ class ParallelKernel(MCMCKernel):
             RuntimeError: from NumPyro, where it finds no valid start.
         """
         model_kwargs = {} if model_kwargs is None else model_kwargs
+        return self.begin(
+            rng_key, num_warmup, init_params, model_args, model_kwargs, self._compiled_once
+        )
+
+    def begin(
+        self,
+        rng_key: Any,
+        num_warmup: int,
+        init_params: Any,
+        model_args: tuple,
+        model_kwargs: dict,
+        compiled: Callable,
+    ) -> ParallelState:
+        """`init`, as one program; ``compiled(name, run, args, kwargs)`` makes ``run`` one."""
         one = is_prng_key(rng_key)
         keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
         z = self._start(keys[1], init_params, model_args, model_kwargs)
+        z = jax.tree.map(jnp.asarray, z)
+        plan = self.plan_of_helpers(
+            z if one else jax.tree.map(lambda leaf: leaf[0], z), num_warmup, init_params is not None
+        )
+        if plan is not None and init_params is not None:  # before helpers begin elsewhere
+            at_start = self.target(model_args, model_kwargs)
+            check_finite((at_start if one else jax.vmap(at_start))(z))
 
-        def init_one(z, rng_key):
-            return self._init_state(z, rng_key, num_warmup, model_args, model_kwargs)
+        def run(values, args, kwargs):
+            def init_one(z, rng_key):
+                return self._init_state(z, rng_key, num_warmup, plan, args, kwargs)
 
-        state = (init_one if one else one_matrix_at_a_time(jax.vmap(init_one)))(z, keys[0])
+            return (init_one if one else jax.vmap(init_one))(*values)
+
+        program = compiled(("init", one, num_warmup, str(plan)), run, model_args, model_kwargs)
+        with within_memory():
+            state = program((z, keys[0]))
         self._sample_fn = self._sample_one
         self._warned.clear()
-        if init_params is not None:
+        if plan is not None:
+            warn_of_helpers(state.warmup)
+        elif init_params is not None:
             check_finite(state.potential_energy)
         return state
+
+    def _compiled_once(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
+        """For the chains of one run, which bring the very same arguments; not for the next run.
+
+        The model may depend on what can be changed in between.
+        """
+        run = one_matrix_at_a_time(functools.partial(run, args=args, kwargs=kwargs))
+        if any_traced((args, kwargs)):
+            return run
+        made_for = (*name, id(args), id(kwargs))
+        if self._begun is None or self._begun[0] != made_for:
+            self._begun = (
+                made_for,
+                jax.jit(run),
+                args,
+                kwargs,
+            )  # kept, so that no other has their ids
+        return self._begun[1]
 
     def sample(
         self, state: ParallelState, model_args: tuple, model_kwargs: dict | None
@@ -200,7 +262,7 @@ class ParallelKernel(MCMCKernel):
     def __getstate__(self) -> dict[str, Any]:
         # Made anew by `init`; closures do not pickle.
         dropped = {"_sample_fn": None, "_potential_fn_gen": None, "_postprocess_fn": None}
-        return self.__dict__ | dropped | {"_warned": set()}
+        return self.__dict__ | dropped | {"_warned": set(), "_begun": None}
 
     # How.
 
@@ -234,10 +296,14 @@ class ParallelKernel(MCMCKernel):
         assert self._potential_fn_gen is not None, "`init` must be called before `sample`."
         return self._potential_fn_gen(*model_args, **model_kwargs)
 
-    def _init_state(self, z, rng_key, num_warmup, model_args, model_kwargs):
+    def _init_state(self, z, rng_key, num_warmup, plan, model_args, model_kwargs):
+        key_helpers = jax.random.fold_in(rng_key, 3)  # the next three may be those of 0, 1, 2
         rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
-        potential_fn = self.target(model_args, model_kwargs)
-        adapt_state = self.adapt_init(z, key_adapt, num_warmup, potential_fn)
+        potential_fn, helped = self.target(model_args, model_kwargs), None
+        if plan is not None:
+            helped = settle(potential_fn, z, key_helpers, num_warmup, plan)
+            z = helped.z
+        adapt_state = self.adapt_init(z, key_adapt, num_warmup, potential_fn, helped)
         chain = self.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))
         x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
         draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
@@ -270,6 +336,7 @@ class ParallelKernel(MCMCKernel):
             adapt_state=adapt_state,
             rng_key=rng_key,
             predictability=unknown(x.dtype) if self.diagnose else None,
+            warmup=without_helpers(x.dtype) if helped is None else helped.warmup,
             solve=run_info(jnp.ones(1, bool), x.dtype)._replace(
                 num_sequential_steps=jnp.zeros((), jnp.int32)
             ),
@@ -323,12 +390,7 @@ class ParallelKernel(MCMCKernel):
 
         if num_adaptive:
             end = jnp.minimum(state.i + 1, num_adaptive)
-            buffer = state.buffer
-            state = jax.lax.while_loop(
-                lambda state: state.i < end,
-                lambda state: self.adaptive_step(state, potential_fn, arguments),
-                state._replace(buffer=()),
-            )._replace(buffer=buffer)
+            state = self.adapted(state, potential_fn, arguments, end)
         state, _, _ = jax.lax.while_loop(
             lambda carry: is_sampling & is_stale(carry[0], data), solve, (state, state.x, state.i)
         )
@@ -340,6 +402,18 @@ class ParallelKernel(MCMCKernel):
         chosen = jax.tree.map(lambda new, old: jnp.where(is_sampling, new, old), *small)
         return chosen._replace(buffer=buffer, rng_key=state.rng_key)
 
+    def adapted(
+        self, state: ParallelState, potential_fn: Callable, model_args: tuple, end: Any
+    ) -> ParallelState:
+        """The steps of the warm-up up to ``end``, where helpers have not done it already."""
+        buffer = state.buffer
+        state = jax.lax.while_loop(
+            lambda state: ~state.warmup.settled & (state.i < end),
+            lambda state: self.adaptive_step(state, potential_fn, model_args),
+            state._replace(buffer=()),
+        )
+        return state._replace(i=jnp.maximum(state.i, end), buffer=buffer)
+
     def adaptive_step(
         self, state: ParallelState, potential_fn: Callable, model_args: tuple
     ) -> ParallelState:
@@ -348,6 +422,8 @@ class ParallelKernel(MCMCKernel):
         with jax.default_matmul_precision("highest"):  # as in a solve
             _, draw = first_step(chain, state.z, state.rng_key, state.i)
         state = advanced(state, draw)
+        made = state.warmup.num_gradients + draw.num_steps.astype(jnp.int32) + 1
+        state = state._replace(warmup=state.warmup._replace(num_gradients=made))
         state = state._replace(adapt_state=self.adapt_update(state, potential_fn))
         # In the coordinates of the metric as it is now.
         chain = self.chain(potential_fn, state.z, state.adapt_state, model_args)

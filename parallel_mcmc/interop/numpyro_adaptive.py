@@ -1,9 +1,9 @@
 """What kernels that NumPyro's warm-up tunes have in common: a step size and a metric.
 
-The warm-up takes one step after the other and adapts step size and metric with NumPyro's own
-`warmup_adapter`. What follows is solved in parallel, in the coordinates that this metric
-whitens: there a chain of HMC forgets its state within a step or two, which is
-what makes the solve short.
+The warm-up is done by helpers, or takes one step after the other and adapts step size and metric
+with NumPyro's own `warmup_adapter`. What follows is solved in parallel, in the coordinates that
+this metric whitens: there a chain of HMC forgets its state within a step or two, which is what
+makes the solve short.
 """
 
 import functools
@@ -22,8 +22,18 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
+from parallel_mcmc.adaptation import check_helpers
 from parallel_mcmc.auto import Auto
 from parallel_mcmc.interop.numpyro import ParallelKernel
+from parallel_mcmc.interop.numpyro_helpers import (
+    FEWEST_GRADIENTS,
+    RADIUS,
+    Helped,
+    HelpersPlan,
+    by_blocks,
+    cost_of_tuning,
+    radius_around_zero,
+)
 from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
 from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
 from parallel_mcmc.interop.numpyro_window import Chain, ParallelState, draw_one
@@ -72,6 +82,7 @@ class AdaptiveKernel(ParallelKernel):
         target_accept_prob: float | None = None,
         init_strategy: Callable = DEFAULT_INIT,
         regularize_mass_matrix: bool | None = None,
+        num_helpers: int = 64,
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
@@ -94,6 +105,17 @@ class AdaptiveKernel(ParallelKernel):
             self.default_accept_prob if target_accept_prob is None else target_accept_prob
         )
         self._regularize_mass_matrix = regularize_mass_matrix
+        if num_helpers:
+            check_helpers(num_helpers, ", or 0 for none")
+        self._num_helpers = num_helpers
+
+    def num_steps_to_tune(self) -> int | None:
+        """Leapfrog steps of a trajectory, where there is a number of them and not a length."""
+        return None
+
+    def step_size_of(self, leapfrog_step: Any) -> Any:
+        """This kernel's, from that of leapfrog steps that are accepted as often."""
+        return leapfrog_step
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         """The kernel on vectors ``w`` in whitened coordinates."""
@@ -129,28 +151,53 @@ class AdaptiveKernel(ParallelKernel):
                 find_reasonable_step_size, potential_fn, euclidean_kinetic_energy,
                 momentum_generator,
             )  # fmt: skip
-        dense_mass = self._dense_mass
-        if dense_mass is None:
-            dense_mass = size_of(z) <= MAX_DENSE
-        if self._model is not None and isinstance(dense_mass, bool):
-            dense_mass = [tuple(sorted(z))] if dense_mass else []
         return warmup_adapter(
             num_warmup,
             find_reasonable_step_size=find,
             adapt_step_size=self._adapt_step_size,
             adapt_mass_matrix=self._adapt_mass_matrix,
-            dense_mass=dense_mass,
+            dense_mass=self.dense_mass(z),
             target_accept_prob=self._target_accept_prob,
             regularize_mass_matrix=regularize,
         )
 
-    def adapt_init(self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable) -> Any:
+    def dense_mass(self, z: Any) -> bool | list:
+        """As NumPyro has it: of a model a list of tuples of sites."""
+        dense_mass = self._dense_mass
+        if dense_mass is None:
+            dense_mass = size_of(z) <= MAX_DENSE
+        if self._model is not None and isinstance(dense_mass, bool):
+            dense_mass = [tuple(sorted(z))] if dense_mass else []
+        return dense_mass
+
+    def plan_of_helpers(self, z: Any, num_warmup: int, is_given: bool) -> HelpersPlan | None:
+        """None where the step size or the metric is not to be adapted, or there is little time."""
+        adapts = self._adapt_step_size and self._adapt_mass_matrix
+        from_scratch = self._inverse_mass_matrix is None and not self.finds_step_size
+        as_it_is = not self._regularize_mass_matrix
+        wanted = self._num_helpers and self.needs_gradient
+        if not (adapts and from_scratch and as_it_is and wanted):
+            return None
+        radius = None if is_given else radius_around_zero(self._init_strategy)
+        plan = HelpersPlan(
+            self._num_helpers, self.num_steps_to_tune(), self._target_accept_prob,
+            self.dense_mass(z), radius is not None, RADIUS if radius is None else radius,
+        )  # fmt: skip
+        return plan if num_warmup >= FEWEST_GRADIENTS + cost_of_tuning(plan) else None
+
+    def adapt_init(
+        self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
+    ) -> Any:
         init, _ = self.adapter(num_warmup, z, True, potential_fn)
-        matrix = self._inverse_mass_matrix
+        step_size, matrix = self._step_size, self._inverse_mass_matrix
+        if helped is not None:
+            step_size = self.step_size_of(helped.step_size)
+            found = jnp.asarray(helped.inverse_mass_matrix, float)
+            matrix = by_blocks(found, self.dense_mass(z), z)
         return init(
             IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
             rng_key,
-            jnp.asarray(self._step_size, float),
+            jnp.asarray(step_size, float),
             # NumPyro writes into a dict that it is given.
             inverse_mass_matrix=dict(matrix) if isinstance(matrix, dict) else matrix,
         )

@@ -18,7 +18,7 @@ class ParallelHMC(AdaptiveKernel):
     Args:
         model: a NumPyro model, or
         potential_fn: minus a log density of any pytree; then `MCMC.run` needs ``init_params``.
-        step_size: of the leapfrog integrator, at the beginning of the warm-up.
+        step_size: of the leapfrog integrator, at the beginning of a warm-up without helpers.
         inverse_mass_matrix: at the beginning of the warm-up, as in NumPyro: an array, or a dict of
             arrays by tuples of sites.
         adapt_step_size, adapt_mass_matrix: whether the warm-up does.
@@ -45,6 +45,14 @@ class ParallelHMC(AdaptiveKernel):
             By default only in windows of fewer than 100 draws, or 10 per unknown: a posterior that
             is narrower than that in some direction, as in a regression on an uncentred
             covariate, would not be whitened.
+        num_helpers: chains that do the warm-up of each chain together, in some hundred gradients
+            that follow one another where NumPyro's takes thousands; ``num_warmup`` is then the most
+            of them. Where they do not settle an `AdaptationWarning` says so, and NumPyro's warm-up
+            of ``num_warmup`` steps goes on from there. They start around zero as `init_to_uniform`
+            does, or within 2 of ``init_params`` or of what another strategy finds. 0 is NumPyro's
+            alone, as it is with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``, with
+            ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or where the step size or
+            the metric is not adapted.
         solver: `pm.auto()` by default.
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
             chain, in windows if memory asks for it, and `numpyro.infer.MCMC` 1,000 draws.
@@ -55,7 +63,8 @@ class ParallelHMC(AdaptiveKernel):
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither
-            ``trajectory_length`` nor ``num_steps``, or one of these is not positive.
+            ``trajectory_length`` nor ``num_steps``, or one of these is not positive, or there are
+            helpers, but fewer than 8.
         TypeError: for an option that there is not, such as ``max_tree_depth`` of `NUTS`.
 
     Costs a gradient per leapfrog step, of all draws at once, in each iteration.
@@ -112,6 +121,9 @@ class ParallelHMC(AdaptiveKernel):
         self._trajectory_length = trajectory_length
         self._max_num_steps = max_num_steps
         self.finds_step_size = find_heuristic_step_size
+
+    def num_steps_to_tune(self) -> int | None:
+        return self._num_steps if self._trajectory_length is None else None
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         num_steps: Any = self._num_steps

@@ -37,5 +37,12 @@ class ParallelMALA(AdaptiveKernel):
     (500, 2)
     """
 
+    def num_steps_to_tune(self) -> int:
+        return 1
+
+    def step_size_of(self, leapfrog_step: Any) -> Any:
+        """A leapfrog step h is a step of MALA with eps = h^2 / 2."""
+        return leapfrog_step**2 / 2
+
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         return mala(logdensity_fn, w, step_size)

@@ -6,6 +6,7 @@ the supports of their sites by one vectorised call of `postprocess_fn`.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,12 @@ from parallel_mcmc.auto import any_traced
 from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_fingerprint import digest
 from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, solved
-from parallel_mcmc.interop.numpyro_window import (
-    ParallelState,
-)
+from parallel_mcmc.interop.numpyro_window import ParallelState
 from parallel_mcmc.lapack import one_matrix_at_a_time
-from parallel_mcmc.programs import forget_oldest, within_memory
+from parallel_mcmc.programs import kept, within_memory
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import Status, remarks, report
+from parallel_mcmc.solvers import gradients_in_turn
 from parallel_mcmc.transition import attempted
 
 
@@ -35,9 +35,10 @@ class MCMC(SequentialMCMC):
     The same arguments, methods and results, and the same draws for the same key. Kernels of
     NumPyro's run as they do there.
 
-    Two things are added: `print_summary` ends with a line on how the chains were
-    solved, and a chain that had to be finished step by step raises a `ConvergenceWarning`, once
-    per run. With a progress bar it shows the draws solved so far.
+    Two things are added: `print_summary` ends with lines on how the chains were solved and on the
+    gradients that had to follow one another, and a chain that had to be finished step by step
+    raises a `ConvergenceWarning`, once per run. With a progress bar it shows the draws solved so
+    far.
 
     >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
     >>> def model():
@@ -60,8 +61,17 @@ class MCMC(SequentialMCMC):
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
         super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
+        settled = self._warmed_up_by_helpers()
+        if collect_warmup and settled.any():
+            warnings.warn(
+                f"Helpers did the warm-up of {settled.sum()} of {settled.size} chains, so that "
+                "there are no draws of it: each row that is collected of these is the start of the "
+                "chain. Give the kernel `num_helpers=0` to collect steps of NumPyro's own warm-up.",
+                stacklevel=2,
+            )
         self._warmup_states = self._states if collect_warmup else None
-        self._warmup_report = self.solve_settings(), self._last_state.solve
+        if isinstance(self.sampler, ParallelKernel):
+            self._warmup_report = self.solve_settings(), self._last_state.solve
 
     @within_memory()
     def run(
@@ -95,13 +105,46 @@ class MCMC(SequentialMCMC):
         self._warmup_states = jax.device_get(self._warmup_states)
 
     def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
-        """As `numpyro.infer.MCMC.print_summary`, a line on the solve, a verdict if asked for."""
+        """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
         super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
         if isinstance(self.sampler, ParallelKernel):
             print(self.solve_summary())
+            counts = self.critical_path()
+            if counts:
+                print(
+                    "Gradients one after the other, of the slowest chain: "
+                    f"{max(counts['warmup_gradients']):,} in the warm-up, "
+                    f"{max(counts['sample_gradients']):,} for the draws"
+                )
             foreseen = self._last_state.predictability
             if foreseen is not None and np.any(foreseen.num_steps):
                 print(foreseen.verdict())
+
+    def critical_path(self) -> dict[str, list[int]]:
+        """Gradients that had to follow one another, per chain, in the warm-up and in the last run.
+
+        What is evaluated side by side counts once, and a product with a step's Jacobian two for
+        each gradient in it. Empty where a kernel does not count them.
+        """
+        state = jax.device_get(self._last_state)
+        if self._chosen is None or state.adapt_state is None or state.z_grad is None:
+            return {}
+        solver, solve = self._chosen[0].solver, state.solve
+        if solver.linearize is None:
+            made = self.num_samples * state.num_steps
+        else:
+            iteration = (state.num_steps + 1) * gradients_in_turn(solver)
+            by_hand = solve.num_frontier_steps + solve.num_sequential_steps
+            made = solve.num_iterations * iteration + by_hand * state.num_steps
+        return {
+            "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
+            "sample_gradients": np.atleast_1d(made).tolist(),
+        }
+
+    def _warmed_up_by_helpers(self) -> np.ndarray:
+        """Which chains were."""
+        warmup = getattr(self._last_state, "warmup", None)
+        return np.atleast_1d(False if warmup is None else jax.device_get(warmup.settled))
 
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
@@ -126,9 +169,10 @@ class MCMC(SequentialMCMC):
         """How the last run was solved: solver and why, tolerance, window, limit."""
         if self._settings is not None:
             return self._settings
-        why = "sequential: a warm-up adapts after each step"
-        settings = self.sampler.settings(self._last_state)
-        return settings | {"solver": "sequential", "solver_choice": why}
+        solver, why = "sequential", "sequential: a warm-up adapts after each step"
+        if self._warmed_up_by_helpers().all():
+            solver, why = "helpers", "helpers: they did the warm-up, and each row is the start"
+        return self.sampler.settings(self._last_state) | {"solver": solver, "solver_choice": why}
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
         kernel = self.sampler
@@ -137,7 +181,8 @@ class MCMC(SequentialMCMC):
         rng_key, state, init_params = init
         fresh = state is None
         if fresh or kernel._sample_fn is None:
-            new = kernel.init(rng_key, self.num_warmup, init_params, args, kwargs)
+            num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
+            new = kernel.begin(rng_key, num_warmup, init_params, args, kwargs, self._compiled)
             state = new if fresh else state
         one = is_prng_key(rng_key)
         total, kept, size = self._schedule()
@@ -148,7 +193,9 @@ class MCMC(SequentialMCMC):
         main = Collect(total - num_adaptive, rest, collect_fields, remove_sites)
 
         parts = []
-        if warm.num_steps:
+        if warm.num_steps and not warm.kept and has_settled(state):
+            state = state._replace(i=state.i + warm.num_steps)
+        elif warm.num_steps:
             collected, state = self._program("warm-up", one, warm, None, args, kwargs)((state, 0))
             parts.append(collected)
         if main.num_steps:
@@ -246,13 +293,9 @@ class MCMC(SequentialMCMC):
         is_opaque = data is None and not self._jit_model_args
         cache = self._cache_of_run if is_opaque else self._cache
         key = *name, data
-        if key not in cache:
-            if self._jit_model_args:
-                cache[key] = jax.jit(run)
-            else:
-                cache[key] = jax.jit(functools.partial(run, args=args, kwargs=kwargs))
-        program = cache[key] = cache.pop(key)  # what was used last goes last
-        forget_oldest(cache)
+        if not self._jit_model_args:
+            run = functools.partial(run, args=args, kwargs=kwargs)
+        program = kept(cache, key, lambda: jax.jit(run))
         if self._jit_model_args:
             return lambda values: program(values, args, kwargs)
         return program
@@ -269,6 +312,11 @@ def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) 
     if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
         return 0
     return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
+
+
+def has_settled(state: ParallelState) -> bool:
+    """Whether helpers have left nothing to adapt, as far as is known before the chain runs."""
+    return not any_traced(state.warmup) and bool(np.all(jax.device_get(state.warmup.settled)))
 
 
 def shifted(steps: range, by: int) -> range:

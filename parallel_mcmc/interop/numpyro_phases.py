@@ -42,18 +42,23 @@ class Collect(NamedTuple):
 def adapted(
     kernel: ParallelKernel, potential_fn: Callable, model_args: tuple, state: Any, collect: Collect
 ) -> tuple[Any, ParallelState]:
-    """The warm-up, step by step."""
+    """The warm-up, step by step; of chains that helpers have warmed up every step is none."""
     pick = nested_attrgetter(*collect.fields)
-    buffer = state.buffer
+
+    def steps(state, number):
+        return kernel.adapted(state, potential_fn, model_args, state.i + number)
+
+    if not collect.kept:
+        first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))
+        return first, steps(state, collect.num_steps)
 
     def step(state, _):
-        state = kernel.adaptive_step(state, potential_fn, model_args)
-        return state, pick(state) if collect.kept else None
+        state = steps(state, 1)
+        return state, pick(state)
 
-    state = state._replace(buffer=())
-    first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))
-    state, history = jax.lax.scan(step, state, None, length=collect.num_steps)
-    return history if collect.kept else first, state._replace(buffer=buffer)
+    buffer = state.buffer
+    state, history = jax.lax.scan(step, state._replace(buffer=()), None, length=collect.num_steps)
+    return history, state._replace(buffer=buffer)
 
 
 def solved(
@@ -85,6 +90,7 @@ def solved(
         mean_accept_prob=means(state, draws),
         adapt_state=throughout(state.adapt_state),
         rng_key=throughout(state.rng_key),
+        warmup=throughout(state.warmup),
         solve=throughout(info),
         predictability=throughout(predictability),
         buffer=(),

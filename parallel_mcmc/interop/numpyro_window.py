@@ -91,6 +91,7 @@ class ParallelState(NamedTuple):
         rng_key: of the chain; the noise of step i comes from ``fold_in(rng_key, i)``.
         solve: `SolveInfo` of the window that the draw is from.
         predictability: `Predictability` of that window, None if it was not asked for.
+        warmup: how helpers have warmed the chain up, and what a warm-up step by step has cost.
         x: ``z`` in the coordinates in which the chain is solved, and what else a chain carries.
         buffer: the draws of the present window.
         plan: see `Plan`.
@@ -111,6 +112,7 @@ class ParallelState(NamedTuple):
     rng_key: Any
     solve: SolveInfo
     predictability: Predictability | None
+    warmup: Any
     x: Float[Array, " D"]
     buffer: Any
     plan: Plan

@@ -1,0 +1,251 @@
+"""The warm-up of NumPyro's kernels by helpers: what it finds, is told, and where it is not made."""
+
+import functools
+import warnings
+
+import arviz
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import parallel_mcmc as pm
+from parallel_mcmc.interop.numpyro_helpers import blocks_of, by_blocks, radius_around_zero
+
+CLASSES = {"pm": pm.MCMC, "numpyro": numpyro.infer.MCMC}
+SD = 10.0
+
+
+def model():
+    """Two unknowns of very different scale, correlated, and a positive one."""
+    a = numpyro.sample("a", dist.Normal(0, 0.1))
+    numpyro.sample("b", dist.Normal(50 * a, SD))
+    numpyro.sample("scale", dist.LogNormal(0, 0.5))
+
+
+@pytest.fixture
+def no_adaptation_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pm.AdaptationWarning)
+        yield
+
+
+def run(kernel, cls="pm", num_warmup=500, num_samples=400, num_chains=2, method="vectorized"):
+    mcmc = CLASSES[cls](
+        kernel, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
+        chain_method=method, progress_bar=False,
+    )  # fmt: skip
+    mcmc.run(jax.random.key(0))
+    return mcmc
+
+
+def started(kernel, num_warmup=500, **options):
+    return kernel.init(jax.random.key(0), num_warmup, **options)
+
+
+@functools.cache
+def by_helpers(cls="pm", method="vectorized"):
+    return run(pm.ParallelHMC(model, solver=pm.jacobi()), cls, method=method)
+
+
+def test_draws_after_a_warm_up_by_helpers_are_right(no_adaptation_warning):
+    mcmc = by_helpers()
+    state, samples = mcmc.last_state, mcmc.get_samples(group_by_chain=True)
+    assert np.all(state.warmup.settled) and np.all(state.warmup.num_gradients < 500)
+    b = np.asarray(samples["b"])
+    size = float(arviz.ess(b))
+    sd = np.hypot(SD, 5)
+    assert abs(b.mean()) < 4 * sd / np.sqrt(size)
+    assert abs(b.std() / sd - 1) < 4 / np.sqrt(2 * size)
+
+
+@pytest.mark.parametrize("cls, method", [("numpyro", "vectorized"), ("pm", "sequential")])
+@pytest.mark.slow
+def test_both_classes_and_every_way_to_run_chains_warm_up_alike(cls, method):
+    found, expected = by_helpers(cls, method), by_helpers()
+    rounding = 0 if method == "vectorized" else 1e-4  # of one chain and of a batch
+    for name in (
+        "warmup.num_gradients",
+        "adapt_state.step_size",
+        "adapt_state.inverse_mass_matrix",
+    ):
+        field = [functools.reduce(getattr, name.split("."), mcmc.last_state) for mcmc in
+                 (found, expected)]  # fmt: skip
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding), *field)
+    if method == "vectorized":
+        np.testing.assert_allclose(
+            found.get_samples()["b"], expected.get_samples()["b"], rtol=1e-3, atol=1e-3
+        )
+
+
+def test_the_metric_that_helpers_find_is_that_of_the_posterior():
+    state = started(pm.ParallelHMC(model))
+    ((names, metric),) = state.adapt_state.inverse_mass_matrix.items()
+    assert names == ("a", "b", "scale")
+    # Of 64 helpers that have drawn twice at the least: four standard errors.
+    sd = np.sqrt(np.diag(metric))
+    np.testing.assert_allclose(sd, [0.1, np.hypot(SD, 5), 0.5], rtol=4 / np.sqrt(2 * 128))
+    assert abs(metric[0, 1] / (sd[0] * sd[1]) - 5 / np.hypot(SD, 5)) < 4 / np.sqrt(128)
+
+
+def test_blocks_of_sites_are_kept_apart():
+    state = started(pm.ParallelHMC(model, dense_mass=[("b", "a")]))
+    metric = state.adapt_state.inverse_mass_matrix
+    assert {names: leaf.shape for names, leaf in metric.items()} == {
+        ("b", "a"): (2, 2), ("scale",): (1,),
+    }  # fmt: skip
+    assert metric["b", "a"][0, 0] > 100 * metric["b", "a"][1, 1]  # in the order of the block
+
+
+def test_a_metric_is_taken_apart_by_sites_in_the_order_that_they_are_asked_for():
+    z = {"b": jnp.zeros(2), "a": jnp.zeros(()), "c": jnp.zeros((1, 2))}
+    matrix = jnp.arange(25.0).reshape(5, 5)
+    blocks = blocks_of([("c", "a")], z)
+    expected = np.eye(5, dtype=bool)
+    expected[np.ix_([0, 3, 4], [0, 3, 4])] = True
+    np.testing.assert_array_equal(blocks, expected)
+    found = by_blocks(matrix, [("c", "a")], z)
+    assert found["c", "a"].tolist() == [[18, 19, 15], [23, 24, 20], [3, 4, 0]]
+    assert found[("b",)].tolist() == [6, 12]
+    variances = by_blocks(jnp.arange(5.0), [], z)
+    assert variances["a", "b", "c"].tolist() == [0, 1, 2, 3, 4]
+    assert by_blocks(matrix, True, z) is matrix
+
+
+def test_a_potential_without_a_model_is_warmed_up_from_its_start(no_adaptation_warning):
+    def potential_fn(z):
+        return jnp.sum((z["x"] - 100) ** 2) / 2
+
+    kernel = pm.ParallelHMC(potential_fn=potential_fn)
+    state = started(kernel, init_params={"x": jnp.full(2, 90.0)})
+    assert state.warmup.settled and state.adapt_state.inverse_mass_matrix.shape == (2, 2)
+    assert np.all(np.abs(state.z["x"] - 100) < 5)
+    with pytest.raises(ValueError, match="not finite at the init_params"):
+        started(kernel, init_params={"x": jnp.full(2, jnp.nan)})
+
+
+@pytest.mark.parametrize(
+    "kernel, low, high",
+    [
+        (pm.ParallelMALA(model), 0.65, 0.95),
+        (pm.ParallelHMC(model, num_steps=3, trajectory_length=None), 0.75, 1),
+    ],
+    ids=["MALA", "three leapfrog steps"],
+)
+@pytest.mark.slow
+def test_a_kernel_with_a_number_of_steps_accepts_as_often_as_it_should(kernel, low, high):
+    kernel.solver = pm.sequential()
+    mcmc = run(kernel)
+    assert np.all(mcmc.last_state.warmup.settled)
+    rates = np.asarray(mcmc.last_state.mean_accept_prob)
+    assert np.all((rates > low) & (rates < high))
+
+
+def bimodal():
+    numpyro.sample("x", dist.MixtureSameFamily(
+        dist.Categorical(jnp.ones(2) / 2), dist.Normal(jnp.array([-1.5, 1.5]), 0.02),
+    ))  # fmt: skip
+
+
+def test_modes_that_helpers_cannot_leave_are_told_and_numpyros_warm_up_takes_over():
+    kernel = pm.ParallelHMC(bimodal, solver=pm.sequential())
+    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains.*R-hat.*modes"):
+        mcmc = run(kernel, num_samples=50)
+    warmup = mcmc.last_state.warmup
+    assert not np.any(warmup.settled)
+    assert np.all(warmup.num_gradients > 500)  # of the helpers, and of 500 steps
+    assert np.all(np.asarray(mcmc.last_state.i) == 550)
+
+
+@pytest.mark.parametrize(
+    "kernel, num_warmup",
+    [
+        (pm.ParallelHMC(model, num_helpers=0), 500),
+        (pm.ParallelHMC(model), 199),
+        (pm.ParallelHMC(model, adapt_mass_matrix=False), 500),
+        (pm.ParallelHMC(model, inverse_mass_matrix=jnp.ones(3)), 500),
+        (pm.ParallelHMC(model, find_heuristic_step_size=True), 500),
+        (pm.ParallelHMC(model, regularize_mass_matrix=True), 500),
+        (pm.ParallelRandomWalk(model), 500),
+    ],
+    ids=[
+        "none",
+        "little time",
+        "no metric to find",
+        "a metric",
+        "heuristic",
+        "regularised",
+        "no gradient",
+    ],
+)
+def test_there_are_no_helpers_where_they_are_not_wanted(kernel, num_warmup):
+    state = started(kernel, num_warmup)
+    assert state.warmup.num_rounds == 0 and not state.warmup.settled
+
+
+def test_few_helpers_are_refused():
+    with pytest.raises(ValueError, match="at least 8, or 0 for none, got 4"):
+        pm.ParallelHMC(model, num_helpers=4)
+
+
+def test_helpers_begin_around_zero_where_numpyro_does():
+    assert radius_around_zero(numpyro.infer.init_to_uniform) == 2
+    assert radius_around_zero(numpyro.infer.init_to_uniform(radius=1)) == 1
+    assert radius_around_zero(numpyro.infer.init_to_median) is None
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.slow
+def test_another_run_warms_up_for_what_the_model_has_become(cls):
+    box = {"sd": 1.0}
+
+    def changing():
+        numpyro.sample("x", dist.Normal(0, box["sd"]))
+
+    kernel = pm.ParallelHMC(changing, solver=pm.sequential())
+    for sd in (1.0, 1e-3):
+        box["sd"] = sd
+        x = np.asarray(run(kernel, cls).get_samples()["x"])
+        assert abs(x.std() / sd - 1) < 0.3
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.usefixtures("x64")
+@pytest.mark.slow
+def test_a_start_in_single_precision_does_in_double(cls):
+    kernel = pm.ParallelHMC(potential_fn=lambda x: jnp.sum(x**2) / 2, solver=pm.sequential())
+    mcmc = CLASSES[cls](kernel, num_warmup=300, num_samples=20, progress_bar=False)
+    mcmc.run(jax.random.key(0), init_params=jnp.ones(2, jnp.float32))
+    assert bool(mcmc.last_state.warmup.settled)
+
+
+def test_no_more_gradients_are_made_than_are_given_where_a_step_size_is_tuned():
+    kernel = pm.ParallelHMC(model, num_steps=10, trajectory_length=None)
+    assert started(kernel, 400).warmup.num_rounds == 0  # 241 of them are for that
+    assert 200 < started(kernel, 600).warmup.num_gradients <= 600
+
+
+def test_a_warm_up_without_draws_says_so_where_they_are_to_be_collected():
+    mcmc = pm.MCMC(pm.ParallelHMC(model), num_warmup=300, num_samples=20, progress_bar=False)
+    with pytest.warns(UserWarning, match="no draws of it.*num_helpers=0"):
+        mcmc.warmup(jax.random.key(0), collect_warmup=True)
+    a = mcmc.get_samples()["a"]
+    assert a.shape == (300,) and np.ptp(a) == 0
+    assert mcmc.solve_settings()["solver"] == "helpers"
+    assert int(mcmc.post_warmup_state.i) == 300
+
+
+def test_the_critical_path_is_told(capsys):
+    mcmc = by_helpers()
+    attributes = pm.to_inference_data(mcmc)["posterior"].attrs
+    solve, num_steps = mcmc.last_state.solve, np.asarray(mcmc.last_state.num_steps)
+    made = np.asarray(solve.num_iterations) * (num_steps + 1)
+    made += np.asarray(solve.num_frontier_steps + solve.num_sequential_steps) * num_steps
+    assert attributes["sample_gradients"] == made.tolist()
+    assert (
+        attributes["warmup_gradients"] == np.asarray(mcmc.last_state.warmup.num_gradients).tolist()
+    )
+    mcmc.print_summary()
+    assert f"{max(made):,} for the draws" in capsys.readouterr().out.splitlines()[-1]
