@@ -227,8 +227,8 @@ def constants_table(records: list[Record]) -> str:
 def warmups_table(records: list[Record]) -> str:
     """Per posterior the critical path of both warm-ups, and whether the draws are right."""
     head = (
-        "posterior", "D", "settled", "rounds", "gradients", "one by one", "R-hat",
-        "worst mean, in standard errors", "worst standard deviation", "least ESS of 4,000",
+        "posterior", "D", "settled", "rounds", "gradients", "one by one", "s", "one by one",
+        "R-hat", "worst mean, in standard errors", "worst standard deviation", "least ESS of 4,000",
     )  # fmt: skip
     rows = [
         [
@@ -238,6 +238,8 @@ def warmups_table(records: list[Record]) -> str:
             str(r["num_rounds"]),
             f"{r['num_gradients']:,}",
             f"{r['num_gradients_one_by_one']:,}",
+            f"{r['seconds']:.2f}",
+            f"{r['seconds_one_by_one']:.2f}",
             f"{r['rhat']:.2f}",
             f"{r['z_score']:.1f}",
             f"{r['sd_error']:.0%}",
