@@ -2,29 +2,36 @@
 
 import numpy as np
 
-from benchmarks.cells import grouped, iterations_cell, iterations_of, markdown, seconds
+from benchmarks.cells import (
+    COLUMNS,
+    grouped,
+    iterations_cell,
+    iterations_of,
+    markdown,
+    seconds,
+)
 from benchmarks.records import Record
 
 MEASURES = ("kernels", 1), ("waits", 1), ("bytes_moved", 1e-6), ("seconds_model", 1e6)
 """Names in a record, and the units that they are shown in."""
 
+PROGRAM = "target", "kernel", "T", "solver"
+"""Columns that say which it is."""
+
 
 def programs_table(records: list[Record]) -> str:
     """Per row an iteration, the loops in it in brackets by turn, and what is outside."""
     head = (
-        "target", "kernel", "T", "solver", "kernels", "waits", "MB", "us by the model",
+        *PROGRAM, "kernels", "waits", "MB", "us by the model",
         "kernels outside", "waits outside", "MB outside", "us outside", "MB temporary", "compile s",
     )  # fmt: skip
     rows = [
         [
-            r["target"],
-            r["kernel"],
-            f"{r['T']:,}",
-            r["solver"],
+            *(COLUMNS[name](r) for name in PROGRAM),
             *(with_loops(r, *measure) for measure in MEASURES),
             *(short(r[f"{name}_outside"] * unit) for name, unit in MEASURES),
             short(r["bytes_temporary"] / 1e6),
-            f"{r['compile_seconds']:.1f}",
+            COLUMNS["compile s"](r),
         ]
         for r in records
     ]
@@ -32,24 +39,24 @@ def programs_table(records: list[Record]) -> str:
 
 
 def programs_ran_table(records: list[Record]) -> str:
-    """An iteration as it was counted and as it was measured, the time outside being shared out."""
+    """An iteration as it was counted and as it was measured, the time outside being shared out.
+
+    Of a sequential chain an iteration is a step.
+    """
     head = (
-        "target", "kernel", "T", "solver", "kernels", "waits", "MB", "iterations",
+        *PROGRAM, "kernels", "waits", "MB", "iterations",
         "us an iteration", "by the model", "ms in all", "by the model", "compile s",
     )  # fmt: skip
     rows = [
         [
-            r["target"],
-            r["kernel"],
-            f"{r['T']:,}",
-            r["solver"],
+            *(COLUMNS[name](r) for name in PROGRAM),
             *(with_loops(r, *measure) for measure in MEASURES[:3]),
             iterations_cell(r),
-            short(1e6 * r["seconds"] / r["iterations"]),
+            short(1e6 * r["seconds"] / (r["iterations"] or r["T"])),
             with_loops(r, *MEASURES[3]),
             short(1e3 * r["seconds"]),
             "-" if r["seconds_run_model"] is None else short(1e3 * r["seconds_run_model"]),
-            f"{r['compile_seconds']:.1f}",
+            COLUMNS["compile s"](r),
         ]
         for r in records
     ]

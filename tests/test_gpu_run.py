@@ -8,7 +8,7 @@ import pytest
 from benchmarks import gpu_run
 from benchmarks.__main__ import PARTS, main
 from benchmarks.equality_kernels import KERNELS, MOST_TELLING, SOLVERS, combinations
-from benchmarks.gpu_report import equality_cell, launches_table
+from benchmarks.gpu_report import equality_cell, launches_table, programs_ran_table
 from benchmarks.records import load
 
 
@@ -122,6 +122,17 @@ def test_what_a_kernel_and_a_wait_take_is_found_by_least_squares():
         for kernels, waits in ((10, 1), (100, 1), (40, 2))
     ]  # fmt: skip
     assert "| by least squares, of one | as by default | 3.0 | 15 |" in launches_table(rows)
+
+
+def test_of_a_sequential_program_an_iteration_that_was_measured_is_a_step():
+    measures = ("kernels", "waits", "bytes_moved", "seconds_model")
+    record = {
+        "target": "normal", "kernel": "HMC", "T": 100, "solver": "sequential",
+        **dict.fromkeys(measures, 0), **{f"{name}_loops": [] for name in measures},
+        "iterations": 0, "num_frontier_steps": 0, "num_sequential_steps": 100,
+        "seconds": 2.4e-3, "seconds_run_model": None, "compile_seconds": 0.4,
+    }  # fmt: skip
+    assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in programs_ran_table([record])
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")

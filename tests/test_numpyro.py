@@ -413,7 +413,8 @@ def test_a_kernel_of_numpyros_runs_as_it_does_there():
     results = []
     for cls in CLASSES.values():
         kernel = numpyro.infer.HMC(model, num_steps=3, adapt_step_size=False, step_size=0.3)
-        mcmc = cls(kernel, num_warmup=0, num_samples=20, progress_bar=False)
+        mcmc = cls(kernel, num_warmup=2, num_samples=20, progress_bar=False)
+        mcmc.warmup(jax.random.key(1), Y)
         mcmc.run(jax.random.key(0), Y)
         results.append(mcmc.get_samples())
     assert_same(*results)

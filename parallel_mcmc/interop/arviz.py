@@ -47,9 +47,8 @@ def to_inference_data(
         words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,
         ``expected_iterations`` and ``error_bound`` (one entry per chain); of a `parallel_mcmc.MCMC`
         also ``warmup_gradients`` and ``sample_gradients``, those that had to follow one another.
-        Positions that are not
-        dicts are named by their place in the pytree; a single array is ``x``. Of an `MCMC` that is
-        NumPyro's own the report is on the last window of each chain.
+        Positions that are not dicts are named by their place in the pytree; a single array is
+        ``x``. Of an `MCMC` that is NumPyro's own the report is on the last window of each chain.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)

@@ -172,9 +172,10 @@ def warn_of_helpers(warmup: Warmup) -> None:
         if not np.all(warmup.settled):
             unsettled = ~np.atleast_1d(warmup.settled)
             which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
-            gradients, rhat = (np.atleast_1d(leaf)[unsettled] for leaf in warmup[1::2])
+            found = jax.tree.map(lambda leaf: np.atleast_1d(leaf)[unsettled], warmup)
+            why = why_unsettled(found.num_gradients, found.rhat)
             warnings.warn(
-                f"{which}{why_unsettled(gradients, rhat)}, so that NumPyro's warm-up goes on from "
+                f"{which}{why}, so that NumPyro's warm-up goes on from "
                 "there, one step after the other; look for several modes, or give more "
                 "`num_warmup`, or `num_helpers=0` to have NumPyro's warm-up alone.",
                 AdaptationWarning,
