@@ -13,7 +13,11 @@ ROUNDING = 4
 """Units in the last place (ulp) of a state that the program which checks it may round otherwise."""
 
 NOISE = 64
-"""Ulp of the spread that rounding within a step may make of its result: see `tolerance`."""
+"""Grains of the spread that rounding within a step may make of its result: see `tolerance`."""
+
+GRAIN = 2.0**-42
+"""The least unit in which noise is counted: an ulp of float32, a thousand of float64. Log densities
+that subtract large terms, and coordinates far from zero, lose eight bits and more in a step."""
 
 MOST_STEPS = 16
 """Made one by one in an iteration, which it is taken to be worth on a CPU: see `frontier`."""
@@ -28,7 +32,7 @@ ASK_AGAIN = 4
 """Where states must be exact, it is asked again after one in so many of the iterations so far."""
 
 FEW = 8
-"""Ulp of the spread up to which a residual trembles; more is still on its way: see `trembling`."""
+"""Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""
 
 PROPORTION = 8
 """How many times its noise a step may be off once it is looked at, and one step in ten to the end:

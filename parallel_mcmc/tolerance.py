@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from parallel_mcmc.constants import NOISE, ROUNDING, SPREAD_ROWS
+from parallel_mcmc.constants import GRAIN, NOISE, ROUNDING, SPREAD_ROWS
 from parallel_mcmc.quartiles import quartiles
 
 
@@ -33,16 +33,25 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
 
 
 def noise(
-    x: Float[Array, "... D"], scale: Float[Array, " D"], ulps: int | None = None
+    x: Float[Array, "... D"], scale: Float[Array, " D"], num_grains: int | None = None
 ) -> Float[Array, "... D"]:
-    """So many ulp of the spread, `NOISE` by default, and 4 of x: what rounding may make."""
-    ulps = NOISE if ulps is None else ulps
-    return ulps * jnp.finfo(x.dtype).eps * scale + rounding(x)
+    """So many grains of the spread, `NOISE` by default, and 4 ulp of x: what rounding may make."""
+    num_grains = NOISE if num_grains is None else num_grains
+    return num_grains * grain(x.dtype) * scale + rounding(x)
+
+
+def grain(dtype: Any) -> float:
+    """A unit in the last place, of the bits that a step can be expected to get right: see `GRAIN`.
+
+    >>> grain("float32") * 2**23, grain("float64") * 2**42
+    (1.0, 1.0)
+    """
+    return max(float(jnp.finfo(dtype).eps), GRAIN)
 
 
 def aimed_at(tol: Any, dtype: Any) -> Any:
     """The residual in units of the spread that a solve comes to: ``tol``, or the noise."""
-    return NOISE * float(jnp.finfo(dtype).eps) if tol is None else tol
+    return NOISE * grain(dtype) if tol is None else tol
 
 
 def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:

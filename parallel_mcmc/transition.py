@@ -28,7 +28,7 @@ from parallel_mcmc.report import MOST_TIES, SolveInfo, Status
 from parallel_mcmc.rows import some_rows
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.time_blocks import map_steps_keep_last
-from parallel_mcmc.tolerance import aimed_at, rounding, spread
+from parallel_mcmc.tolerance import noise, spread
 from parallel_mcmc.windows import check_window, default_limits, run_info, solve_vectors
 
 
@@ -157,14 +157,14 @@ def run_parallel(
         progress=progress,
     )
 
-    # What stands because it trembles may come out so far from where it is, and that is no tie.
-    noise = PROPORTION * aimed_at(None, x0.dtype)
-    allowed = jnp.maximum(2 * limits.tol, noise) * spread(trajectory)
+    scale = spread(trajectory)
 
     def last_pass(t, u, x):
         x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
         state, info = transition.step(transition.unravel(x_prev), u)
-        near = jnp.abs(transition.ravel(state) - x) <= allowed + rounding(x)
+        # What stands because it trembles may come out so far from where it is, and that is no tie.
+        allowed = jnp.maximum(2 * limits.tol * scale, PROPORTION * noise(x, scale))
+        near = jnp.abs(transition.ravel(state) - x) <= allowed
         ties = jnp.any(jnp.isfinite(x) & ~near)
         solved = transition.unravel(x)
         state = jax.tree.map(lambda new, old: jnp.where(ties, new, old), solved, state)

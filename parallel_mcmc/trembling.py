@@ -5,14 +5,14 @@ takes long: a difference of one unit in the last place (ulp) survives a step wit
 about |A_t|, so that the bits of thousands of steps settle one by one, or never, as each correction
 rounds anew. A window may then stand as it is, once all of this has been seen of all of its steps:
 
-- nine residuals in ten are within the `NOISE` of an evaluation, 64 ulp of the spread and 4 of the
-  state, and all within 8 times that;
+- nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
+  of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
 - they answer in proportion where they are looked at three times more, at states that are moved to
   the next point of a coarser grid, and to the next midpoints below and above: a comparison that
   is about to flip does so at one of them, and states that must be exact, such as counters, land
   on their very values, which are points of the grid;
-- then they are found to be off by at most 8 ulp of the spread, half of the window or those that are
-  not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
+- then they are found to be off by at most 8 grains of the spread, half of the window or those that
+  are not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
   lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone.

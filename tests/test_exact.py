@@ -99,6 +99,25 @@ def test_what_trembles_is_counted_and_told():
     assert f"{trembling.sum()} steps right up to rounding" in pm.report.remarks(solution.info)
 
 
+@pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
+def test_a_coordinate_far_from_zero_shares_its_rounding_with_the_others(solver):
+    """As the metric of a regression that is not centred leaves one; here at 500 spreads."""
+    turn = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+
+    def regression(x, u):
+        slope = jnp.where(x[0] > 0.3, 0.97, 0.95)
+        return turn.T @ (slope * (turn @ x)) + (1 - slope) * jnp.array([0, 2_000.0]) + u
+
+    with jax.enable_x64(True):
+        u = jax.random.normal(jax.random.key(0), (T, 2))
+        x0 = jnp.array([0, 2_000.0])
+        solution = pm.solve(regression, x0, u, solver=solver)
+        expected = pm.solve(regression, x0, u, solver=pm.sequential()).trajectory
+    assert int(solution.info.status) == pm.Status.CONVERGED
+    assert int(solution.info.num_iterations) <= 20  # 200 are not enough for the noise of each alone
+    np.testing.assert_allclose(solution.trajectory, expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("solver", [pm.deer(), pm.jacobi()], ids=lambda solver: solver.name)
 def test_a_coordinate_that_leaves_zero_for_good_keeps_no_other_back(solver):
     def with_flag(x, u):
