@@ -23,7 +23,7 @@ from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, lyapunov_exponent, run_parallel, run_sequential
 from parallel_mcmc.auto import choose
 from parallel_mcmc.lyapunov import Exponent
-from parallel_mcmc.transition import pilot, recursion
+from parallel_mcmc.transition import attempt_once, recursion
 
 
 class Options(NamedTuple):
@@ -187,7 +187,7 @@ def run_one(
     key = jax.random.key(options.seed)
 
     def attempt(solver, num_steps, limit):
-        return pilot(transition, solver, num_steps, key, first, None, limit)
+        return attempt_once(transition, solver, num_steps, key, first, None, limit)
 
     choice = choose(SOLVERS[solver], None, T, x, attempt, chains)
 

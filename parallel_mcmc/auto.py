@@ -1,21 +1,27 @@
-"""`auto`: the solver for a chain, from the platform, its size, the memory and a pilot.
+"""`auto`: the solver for a chain, from the platform, its size, the memory and its beginning.
 
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
-2. Elsewhere a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
-   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER. Of those within a quarter, or one, of
-   the fewest iterations the one with the cheapest iteration is taken: a derivative is paid for
-   where it gains something.
+2. Elsewhere the first steps, up to 256, are run one by one, and the exponent of a perturbation
+   is taken along them. Where it is positive no parallel method helps, and the chain runs step by
+   step. Where Jacobi is expected to need few iterations it is taken: it costs no derivative, and
+   nothing else has to be compiled.
+3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
+   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, and the one with the fewest gradients
+   that follow one another is taken; Jacobi if it is expected to solve the whole chain, too.
    What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
-3. What none of them solves in 128 iterations, or half as many as steps, is not worth solving in
+4. What none of them solves in 200 iterations, or half as many as steps, is not worth solving in
    parallel, and runs step by step. A long pilot tells chains whose iterations stay as they are
    when the chain grows from those whose iterations grow with it, as of random walks.
-4. The window is as long as the memory allows.
+5. The window is as long as the memory allows.
+
+That steps run one by one on an accelerator is told with a warning, as it is slow there.
 
 Iterations are counted, not timed, so that the choice is the same for the same key on
 the same kind of machine. The draws do not depend on it, beyond rounding.
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,19 +29,36 @@ import jax
 import numpy as np
 
 from parallel_mcmc.linearize import Ability, dense
-from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.solvers import Solver, deer, jacobi, quasi_deer, sequential
+from parallel_mcmc.pilot import Pilot, forecast
+from parallel_mcmc.report import ConvergenceWarning, Status
+from parallel_mcmc.solvers import (
+    Solver,
+    deer,
+    gradients_in_turn,
+    jacobi,
+    quasi_deer,
+    sequential,
+)
 from parallel_mcmc.time_blocks import device_memory
 from parallel_mcmc.windows import check_window
 
 LEAST_STEPS = 256
 """Of a pilot where the chain has as many; less says little."""
 
-MOST_ITERATIONS = 128
-"""Of a solver on a pilot."""
+MOST_ITERATIONS = 200
+"""Of a solver, on a pilot and as Jacobi is expected to need: as many as a solve has by default."""
 
-Attempt = Callable[[Solver, int, int], SolveInfo]
-"""``(solver, num_steps, max_iterations) -> info``: solve a chain of that many steps."""
+FEW_ITERATIONS = 40
+"""Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
+
+IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
+
+WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories or steps and thin the chain"
+
+WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
+
+Attempt = Callable[[Solver, int, int], Pilot]
+"""``(solver, num_steps, max_iterations) -> pilot``: run or solve a chain of that many steps."""
 
 logger = logging.getLogger("parallel_mcmc")
 
@@ -74,7 +97,8 @@ def auto(
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
 
-    Costs up to three programs to compile, and three solves of the pilot. Inside `jit` there
+    Costs a run of 256 steps one by one and a perturbation along them, and if that does not decide
+    up to three programs to compile and three solves of the pilot. Inside `jit` there
     can be no pilot: there it is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without
     forward-mode derivatives it is Jacobi, and step by step where JAX cannot batch a step.
 
@@ -120,7 +144,10 @@ def choose(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
     memory = options.memory or default_memory()
-    chosen, why = choose_solver(options, num_steps, x, memory, attempt, able)
+    chosen, why, advice = choose_solver(options, num_steps, x, memory, attempt, able)
+    if advice:
+        message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
     steps = whole
     if window is None:
         steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
@@ -150,35 +177,44 @@ def choose_solver(
     memory: float,
     attempt: Attempt | None,
     able: Callable[[], Ability],
-) -> tuple[Solver, str]:
+) -> tuple[Solver, str, str]:
+    """The solver, why, and what to do about it where steps run one by one on an accelerator."""
     dim = x.size
     if not compares(options):
-        return sequential(), "on a CPU steps run fastest one after the other"
+        return sequential(), "on a CPU steps run fastest one after the other", ""
     allowed = able()
     if allowed == Ability.STEPS:
-        return sequential(), "JAX cannot batch a step"
+        return sequential(), "JAX cannot batch a step", IN_PARALLEL
     candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
     if allowed == Ability.DERIVATIVES:
         newton = [deer()] if dim <= options.max_dense else []
         candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
     costliest = candidates[-1]
     if attempt is None:
-        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}"
+        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", ""
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
+    first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps, x.dtype)
+    if first.grows:
+        return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS
+    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4):
+        expected = f"about {first.iterations} iterations to expect"
+        return jacobi(), f"{first.words}: {expected}{left_out}", ""
     limit = min(MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
     for solver in candidates:
-        info = attempt(solver, length, limit)
+        info = attempt(solver, length, limit).info
         if np.asarray(info.status) == Status.CONVERGED:
             iterations[solver] = int(info.num_iterations)
     if not iterations:
         failed = f"no solver solved a pilot of {length} steps in {limit} iterations"
-        return sequential(), failed + left_out
-    fewest = min(iterations.values())
-    chosen = next(solver for solver, n in iterations.items() if n <= max(1.25 * fewest, fewest + 1))
+        return sequential(), failed + left_out, WHERE_IT_LASTS
     counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
-    return chosen, f"a pilot of {length} steps took these iterations: {counts}{left_out}"
+    reason = f"a pilot of {length} steps took these iterations: {counts}{left_out}"
+    if len(iterations) > 1 and MOST_ITERATIONS < first.iterations < num_steps:
+        iterations.pop(jacobi(), None)
+        reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
+    return min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s)), reason, ""
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

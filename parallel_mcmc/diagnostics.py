@@ -129,17 +129,18 @@ def assess(
 
 
 def expected_iterations(
-    exponent: Exponent, growth: Float[Array, " T"], tol: Any
+    exponent: Exponent, growth: Float[Array, " n"], tol: Any, num_steps: int | None = None
 ) -> Float[Array, ""]:
     """The rule of thumb for Jacobi's iterations that this file begins with, from 1 to T.
 
-    Where single steps forget everything, with frequency p, iterations are needed for the
-    longest stretch without one: about log(p T) / -log(1 - p).
+    Of the chain that ``growth`` is of, or of ``num_steps`` that go on like it. Where single steps
+    forget everything, with frequency p, iterations are needed for the longest stretch without
+    one: about log(p T) / -log(1 - p).
     """
-    T = growth.size
+    T = growth.size if num_steps is None else num_steps
     log_T = jnp.log(jnp.asarray(T, growth.dtype))
     rate = -exponent.value
-    sigma = exponent.standard_error * T**0.5
+    sigma = exponent.standard_error * growth.size**0.5
     b, c = sigma * jnp.sqrt(2 * log_T), -jnp.log(jnp.asarray(tol, growth.dtype))
     smooth = ((b + jnp.sqrt(b**2 + 4 * rate * c)) / (2 * rate)) ** 2
     p = jnp.mean(jnp.isneginf(growth).astype(growth.dtype))

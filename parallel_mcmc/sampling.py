@@ -15,7 +15,7 @@ from parallel_mcmc.report import check_on_failure, report
 from parallel_mcmc.solvers import Solver, sequential
 from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.trace import Trace, stats_of
-from parallel_mcmc.transition import Transition, ability_of, pilot, recursion, run_parallel
+from parallel_mcmc.transition import Transition, ability_of, attempt_once, recursion, run_parallel
 from parallel_mcmc.windows import check_tol, check_window
 
 
@@ -88,7 +88,7 @@ def sample(
 
     def attempt(solver, num_steps, limit):
         key, state = jax.tree.map(lambda leaf: leaf[0], (pairs[:, 0], states))
-        return pilot(transition, solver, num_steps, key, state, tol, limit)
+        return attempt_once(transition, solver, num_steps, key, state, tol, limit)
 
     x = jax.eval_shape(jax.vmap(transition.ravel), states)
     choice = choose(

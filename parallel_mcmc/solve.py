@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from parallel_mcmc.auto import Auto, any_traced, choose
 from parallel_mcmc.diagnostics import assess
 from parallel_mcmc.linearize import ability
+from parallel_mcmc.pilot import pilot
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import Solution, check_on_failure, report
 from parallel_mcmc.rows import first_of
@@ -85,7 +86,7 @@ def solve(
 
     def attempt(solver, num_steps, limit):
         first = jax.tree.map(lambda leaf: leaf[:num_steps], inputs)
-        return _solve(f, solver, num_steps, False, x0, first, tol, limit, scale, None, rng_key).info
+        return _attempt(f, solver, x0, first, tol, limit, scale)
 
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
     choice = choose(
@@ -107,6 +108,23 @@ def solve(
 @compiled(num_static=4)
 def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key):
     """`solve` for pytrees, compiled: ravel, solve for vectors, unravel."""
+    step, vector0, ravel, unravel, limits = of_vectors(f, x0, inputs, tol, max_iterations, scale)
+    guess = None if guess is None else jax.vmap(ravel)(guess)
+    trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
+    tol = aimed_at(tol, vector0.dtype)
+    predictability = assess(step, vector0, inputs, trajectory, tol) if diagnose else None
+    return Solution(jax.vmap(unravel)(trajectory), info, predictability)
+
+
+@compiled(num_static=2)
+def _attempt(f, solver, x0, inputs, tol, max_iterations, scale):
+    """`pilot` for pytrees, compiled."""
+    step, vector0, _, _, limits = of_vectors(f, x0, inputs, tol, max_iterations, scale)
+    return pilot(step, vector0, inputs, solver, limits)
+
+
+def of_vectors(f, x0, inputs, tol, max_iterations, scale):
+    """The recursion on vectors and its start, the ways there and back, and the limits."""
     check_state(f, x0, inputs)
     vector0, unravel = ravel_pytree(x0)
     dtype = vector0.dtype
@@ -119,12 +137,7 @@ def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, 
 
     limits = default_limits(dtype, tol, max_iterations)
     limits = limits._replace(scale=None if scale is None else ravel(scale))
-    guess = None if guess is None else jax.vmap(ravel)(guess)
-    trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
-    predictability = (
-        assess(step, vector0, inputs, trajectory, aimed_at(tol, dtype)) if diagnose else None
-    )
-    return Solution(jax.vmap(unravel)(trajectory), info, predictability)
+    return step, vector0, ravel, unravel, limits
 
 
 def check_state(f, x0, inputs):

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc.constants import PROPORTION
 from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Ability, Recursion, ability
+from parallel_mcmc.pilot import Pilot, pilot
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import MOST_TIES, SolveInfo, Status
 from parallel_mcmc.rows import some_rows
@@ -234,14 +235,13 @@ def attempted(
     state: Any,
     tol: Any,
     max_iterations: Any,
-) -> SolveInfo:
-    """How a solve of ``num_steps`` steps from ``state`` goes: what `auto` chooses by."""
+) -> Pilot:
+    """How ``num_steps`` steps from ``state`` go: what `auto` chooses by."""
     inputs = transition.draw_inputs(rng_key, num_steps, state)
     x0 = transition.ravel(state)
     limits = default_limits(x0.dtype, tol, max_iterations)
-    f = recursion(transition)
-    return solve_vectors(f, x0, inputs, solver, num_steps, limits, None, jax.random.key(0))[1]
+    return pilot(recursion(transition), x0, inputs, solver, limits)
 
 
-pilot = compiled(num_static=3)(attempted)
+attempt_once = compiled(num_static=3)(attempted)
 """`attempted` as one program."""

@@ -11,7 +11,8 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc.auto import Choice, choose, window_for
-from parallel_mcmc.windows import run_info
+from parallel_mcmc.pilot import Pilot, pilot
+from parallel_mcmc.windows import default_limits, run_info
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
 pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -38,13 +39,13 @@ def expands(x, u):
 
 
 def pilot_of(f):
-    """How `pm.solve` runs a pilot, and how often it did."""
+    """How a pilot is run, and with what."""
     calls = []
 
     def attempt(solver, num_steps, limit):
         calls.append(solver.name)
-        inputs = NOISE[:num_steps]
-        return pm.solve(f, jnp.zeros(3), inputs, solver=solver, max_iterations=limit).info
+        limits = default_limits(jnp.float32, None, limit)
+        return pilot(f, jnp.zeros(3), NOISE[:num_steps], solver, limits)
 
     return attempt, calls
 
@@ -52,34 +53,61 @@ def pilot_of(f):
 @pytest.mark.parametrize(
     "f, solver, words",
     [
-        (forgets, pm.jacobi(), "a pilot of 256 steps took these iterations: jacobi "),
-        (diagonal, pm.quasi_deer(), "quasi_deer "),
-        (rotates, pm.deer(), "deer "),
-        (expands, pm.sequential(), "no solver solved a pilot of 256 steps in 128 iterations"),
+        (diagonal, pm.quasi_deer(), "; perturbations shrink by a factor 0.95 per step, so that "),
+        (rotates, pm.deer(), "a pilot of 256 steps took these iterations: jacobi "),
     ],
 )
 @pytest.mark.slow
-def test_the_cheapest_iteration_that_gains_something_is_taken(f, solver, words):
+def test_the_fewest_gradients_one_after_the_other_are_taken(f, solver, words):
     attempt, calls = pilot_of(f)
     choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
     assert choice.solver == solver
     assert words in choice.reason and choice.reason.startswith(f"{solver.name}: ")
-    assert calls == ["jacobi", "quasi_deer", "deer"]
+    assert calls == ["sequential", "jacobi", "quasi_deer", "deer"]
     assert choose(GPU, None, 400, jnp.zeros(3), attempt) == choice
 
 
-@pytest.mark.parametrize(
-    "T, length", [(1, 1), (100, 100), (1_000, 256), (2_000, 500), (10**6, 1_024)]
-)
+def test_a_chain_that_forgets_at_once_needs_no_pilot():
+    attempt, calls = pilot_of(forgets)
+    choice = choose(GPU, None, 10**6, jnp.zeros(3), attempt)
+    assert choice.reason.endswith(" per step: about 3 iterations to expect")
+    assert choice.solver == pm.jacobi() and calls == ["sequential"]
+
+
+def test_a_chain_that_expands_runs_step_by_step_and_is_told_of():
+    attempt, calls = pilot_of(expands)
+    with pytest.warns(pm.ConvergenceWarning, match=r"slow on an accelerator: .* Reparameterise"):
+        choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
+    assert choice.solver == pm.sequential() and calls == ["sequential"]
+    assert choice.reason.endswith(" per step, so that no parallel method helps")
+
+
+def test_what_no_solver_solves_runs_step_by_step_and_is_told_of():
+    def attempt(solver, num_steps, limit):
+        """Of a chain that neither grows nor shrinks, and is never solved."""
+        info = run_info(jnp.ones(num_steps, bool), jnp.float32)
+        if solver == pm.sequential():
+            return Pilot(info, jnp.zeros(num_steps))
+        return Pilot(info._replace(status=pm.Status.FINISHED_SEQUENTIALLY), None)
+
+    with pytest.warns(pm.ConvergenceWarning, match=r"no solver solved .*jax_enable_x64"):
+        assert choose(GPU, None, 400, jnp.zeros(3), attempt).solver == pm.sequential()
+
+
+@pytest.mark.parametrize("T, length", [(100, 100), (1_000, 256), (2_000, 500), (10**6, 1_024)])
 def test_a_pilot_is_a_quarter_of_a_chain_and_no_longer_than_asked(T, length):
     tried = []
 
     def attempt(solver, num_steps, limit):
-        tried.append((num_steps, limit))
-        return run_info(jnp.ones(num_steps, bool), jnp.float32)
+        tried.append((solver.name, num_steps, limit))
+        info = run_info(jnp.ones(num_steps, bool), jnp.float32)
+        return Pilot(info, jnp.full(num_steps, -0.05) if solver == pm.sequential() else None)
 
     choose(GPU, None, T, jnp.zeros(3), attempt)
-    assert set(tried) == {(length, min(128, max(1, length // 2)))}
+    solvers = "jacobi", "quasi_deer", "deer"
+    limit = min(200, length // 2)
+    first = "sequential", min(length, 256), 0
+    assert tried == [first, *((solver, length, limit) for solver in solvers)]
 
 
 @pytest.mark.slow
@@ -121,7 +149,7 @@ def test_inside_jit_the_number_of_unknowns_decides(dim, name):
 def test_above_max_dense_no_jacobian_is_made():
     attempt, calls = pilot_of(diagonal)
     choose(pm.auto(platform="gpu", max_dense=2), None, 400, jnp.zeros(3), attempt)
-    assert calls == ["jacobi", "quasi_deer"]
+    assert calls == ["sequential", "jacobi", "quasi_deer"]
 
 
 @pytest.mark.slow
@@ -196,11 +224,10 @@ def test_sample_keeps_the_reason_and_the_draws():
         pm.sample(KEY, transition, starts, 100, num_chains=2, solver=solver)
         for solver in (GPU, None)
     )
-    # A normal has a diagonal Jacobian, so that one probe is enough.
-    assert chosen.settings["solver"] == "quasi_deer" and plain.settings["solver"] == "sequential"
+    assert chosen.settings["solver"] == "jacobi" and plain.settings["solver"] == "sequential"
     attrs = chosen.to_inference_data()["posterior"].attrs
     assert attrs["solver_choice"] == chosen.settings["solver_choice"]
-    assert attrs["solver_choice"].startswith("quasi_deer: a pilot of 100 steps took")
+    assert attrs["solver_choice"].startswith("jacobi: perturbations shrink by")
     np.testing.assert_allclose(chosen.position, plain.position, atol=1e-4)
 
 

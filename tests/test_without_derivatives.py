@@ -133,8 +133,8 @@ def test_errors_of_the_model_itself_are_not_explained_away():
 @pytest.mark.parametrize("name", ["custom", "incomplete_gamma"])
 def test_auto_leaves_out_what_needs_derivatives(name):
     trace = pm.sample(KEY, kernel(name), START, 64, solver=GPU)
-    words = "a pilot of 64 steps took these iterations: jacobi "
-    assert words in trace.settings["solver_choice"]
+    assert trace.settings["solver_choice"].startswith("jacobi: perturbations shrink")
+    assert "iterations to expect" in trace.settings["solver_choice"]
     assert trace.settings["solver_choice"].endswith(
         "; a step has no forward-mode derivative for the others"
     )
@@ -143,10 +143,12 @@ def test_auto_leaves_out_what_needs_derivatives(name):
 
 
 def test_auto_runs_step_by_step_what_cannot_be_batched():
-    trace = pm.sample(KEY, kernel("single_callback"), START, 8, solver=GPU)
+    with pytest.warns(pm.ConvergenceWarning, match="slow on an accelerator: JAX cannot batch"):
+        trace = pm.sample(KEY, kernel("single_callback"), START, 8, solver=GPU)
     assert trace.settings["solver_choice"] == "sequential: JAX cannot batch a step"
 
 
+@pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 def test_inside_jit_auto_takes_what_can_be_traced():
     def chosen(name):
         def run(x0):
@@ -266,6 +268,7 @@ def lotka_volterra(counts):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")  # 20 steps are too few
 def test_lotka_volterra_runs_with_the_default_of_a_gpu():
     def draws(solver):
         mcmc = pm.MCMC(

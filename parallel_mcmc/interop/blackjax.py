@@ -14,7 +14,7 @@ from parallel_mcmc.interop.blackjax_transition import from_blackjax
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import SolveInfo, check_on_failure, report
 from parallel_mcmc.solvers import Solver
-from parallel_mcmc.transition import ability_of, keep_all, pilot, run_parallel
+from parallel_mcmc.transition import ability_of, attempt_once, keep_all, run_parallel
 from parallel_mcmc.windows import check_tol, check_window
 
 
@@ -84,7 +84,7 @@ def run_inference_algorithm(
     transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
 
     def attempt(solver, num_steps, limit):
-        return pilot(transition, solver, num_steps, rng_key, initial_state, tol, limit)
+        return attempt_once(transition, solver, num_steps, rng_key, initial_state, tol, limit)
 
     x = jax.eval_shape(transition.ravel, initial_state)
     traced = any_traced((rng_key, initial_state))

@@ -1,0 +1,67 @@
+"""How the beginning of a chain goes, and what it lets expect of the whole."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from parallel_mcmc.diagnostics import expected_iterations
+from parallel_mcmc.linearize import Recursion
+from parallel_mcmc.lyapunov import batch_means, log_growth
+from parallel_mcmc.report import SolveInfo
+from parallel_mcmc.rows import before
+from parallel_mcmc.solvers import Solver
+from parallel_mcmc.tolerance import aimed_at
+from parallel_mcmc.windows import Limits, num_steps_of, solve_vectors
+
+
+class Pilot(NamedTuple):
+    """What a run of the first n steps shows.
+
+    Attributes:
+        info: how it was solved.
+        growth: of a perturbation in each step, as `lyapunov.log_growth` has it, ``(n,)``; None
+            of a solver other than `sequential()`.
+    """
+
+    info: SolveInfo
+    growth: Float[Array, " n"] | None
+
+
+def pilot(
+    f: Recursion, x0: Float[Array, " D"], inputs: Any, solver: Solver, limits: Limits
+) -> Pilot:
+    """Run the steps of ``inputs`` as one window. Traceable."""
+    key, num_steps = jax.random.key(0), num_steps_of(inputs)
+    trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, limits, None, key)
+    if solver.linearize is not None:
+        return Pilot(info, None)
+    return Pilot(info, log_growth(f, before(trajectory, x0), inputs, key))
+
+
+class Forecast(NamedTuple):
+    """What the first steps let expect of a chain.
+
+    Attributes:
+        grows: whether a perturbation does, beyond the error.
+        iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
+        words: how perturbations fare.
+    """
+
+    grows: bool
+    iterations: int
+    words: str
+
+
+def forecast(pilot: Pilot, num_steps: int, dtype: Any) -> Forecast:
+    """From a run step by step."""
+    assert pilot.growth is not None
+    exponent = batch_means(pilot.growth)
+    value, error = float(exponent.value), float(exponent.standard_error)
+    expected = float(expected_iterations(exponent, pilot.growth, aimed_at(None, dtype), num_steps))
+    iterations = num_steps if math.isnan(expected) else int(expected)
+    grows = value - 2 * error > 0
+    does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
+    words = f"perturbations {does} by a factor {math.exp(value):.3g} per step"
+    return Forecast(grows, iterations, words)
