@@ -7,7 +7,8 @@
    nothing else has to be compiled.
 3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
    Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, and the one with the fewest gradients
-   that follow one another is taken; Jacobi if it is expected to solve the whole chain, too.
+   that follow one another is taken; Jacobi unless it is expected to need more than 100 iterations
+   for the whole chain.
    What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
 4. What none of them solves in 200 iterations, or half as many as steps, is not worth solving in
    parallel, and runs step by step. A long pilot tells chains whose iterations stay as they are
@@ -41,6 +42,9 @@ from parallel_mcmc.solvers import (
 )
 from parallel_mcmc.time_blocks import device_memory
 from parallel_mcmc.windows import check_window
+
+FEWEST_STEPS = 4
+"""Of a chain that is worth a solver."""
 
 LEAST_STEPS = 256
 """Of a pilot where the chain has as many; less says little."""
@@ -97,10 +101,11 @@ def auto(
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
 
-    Costs a run of 256 steps one by one and a perturbation along them, and if that does not decide
-    up to three programs to compile and three solves of the pilot. Inside `jit` there
-    can be no pilot: there it is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without
-    forward-mode derivatives it is Jacobi, and step by step where JAX cannot batch a step.
+    Of several chains the first decides. Costs a run of 256 steps one by one and a perturbation
+    along them, and if that does not decide up to three programs to compile and three solves of the
+    pilot. Inside `jit` there can be no pilot: there it is DEER up to ``max_dense`` unknowns, and
+    quasi-DEER above. Without forward-mode derivatives it is Jacobi, and step by step where JAX
+    cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 
@@ -190,6 +195,8 @@ def choose_solver(
         newton = [deer()] if dim <= options.max_dense else []
         candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
     costliest = candidates[-1]
+    if num_steps < FEWEST_STEPS:
+        return sequential(), f"{num_steps} steps are too few", ""
     if attempt is None:
         return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", ""
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
@@ -211,7 +218,9 @@ def choose_solver(
         return sequential(), failed + left_out, WHERE_IT_LASTS
     counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
     reason = f"a pilot of {length} steps took these iterations: {counts}{left_out}"
-    if len(iterations) > 1 and MOST_ITERATIONS < first.iterations < num_steps:
+    # Twice as many as expected is within the error of the rule of thumb, and then a solve gives up.
+    many = length < num_steps and MOST_ITERATIONS / 2 < first.iterations < num_steps
+    if len(iterations) > 1 and many:
         iterations.pop(jacobi(), None)
         reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
     return min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s)), reason, ""

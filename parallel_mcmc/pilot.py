@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parallel_mcmc.diagnostics import expected_iterations
@@ -14,6 +15,9 @@ from parallel_mcmc.rows import before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at
 from parallel_mcmc.windows import Limits, num_steps_of, solve_vectors
+
+MOST_GROWTH = 10
+"""Nats over the whole chain by which a perturbation must grow, beyond the error, to be hopeless."""
 
 
 class Pilot(NamedTuple):
@@ -44,7 +48,7 @@ class Forecast(NamedTuple):
     """What the first steps let expect of a chain.
 
     Attributes:
-        grows: whether a perturbation does, beyond the error.
+        grows: whether a perturbation does, beyond the error and more than a solve can bear.
         iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
         words: how perturbations fare.
     """
@@ -55,13 +59,20 @@ class Forecast(NamedTuple):
 
 
 def forecast(pilot: Pilot, num_steps: int, dtype: Any) -> Forecast:
-    """From a run step by step."""
+    """From the second half of a run step by step: the first may be on its way from a poor start."""
     assert pilot.growth is not None
-    exponent = batch_means(pilot.growth)
+    growth = pilot.growth[pilot.growth.size // 2 :]
+    exponent = batch_means(growth)
     value, error = float(exponent.value), float(exponent.standard_error)
-    expected = float(expected_iterations(exponent, pilot.growth, aimed_at(None, dtype), num_steps))
+    expected = float(expected_iterations(exponent, growth, aimed_at(None, dtype), num_steps))
     iterations = num_steps if math.isnan(expected) else int(expected)
-    grows = value - 2 * error > 0
+    if bool(jnp.any(jnp.isneginf(growth))):
+        # Forgotten at a blow, or a step of pieces whose derivative knows nothing of their edges.
+        iterations = num_steps
+    grows = (value - 2 * error) * num_steps > MOST_GROWTH
     does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
-    words = f"perturbations {does} by a factor {math.exp(value):.3g} per step"
+    factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
+    words = f"perturbations {does} by a factor {factor} per step"
+    if math.isnan(value):
+        words = "how perturbations fare is unknown"
     return Forecast(grows, iterations, words)

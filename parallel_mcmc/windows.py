@@ -16,7 +16,7 @@ from parallel_mcmc.report import SolveInfo, Status
 from parallel_mcmc.rows import finite_rows, first_of, num_leading, window_of
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.stepwise import finish, scan_steps
-from parallel_mcmc.tolerance import noise, rounding, scaled, spread
+from parallel_mcmc.tolerance import aimed_at, rounding, scaled, spread
 
 
 class Summary(NamedTuple):
@@ -193,9 +193,9 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
-        allowed = jnp.maximum(limits.tol * scale, jnp.max(noise(trajectory, scale), axis=0))
-        poor = (blocks.unit > 2 * scale) & (blocks.worst > allowed)
-        poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * allowed), axis=-1)
+        tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
+        poor = (blocks.unit > 2 * scale) & (blocks.worst > tol * scale)
+        poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
         trajectory, num_steps = finish(
             f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale

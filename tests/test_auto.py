@@ -74,6 +74,26 @@ def test_a_chain_that_forgets_at_once_needs_no_pilot():
     assert choice.solver == pm.jacobi() and calls == ["sequential"]
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, u: jnp.where(u < jnp.tanh(x), 1.0, -1.0),  # a derivative sees nothing of it
+        lambda x, u: 1.000_001 * x + u,  # grows by nothing that matters in 400 steps
+    ],
+)
+def test_what_the_exponent_does_not_tell_is_tried(f):
+    attempt, calls = pilot_of(f)
+    choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
+    assert calls == ["sequential", "jacobi", "quasi_deer", "deer"]
+    assert choice.solver != pm.sequential()
+
+
+def test_a_few_steps_are_not_worth_a_solver():
+    attempt, calls = pilot_of(rotates)
+    assert choose(GPU, None, 3, jnp.zeros(3), attempt).reason == "sequential: 3 steps are too few"
+    assert not calls
+
+
 def test_a_chain_that_expands_runs_step_by_step_and_is_told_of():
     attempt, calls = pilot_of(expands)
     with pytest.warns(pm.ConvergenceWarning, match=r"slow on an accelerator: .* Reparameterise"):
