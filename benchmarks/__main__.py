@@ -13,7 +13,7 @@ python -m benchmarks run --suite memory        the memory that a million steps a
 python -m benchmarks run --suite scaling       time and memory against T, D, chains and rows of data
 python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
 python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
-python -m benchmarks run --suite posteriordb   ParallelHMC against reference draws
+python -m benchmarks run --suite posteriors    real models: right, and in how many gradients in turn
 python -m benchmarks run --suite torture       recursions that look at the last bit of their state
 python -m benchmarks run --suite warmups       critical path of a warm-up, in parallel and not
 python -m benchmarks run --suite constants     iterations with the numbers of the solve changed
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=run_command)
     suites = [
         "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
-        "auto", "trajectories", "memory", "sweep", "swap", "posteriordb", "torture",
+        "auto", "trajectories", "memory", "sweep", "swap", "posteriors", "torture",
         "constants", "programs", "warmups",
     ]  # fmt: skip
     run.add_argument("--suite", default="examples", choices=suites)
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         default=DATA,
-        help="the numeric German credit table, beside which lies the folder posteriordb",
+        help="the numeric German credit table, beside which lie posteriordb and inference_gym",
     )
     run.add_argument(
         "--reference", type=Path, help="a checkout of the code of arXiv:2508.18413, for its suite"
@@ -128,7 +128,7 @@ def run_command(parsed: argparse.Namespace) -> None:
     from benchmarks.constants import run_constants
     from benchmarks.memory import run_memory
     from benchmarks.peers import run_peers
-    from benchmarks.posteriordb import run_posteriordb
+    from benchmarks.posteriors import run_posteriors
     from benchmarks.programs import run_programs
     from benchmarks.reference import run_reference
     from benchmarks.runs import Options, run_suite
@@ -157,7 +157,7 @@ def run_command(parsed: argparse.Namespace) -> None:
         "peers": run_peers,
         "scaling": run_scaling,
         "swap": run_swap,
-        "posteriordb": run_posteriordb,
+        "posteriors": run_posteriors,
         "torture": run_torture,
         "constants": run_constants,
         "warmups": run_warmups,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.gpu_report import samplers_table
+from benchmarks.posteriors_report import short_table
 from benchmarks.records import Record
 from benchmarks.tables import TABLE_OF, aims_table, runs_table
 
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         [r for r in of_suite("examples", records) if r["solver"] == "deer" and r["seed"] == 0],
         SHORT,
     ),
+    "models": lambda records: short_table(of_suite("posteriors", records)),
     "aims": lambda records: aims_table(of_suite("examples", records)),
     "defaults": lambda records: aims_table(of_suite("defaults", records)),
     "examples": lambda records: runs_table(of_suite("examples", records)),

@@ -3,12 +3,9 @@
 The data, the statements of the models and the summaries of reference draws are read from a folder
 that is not part of this repository. An entry of `MODELS` is one posterior: a model of its data,
 with a site, sampled or deterministic, for each name that the reference has.
-
-    python -m benchmarks run --suite posteriordb --float64
 """
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +19,6 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.distributions import constraints
 
 import parallel_mcmc as pm
-from benchmarks.records import Record
 from benchmarks.runs import Options, selected
 
 
@@ -208,9 +204,13 @@ class Comparison(NamedTuple):
     num_samples: int
 
 
+def read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
+
+
 def load(folder: Path, name: str) -> dict[str, Any]:
     """A posterior's file, with data as arrays of floating-point numbers."""
-    posterior = json.loads((folder / f"{name}.json").read_text())
+    posterior = read(folder / f"{name}.json")
     posterior["data"] = {
         key: jnp.asarray(value, float) if isinstance(value, list) else value
         for key, value in posterior["data"].items()
@@ -239,6 +239,7 @@ def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
         if draws.ndim == 2:
             yield name, draws
         else:
+            draws = draws.reshape(*draws.shape[:2], -1)
             for i in range(draws.shape[-1]):
                 yield f"{name}[{i + 1}]", draws[..., i]
 
@@ -286,27 +287,3 @@ def posteriors(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
             print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
             continue
         yield name, load(folder, name)
-
-
-def run_posteriordb(options: Options) -> Iterator[Record]:
-    """The records, with the solver that an accelerator would get; 64 bit, by ``--float64``."""
-    for name, posterior in posteriors(options):
-        kernel = pm.ParallelHMC(MODELS[name], solver=pm.auto(platform="gpu"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pm.ConvergenceWarning)
-            mcmc = sample(posterior, kernel)
-        result, state, settings = compare(posterior, mcmc), mcmc.last_state, mcmc.solve_settings()
-        yield {
-            "suite": "posteriordb",
-            "target": name,
-            "kernel": "ParallelHMC in pm.MCMC",
-            "T": result.num_samples,
-            "D": state.x.shape[-1],
-            "chains": len(result.iterations),
-            "solver": settings["solver"],
-            "choice": settings["solver_choice"],
-            "dtype": str(state.x.dtype),
-            "seed": 0,
-            "num_warmup": mcmc.num_warmup,
-            **result._asdict(),
-        }

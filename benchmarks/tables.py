@@ -20,6 +20,7 @@ from benchmarks.gpu_report import (
     programs_ran_table,
     programs_table,
 )
+from benchmarks.posteriors_report import posteriors_table
 from benchmarks.records import Record
 from benchmarks.scaling_report import scaling_table
 
@@ -125,30 +126,6 @@ def sweep_table(records: list[Record]) -> str:
         for r in records
     ]
     return markdown(["target", "kernel", "accept", "exponent", "deer", "jacobi"], rows)
-
-
-def posteriordb_table(records: list[Record]) -> str:
-    """Iterations per posterior, and how far off its worst scalar is."""
-    head = (
-        "posterior", "D", "T", "solver", "iterations", "T / iterations", "steps run one by one",
-        "worst mean, in standard errors", "worst standard deviation", "least ESS",
-    )  # fmt: skip
-    rows = []
-    for r in records:
-        low, high = min(r["iterations"]), max(r["iterations"])
-        rows.append([
-            r["target"],
-            str(r["D"]),
-            f"{r['T']:,}",
-            r["solver"],
-            str(high) if low == high else f"{low} to {high}",
-            f"{r['T'] / high:.0f}" if high else "-",
-            f"{sum(r['num_sequential_steps'] + r.get('num_frontier_steps', [])):,}",
-            f"{r['z_score']:.1f}",
-            f"{r['sd_error']:.0%}",
-            f"{r['min_ess']:,.0f}",
-        ])  # fmt: skip
-    return markdown(list(head), rows)
 
 
 def swap_table(records: list[Record]) -> str:
@@ -288,7 +265,7 @@ TABLE_OF: dict[str, Callable[[list[Record]], str]] = {
     "memory": memory_table,
     "paper": lambda records: runs_table(records, PAPER),
     "peers": peers_table,
-    "posteriordb": posteriordb_table,
+    "posteriors": posteriors_table,
     "programs": lambda records: (
         programs_ran_table if all("seconds" in r for r in records) else programs_table
     )(records),

@@ -39,10 +39,14 @@ def found(record: dict) -> str:
             f"{record['kernels']} kernels and {record['waits']} waits a turn, "
             f"{1e6 * record['seconds_turn']:.3g} us"
         )
-    if record["suite"] == "posteriordb":
+    if record["suite"] == "posteriors":
+        ours, nuts = (
+            record[f"warmup_gradients{by}"] + record[f"sample_gradients{by}"]
+            for by in ("", "_nuts")
+        )
         return (
-            f"{record['iterations']} iterations, worst mean {record['z_score']:.1f} standard "
-            f"errors off, worst standard deviation {record['sd_error']:.0%}"
+            f"{ours:,} gradients in turn, NUTS {nuts:,}; worst mean {record['z_score']:.1f} "
+            f"standard errors off, R-hat {record['rhat']:.3f}"
         )
     if record["suite"] == "sweep":
         deer, jacobi = record["iterations_deer"], record["iterations_jacobi"]

@@ -1,16 +1,32 @@
-"""`ParallelHMC` with its defaults against the reference draws of two posteriors of posteriordb.
+"""Real models: what the suite measures, and `ParallelHMC` against reference draws.
 
-``python -m benchmarks run --suite posteriordb --float64`` runs all twelve.
+``python -m benchmarks run --suite posteriors --float64`` runs them all.
 """
 
+import jax
+import numpy as np
 import pytest
+from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
 from benchmarks import posteriordb
+from benchmarks.posteriors import Posterior, record_of
+from benchmarks.posteriors_report import outcome_of, path_ratio, posteriors_table, short_table
+from benchmarks.user_models import USER_MODELS
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
+pytestmark = pytest.mark.usefixtures("x64")
+
+RECORD = {
+    "target": "eight_schools", "source": "posteriordb", "D": 10, "solver": "jacobi",
+    "settled": [True, True], "iterations": [60, 80], "num_sequential_steps": [0, 0],
+    "warmup_gradients": 200, "sample_gradients": 300, "min_ess": 1_000.0,
+    "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
+    "rhat": 1.01, "rhat_nuts": 1.02,
+    "z_score": 2.0, "sd_error": 0.03, "seconds_warm": 1.0, "seconds_warm_nuts": 2.0,
+}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kidiq-kidscore_momhsiq", "nes2000-nes"])
 def test_means_and_standard_deviations_are_those_of_the_reference(name, data_folder):
     folder = data_folder / "posteriordb"
@@ -21,3 +37,39 @@ def test_means_and_standard_deviations_are_those_of_the_reference(name, data_fol
     result = posteriordb.compare(posterior, mcmc)
     assert result.z_score <= 4  # combined Monte Carlo standard errors, of the worst scalar
     assert result.sd_error <= 0.1
+
+
+def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
+    assert path_ratio(RECORD) == pytest.approx((10_000 / 2_000) / (500 / 1_000))
+    assert outcome_of(RECORD) == "right"
+    assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in short_table([RECORD])
+    assert "| jacobi | 60 to 80 |" in posteriors_table([RECORD])
+    assert "| 10,000 | NUTS: R-hat 1.9 | right |" in short_table([RECORD | {"rhat_nuts": 1.9}])
+    assert outcome_of(RECORD | {"rhat": 1.2}) == "R-hat 1.20, mean 2.0 errors off"
+    assert outcome_of(RECORD | {"sd_error": 0.2}) != "right"
+    assert outcome_of(RECORD | {"sd_error": 0.2, "source": "users"}) == "right"
+    told = RECORD | {"settled": [True, False], "num_sequential_steps": [0, 9]}
+    assert outcome_of(told) == (
+        "right; helpers of 1 of 2 chains did not settle, told; steps one by one, told"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(USER_MODELS))
+def test_models_that_users_run_have_a_density_and_a_gradient(name):
+    model, arguments = USER_MODELS[name]()
+    info = initialize_model(jax.random.key(0), model, model_args=arguments)
+    value, gradient = jax.value_and_grad(info.potential_fn)(info.param_info.z)
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::parallel_mcmc.AdaptationWarning")
+def test_a_row_counts_gradients_of_both_samplers():
+    model, arguments = USER_MODELS["ordinal"]()
+    record = record_of(Posterior("ordinal", "users", model, arguments, None), seed=0)
+    assert record["D"] == 6 and record["settled"] == [True] * 4
+    assert 0 < record["warmup_gradients"] < 1_000 < record["warmup_gradients_nuts"]
+    assert 0 < record["sample_gradients"] < 1_000 < record["sample_gradients_nuts"]
+    assert outcome_of(record) == "right"

@@ -1,0 +1,80 @@
+"""NumPyro models of posteriors of Inference Gym, on which samplers for accelerators are compared.
+
+Data and reference moments are read from a folder that is not part of this repository.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+
+
+def brownian_motion(data: dict[str, Any], _: Path) -> tuple[Callable, tuple]:
+    y = np.array([np.nan if value is None else value for value in data["y"]])
+    seen = np.flatnonzero(np.isfinite(y))
+
+    def model(seen, y):
+        inner = numpyro.sample("innovation_noise_scale", dist.LogNormal(0, 2))
+        outer = numpyro.sample("observation_noise_scale", dist.LogNormal(0, 2))
+        locs = numpyro.sample("locs", dist.GaussianRandomWalk(inner, num_steps=30))
+        numpyro.sample("y", dist.Normal(locs[seen], outer), obs=y)
+
+    return model, (seen, y[seen])
+
+
+def german_credit_sparse(data: dict[str, Any], folder: Path) -> tuple[Callable, tuple]:
+    table = np.loadtxt(folder / data["file"])
+    X = (table[:, :24] - table[:, :24].mean(axis=0)) / table[:, :24].std(axis=0)
+    X = np.column_stack([X, np.ones(len(X))])
+
+    def model(X, label):
+        z = numpyro.sample("unscaled_weights", dist.Normal(0, 1).expand([X.shape[1]]))
+        local = numpyro.sample("local_scales", dist.Gamma(0.5, 0.5).expand([X.shape[1]]))
+        overall = numpyro.sample("global_scale", dist.Gamma(0.5, 0.5))
+        numpyro.sample("label", dist.Bernoulli(logits=X @ (z * local * overall)), obs=label)
+
+    return model, (X, (table[:, -1] == 2).astype(int))
+
+
+def item_response(data: dict[str, Any], _: Path) -> tuple[Callable, tuple]:
+    def model(student, question, correct):
+        mean = numpyro.sample("mean_student_ability", dist.Normal(0.75, 1))
+        ability = numpyro.sample("centered_student_ability", dist.Normal(0, 1).expand([400]))
+        difficulty = numpyro.sample("question_difficulty", dist.Normal(0, 1).expand([100]))
+        logits = mean + ability[student] - difficulty[question]
+        numpyro.sample("correct", dist.Bernoulli(logits=logits), obs=correct)
+
+    return model, tuple(np.asarray(data[name]) for name in ("student", "question", "correct"))
+
+
+def volatility_of_returns(data: dict[str, Any], _: Path) -> tuple[Callable, tuple]:
+    """Not centred: the log volatility is made from standard normal innovations."""
+
+    def model(returns):
+        half = numpyro.sample("half", dist.Beta(20, 1.5))
+        persistence = numpyro.deterministic("persistence_of_volatility", 2 * half - 1)
+        mean = numpyro.sample("mean_log_volatility", dist.Cauchy(0, 5))
+        scale = numpyro.sample("white_noise_shock_scale", dist.HalfCauchy(2))
+        shocks = scale * numpyro.sample("shocks", dist.Normal(0, 1).expand([returns.size]))
+        # h_t = persistence h_{t-1} + shock_t, by its closed form: a triangular matrix of powers.
+        lag = jnp.arange(returns.size)[:, None] - jnp.arange(returns.size)
+        powers = jnp.where(lag >= 0, persistence ** jnp.maximum(lag, 0), 0)
+        first = shocks[0] / jnp.sqrt(1 - persistence**2)
+        h = numpyro.deterministic("log_volatility", mean + powers @ shocks.at[0].set(first))
+        numpyro.sample("returns", dist.Normal(0, jnp.exp(h / 2)), obs=returns)
+
+    return model, (np.asarray(data["centered_returns"]),)
+
+
+INFERENCE_GYM: dict[str, Callable[[dict[str, Any], Path], tuple[Callable, tuple]]] = {
+    "brownian_motion": brownian_motion,
+    "german_credit_sparse": german_credit_sparse,
+    "item_response": item_response,
+    "stochastic_volatility_small": volatility_of_returns,
+}
+"""By the name of the file. `stochastic_volatility`, of 2,519 unknowns, is left out: a gradient of
+it is a product with a matrix of six million numbers, of hundreds of chains at once."""

@@ -1,0 +1,189 @@
+"""Real models with the defaults alone: is it right, and how long is the critical path?
+
+Twelve posteriors of posteriordb and four of Inference Gym, with reference moments, and fifteen
+models that NumPyro users run, which are held against NUTS. Of each `pm.ParallelHMC` under
+`pm.MCMC`, with the solver that an accelerator would get, and NumPyro's NUTS: four chains, 1,000
+draws after at most 1,000 steps of warm-up. Gradients are those of the slowest chain that must
+follow one another, of NUTS its leapfrog steps.
+
+    python -m benchmarks run --suite posteriors --float64
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpyro
+from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+
+import parallel_mcmc as pm
+from benchmarks import posteriordb
+from benchmarks.inference_gym import INFERENCE_GYM
+from benchmarks.posteriordb import load, scalars
+from benchmarks.records import Record
+from benchmarks.runs import Options, selected
+from benchmarks.user_models import USER_MODELS
+
+NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
+
+LEAST_DEVIATION = 1e-10
+"""Standard deviation below which a scalar is a constant, as the corner of a Cholesky factor."""
+
+
+class Posterior(NamedTuple):
+    """One model with its arguments, and moments to hold draws against, by scalar, or none."""
+
+    name: str
+    source: str
+    model: Callable
+    arguments: tuple
+    reference: dict[str, dict[str, float]] | None
+
+
+def posteriors(options: Options) -> Iterator[Posterior]:
+    """Those that are selected, and have their data."""
+    folder = options.data.parent
+    for name in posteriordb.MODELS:
+        for file in wanted(name, folder / "posteriordb", options):
+            model, posterior = posteriordb.MODELS[name], load(file.parent, name)
+            yield Posterior(
+                name.split("-")[-1], "posteriordb", model, (posterior["data"],),
+                posterior["reference"],
+            )  # fmt: skip
+    for name, build in INFERENCE_GYM.items():
+        for file in wanted(name, folder / "inference_gym", options):
+            posterior = posteriordb.read(file)
+            model, arguments = build(posterior["data"], file.parent)
+            yield Posterior(name, "inference gym", model, arguments, posterior["reference"])
+    for name, build in USER_MODELS.items():
+        if selected(name, options):
+            yield Posterior(name, "users", *build(), None)
+
+
+def wanted(name: str, folder: Path, options: Options) -> Iterator[Path]:
+    """The file of a posterior, if it is selected and there."""
+    file = folder / f"{name}.json"
+    if selected(name, options):
+        if file.is_file():
+            yield file
+        else:
+            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
+
+
+class Run(NamedTuple):
+    """Draws by scalar ``(chains, draws)``, gradients one after the other, and seconds."""
+
+    draws: dict[str, np.ndarray]
+    warmup_gradients: int
+    sample_gradients: int
+    seconds_cold: float
+    seconds_warm: float
+    mcmc: Any
+
+
+def run_posteriors(options: Options) -> Iterator[Record]:
+    """The records, one by one; 64 bit, by ``--float64``."""
+    for posterior in posteriors(options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pm.ConvergenceWarning)
+            warnings.simplefilter("ignore", pm.AdaptationWarning)
+            yield record_of(posterior, options.seed)
+
+
+def record_of(posterior: Posterior, seed: int) -> Record:
+    by_nuts = run_nuts(posterior, seed)
+    ours = run_ours(posterior, seed)
+    state, settings = ours.mcmc.last_state, ours.mcmc.solve_settings()
+    solve = state.solve
+    reference = posterior.reference or moments(by_nuts.draws)
+    return {
+        "suite": "posteriors",
+        "target": posterior.name,
+        "source": posterior.source,
+        "kernel": "ParallelHMC in pm.MCMC",
+        "T": NUM_DRAWS,
+        "D": state.x.shape[-1],
+        "chains": NUM_CHAINS,
+        "solver": settings["solver"],
+        "choice": settings["solver_choice"],
+        "dtype": str(state.x.dtype),
+        "seed": seed,
+        "settled": np.atleast_1d(state.warmup.settled).tolist(),
+        "iterations": np.atleast_1d(solve.num_iterations).tolist(),
+        "num_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),
+        "num_frontier_steps": np.atleast_1d(solve.num_frontier_steps).tolist(),
+        "leapfrogs": np.atleast_1d(state.num_steps).tolist(),
+        **figures(ours, reference),
+        **{f"{name}_nuts": value for name, value in figures(by_nuts, reference).items()},
+    }
+
+
+def figures(run: Run, reference: dict) -> Record:
+    """What a run cost, and how far its worst scalar is from the reference."""
+    errors = posteriordb.against_reference({"reference": reference}, run.draws)
+    rhat = max(float(split_gelman_rubin(run.draws[name])) for name in reference)
+    return {
+        "warmup_gradients": run.warmup_gradients,
+        "sample_gradients": run.sample_gradients,
+        "seconds_cold": run.seconds_cold,
+        "seconds_warm": run.seconds_warm,
+        "rhat": rhat,
+        **errors._asdict(),
+    }
+
+
+def moments(draws: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Of draws, as a reference for others."""
+    return {
+        name: {
+            "mean": draw.mean(),
+            "sd": draw.std(),
+            "mcse_mean": draw.std() / effective_sample_size(draw) ** 0.5,
+        }
+        for name, draw in draws.items()
+        if draw.std() > LEAST_DEVIATION
+    }
+
+
+def run_ours(posterior: Posterior, seed: int) -> Run:
+    kernel = pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu"))
+    mcmc = pm.MCMC(
+        kernel, num_warmup=NUM_WARMUP, num_samples=NUM_DRAWS, num_chains=NUM_CHAINS,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
+    seconds = [timed(mcmc, seed, posterior.arguments) for _ in range(2)]
+    path = mcmc.critical_path()
+    draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
+    return Run(draws, *(max(path[name]) for name in path), *seconds, mcmc)
+
+
+def run_nuts(posterior: Posterior, seed: int) -> Run:
+    """As NumPyro has it. Chains that are vectorized would wait for each other in every step."""
+    mcmc = numpyro.infer.MCMC(
+        numpyro.infer.NUTS(posterior.model), num_warmup=NUM_WARMUP, num_samples=NUM_DRAWS,
+        num_chains=NUM_CHAINS, chain_method="sequential", progress_bar=False,
+    )  # fmt: skip
+    seconds, leapfrogs = [], 0
+    for _ in range(2):
+        begin = time.perf_counter()
+        key, mcmc.post_warmup_state = jax.random.key(seed), None
+        mcmc.warmup(key, *posterior.arguments, collect_warmup=True, extra_fields=("num_steps",))
+        leapfrogs = mcmc.get_extra_fields(group_by_chain=True)["num_steps"]
+        mcmc.run(key, *posterior.arguments, extra_fields=("num_steps",))
+        jax.block_until_ready(mcmc.last_state)
+        seconds.append(time.perf_counter() - begin)
+    drawn = mcmc.get_extra_fields(group_by_chain=True)["num_steps"]
+    draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
+    slowest = (int(np.max(np.sum(steps, axis=1))) for steps in (leapfrogs, drawn))
+    return Run(draws, *slowest, *seconds, mcmc)
+
+
+def timed(mcmc: Any, seed: int, arguments: tuple) -> float:
+    begin = time.perf_counter()
+    mcmc.run(jax.random.key(seed), *arguments)
+    jax.block_until_ready(mcmc.last_state)
+    return time.perf_counter() - begin
