@@ -74,7 +74,10 @@ def path_ratio(r: Record) -> float:
 def ratio_cell(r: Record) -> str:
     """Of what NUTS has, too: a chain of it may be stuck."""
     stuck = r["rhat_nuts"] >= LARGEST_RHAT
-    return f"NUTS: R-hat {r['rhat_nuts']:.2g}" if stuck else f"{path_ratio(r):.3g}"
+    if stuck:
+        return f"NUTS: R-hat {r['rhat_nuts']:.2g}"
+    ratio = path_ratio(r)
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def is_right(r: Record) -> bool:
