@@ -6,7 +6,7 @@ with a site, sampled or deterministic, for each name that the reference has.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ import numpyro.distributions as dist
 from numpyro.diagnostics import effective_sample_size
 from numpyro.distributions import constraints
 
-import parallel_mcmc as pm
 from benchmarks.runs import Options, selected
 
 
@@ -177,33 +176,6 @@ MODELS: dict[str, Callable] = {
 }
 
 
-NUM_WARMUP = {"earnings-earn_height": 2000, "low_dim_gauss_mix-low_dim_gauss_mix": 2000}
-"""More than 1,000 steps for a posterior that is tens of thousands of units from the start, and for
-one where a chain may spend half of them with a component that sits on a single data point."""
-
-
-class Comparison(NamedTuple):
-    """One posterior: the worst scalar, and how the chains were solved.
-
-    Attributes:
-        z_score: largest |mean - reference| in combined Monte Carlo standard errors.
-        sd_error: largest relative difference of a standard deviation.
-        min_ess: smallest effective sample size.
-        iterations: of each chain.
-        num_sequential_steps, num_frontier_steps: of each chain, run one by one after the
-            iterations and within them.
-        num_samples: T.
-    """
-
-    z_score: float
-    sd_error: float
-    min_ess: float
-    iterations: list[int]
-    num_sequential_steps: list[int]
-    num_frontier_steps: list[int]
-    num_samples: int
-
-
 def read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
@@ -216,20 +188,6 @@ def load(folder: Path, name: str) -> dict[str, Any]:
         for key, value in posterior["data"].items()
     }
     return posterior
-
-
-def sample(posterior: dict[str, Any], kernel: Any, **options: Any) -> pm.MCMC:
-    """A run of the kernel on the posterior's model; by default 4 chains of 1,000 draws."""
-    settings = {
-        "num_warmup": NUM_WARMUP.get(posterior["name"], 1000),
-        "num_samples": 1000,
-        "num_chains": 4,
-        "chain_method": "vectorized",
-        "progress_bar": False,
-    }
-    mcmc = pm.MCMC(kernel, **(settings | options))
-    mcmc.run(jax.random.key(0), posterior["data"])
-    return mcmc
 
 
 def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
@@ -245,45 +203,43 @@ def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 class Errors(NamedTuple):
-    """Of the worst scalar; see `Comparison`."""
+    """Of the worst scalar.
+
+    Attributes:
+        z_score: largest |mean - reference| in combined Monte Carlo standard errors.
+        sd_error: largest relative difference of a standard deviation.
+        min_ess: smallest effective sample size.
+    """
 
     z_score: float
     sd_error: float
     min_ess: float
 
 
-def against_reference(posterior: dict[str, Any], draws: dict[str, np.ndarray]) -> Errors:
-    """Draws ``(chains, draws)`` by name against the summaries of the reference draws."""
+def against_reference(reference: dict[str, Any], draws: dict[str, np.ndarray]) -> Errors:
+    """Draws ``(chains, draws)`` by name against the summaries of reference draws."""
     z_scores, sd_errors, sizes = [], [], []
-    for name, reference in posterior["reference"].items():
+    for name, known in reference.items():
         size = effective_sample_size(draws[name])
-        error = np.hypot(draws[name].std() / np.sqrt(size), reference["mcse_mean"])
-        z_scores.append(abs(draws[name].mean() - reference["mean"]) / error)
-        sd_errors.append(abs(draws[name].std() / reference["sd"] - 1))
+        error = np.hypot(draws[name].std() / np.sqrt(size), known["mcse_mean"])
+        z_scores.append(abs(draws[name].mean() - known["mean"]) / error)
+        sd_errors.append(abs(draws[name].std() / known["sd"] - 1))
         sizes.append(size)
     return Errors(float(np.max(z_scores)), float(np.max(sd_errors)), float(np.min(sizes)))
 
 
-def compare(posterior: dict[str, Any], mcmc: pm.MCMC) -> Comparison:
-    """A run against the reference."""
-    errors = against_reference(posterior, dict(scalars(mcmc.get_samples(group_by_chain=True))))
-    solve = mcmc.last_state.solve
-    return Comparison(
-        *errors,
-        np.atleast_1d(solve.num_iterations).tolist(),
-        np.atleast_1d(solve.num_sequential_steps).tolist(),
-        np.atleast_1d(solve.num_frontier_steps).tolist(),
-        mcmc.num_samples,
-    )
-
-
 def posteriors(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
     """Those that are selected and in the folder beside the data, by name."""
-    folder = options.data.parent / "posteriordb"
-    for name in MODELS:
-        if not selected(name, options):
-            continue
-        if not (folder / f"{name}.json").is_file():
-            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
-            continue
-        yield name, load(folder, name)
+    for name, file in files(options.data.parent / "posteriordb", MODELS, options):
+        yield name, load(file.parent, name)
+
+
+def files(folder: Path, names: Iterable[str], options: Options) -> Iterator[tuple[str, Path]]:
+    """Of the names that are selected; those that are not there are told of."""
+    for name in names:
+        file = folder / f"{name}.json"
+        if selected(name, options):
+            if file.is_file():
+                yield name, file
+            else:
+                print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)

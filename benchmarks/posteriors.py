@@ -12,7 +12,6 @@ follow one another, of NUTS its leapfrog steps.
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 import parallel_mcmc as pm
 from benchmarks import posteriordb
 from benchmarks.inference_gym import INFERENCE_GYM
-from benchmarks.posteriordb import load, scalars
+from benchmarks.posteriordb import scalars
 from benchmarks.records import Record
 from benchmarks.runs import Options, selected
 from benchmarks.user_models import USER_MODELS
@@ -46,32 +45,19 @@ class Posterior(NamedTuple):
 
 def posteriors(options: Options) -> Iterator[Posterior]:
     """Those that are selected, and have their data."""
-    folder = options.data.parent
-    for name in posteriordb.MODELS:
-        for file in wanted(name, folder / "posteriordb", options):
-            model, posterior = posteriordb.MODELS[name], load(file.parent, name)
-            yield Posterior(
-                name.split("-")[-1], "posteriordb", model, (posterior["data"],),
-                posterior["reference"],
-            )  # fmt: skip
-    for name, build in INFERENCE_GYM.items():
-        for file in wanted(name, folder / "inference_gym", options):
-            posterior = posteriordb.read(file)
-            model, arguments = build(posterior["data"], file.parent)
-            yield Posterior(name, "inference gym", model, arguments, posterior["reference"])
+    for name, posterior in posteriordb.posteriors(options):
+        yield Posterior(
+            name.split("-")[-1], "posteriordb", posteriordb.MODELS[name], (posterior["data"],),
+            posterior["reference"],
+        )  # fmt: skip
+    folder = options.data.parent / "inference_gym"
+    for name, file in posteriordb.files(folder, INFERENCE_GYM, options):
+        posterior = posteriordb.read(file)
+        model, arguments = INFERENCE_GYM[name](posterior["data"], folder)
+        yield Posterior(name, "inference gym", model, arguments, posterior["reference"])
     for name, build in USER_MODELS.items():
         if selected(name, options):
             yield Posterior(name, "users", *build(), None)
-
-
-def wanted(name: str, folder: Path, options: Options) -> Iterator[Path]:
-    """The file of a posterior, if it is selected and there."""
-    file = folder / f"{name}.json"
-    if selected(name, options):
-        if file.is_file():
-            yield file
-        else:
-            print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)
 
 
 class Run(NamedTuple):
@@ -124,7 +110,7 @@ def record_of(posterior: Posterior, seed: int) -> Record:
 
 def figures(run: Run, reference: dict) -> Record:
     """What a run cost, and how far its worst scalar is from the reference."""
-    errors = posteriordb.against_reference({"reference": reference}, run.draws)
+    errors = posteriordb.against_reference(reference, run.draws)
     rhat = max(float(split_gelman_rubin(run.draws[name])) for name in reference)
     return {
         "warmup_gradients": run.warmup_gradients,
@@ -150,15 +136,18 @@ def moments(draws: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def run_ours(posterior: Posterior, seed: int) -> Run:
-    kernel = pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu"))
-    mcmc = pm.MCMC(
-        kernel, num_warmup=NUM_WARMUP, num_samples=NUM_DRAWS, num_chains=NUM_CHAINS,
-        chain_method="vectorized", progress_bar=False,
-    )  # fmt: skip
+    mcmc = four_chains(pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu")))
     seconds = [timed(mcmc, seed, posterior.arguments) for _ in range(2)]
     path = mcmc.critical_path()
     draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
     return Run(draws, *(max(path[name]) for name in path), *seconds, mcmc)
+
+
+def four_chains(kernel: Any) -> pm.MCMC:
+    return pm.MCMC(
+        kernel, num_warmup=NUM_WARMUP, num_samples=NUM_DRAWS, num_chains=NUM_CHAINS,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
 
 
 def run_nuts(posterior: Posterior, seed: int) -> Run:

@@ -83,7 +83,7 @@ def run_one(posterior: dict, model, options: Options) -> Record:
         "num_gradients_one_by_one": num_one_by_one,
         "repeats": len(times[0]),
         **spreads(("seconds", "seconds_one_by_one"), times),
-        **against_reference(posterior, dict(scalars(draws)))._asdict(),
+        **against_reference(posterior["reference"], dict(scalars(draws)))._asdict(),
     }
 
 

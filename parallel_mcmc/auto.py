@@ -55,10 +55,9 @@ MOST_ITERATIONS = 200
 FEW_ITERATIONS = 40
 """Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
 
+# What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
-
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories or steps and thin the chain"
-
 WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
 Attempt = Callable[[Solver, int, int], Pilot]
@@ -201,7 +200,7 @@ def choose_solver(
         return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", ""
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
-    first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps, x.dtype)
+    first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps)
     if first.grows:
         return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS
     if first.iterations <= min(FEW_ITERATIONS, num_steps // 4):

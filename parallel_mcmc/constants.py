@@ -17,7 +17,7 @@ NOISE = 64
 
 GRAIN = 2.0**-42
 """The least unit in which noise is counted: an ulp of float32, a thousand of float64. Log densities
-that subtract large terms, and coordinates far from zero, lose eight bits and more in a step."""
+that subtract large terms, and coordinates far from zero, lose some of its bits in a step."""
 
 MOST_STEPS = 16
 """Made one by one in an iteration, which it is taken to be worth on a CPU: see `frontier`."""

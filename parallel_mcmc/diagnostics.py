@@ -129,7 +129,7 @@ def assess(
 
 
 def expected_iterations(
-    exponent: Exponent, growth: Float[Array, " n"], tol: Any, num_steps: int | None = None
+    exponent: Exponent, growth: Float[Array, " n"], tol: Any, num_steps: Any = None
 ) -> Float[Array, ""]:
     """The rule of thumb for Jacobi's iterations that this file begins with, from 1 to T.
 

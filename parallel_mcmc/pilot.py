@@ -58,21 +58,28 @@ class Forecast(NamedTuple):
     words: str
 
 
-def forecast(pilot: Pilot, num_steps: int, dtype: Any) -> Forecast:
-    """From the second half of a run step by step: the first may be on its way from a poor start."""
-    assert pilot.growth is not None
-    growth = pilot.growth[pilot.growth.size // 2 :]
+@jax.jit
+def figures(growth: Float[Array, " n"], num_steps: Any) -> tuple[Array, Array, Array]:
+    """The exponent, its standard error and Jacobi's iterations, of the second half of a run.
+
+    The first half may be on its way from a poor start. One program, as each operation alone would
+    be another to compile.
+    """
+    growth = growth[growth.size // 2 :]
     exponent = batch_means(growth)
-    value, error = float(exponent.value), float(exponent.standard_error)
-    expected = float(expected_iterations(exponent, growth, aimed_at(None, dtype), num_steps))
-    iterations = num_steps if math.isnan(expected) else int(expected)
-    if bool(jnp.any(jnp.isneginf(growth))):
-        # Forgotten at a blow, or a step of pieces whose derivative knows nothing of their edges.
-        iterations = num_steps
+    expected = expected_iterations(exponent, growth, aimed_at(None, growth.dtype), num_steps)
+    # Forgotten at a blow, or a step of pieces whose derivative knows nothing of their edges.
+    unknown = jnp.isnan(expected) | jnp.any(jnp.isneginf(growth))
+    return exponent.value, exponent.standard_error, jnp.where(unknown, num_steps, expected)
+
+
+def forecast(pilot: Pilot, num_steps: int) -> Forecast:
+    """From a run step by step."""
+    value, error, iterations = (float(a) for a in figures(pilot.growth, num_steps))
     grows = (value - 2 * error) * num_steps > MOST_GROWTH
     does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
     factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
     words = f"perturbations {does} by a factor {factor} per step"
     if math.isnan(value):
         words = "how perturbations fare is unknown"
-    return Forecast(grows, iterations, words)
+    return Forecast(grows, round(iterations), words)

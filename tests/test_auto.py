@@ -11,7 +11,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc.auto import Choice, choose, window_for
-from parallel_mcmc.pilot import Pilot, pilot
+from parallel_mcmc.pilot import Pilot, forecast, pilot
 from parallel_mcmc.windows import default_limits, run_info
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
@@ -86,6 +86,15 @@ def test_what_the_exponent_does_not_tell_is_tried(f):
     choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
     assert calls == ["sequential", "jacobi", "quasi_deer", "deer"]
     assert choice.solver != pm.sequential()
+
+
+def test_the_way_in_from_a_poor_start_does_not_count():
+    info = run_info(jnp.ones(256, bool), jnp.float32)
+    growth = jnp.where(jnp.arange(256) < 128, 1.0, -1.0)
+    assert forecast(Pilot(info, growth[::-1]), 1_000).grows
+    seen = forecast(Pilot(info, growth), 1_000)
+    assert not seen.grows and seen.iterations == 12  # -log of the noise, 7.6e-6, is 11.8
+    assert seen.words == "perturbations shrink by a factor 0.368 per step"
 
 
 def test_a_few_steps_are_not_worth_a_solver():

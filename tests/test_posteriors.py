@@ -10,7 +10,7 @@ from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
 from benchmarks import posteriordb
-from benchmarks.posteriors import Posterior, record_of
+from benchmarks.posteriors import Posterior, four_chains, record_of
 from benchmarks.posteriors_report import outcome_of, path_ratio, posteriors_table, short_table
 from benchmarks.user_models import USER_MODELS
 
@@ -33,8 +33,10 @@ def test_means_and_standard_deviations_are_those_of_the_reference(name, data_fol
     if not folder.is_dir():
         pytest.skip("the posteriors are not in shared/data")
     posterior = posteriordb.load(folder, name)
-    mcmc = posteriordb.sample(posterior, pm.ParallelHMC(posteriordb.MODELS[name]))
-    result = posteriordb.compare(posterior, mcmc)
+    mcmc = four_chains(pm.ParallelHMC(posteriordb.MODELS[name]))
+    mcmc.run(jax.random.key(0), posterior["data"])
+    draws = dict(posteriordb.scalars(mcmc.get_samples(group_by_chain=True)))
+    result = posteriordb.against_reference(posterior["reference"], draws)
     assert result.z_score <= 4  # combined Monte Carlo standard errors, of the worst scalar
     assert result.sd_error <= 0.1
 
