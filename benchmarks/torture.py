@@ -18,6 +18,7 @@ import numpy as np
 import parallel_mcmc as pm
 from benchmarks.records import Record
 from benchmarks.runs import Options, selected
+from parallel_mcmc.tolerance import grain
 
 T = 1_000
 THETAS = np.linspace(0, 1, 12)
@@ -37,12 +38,14 @@ class Recursion(NamedTuple):
         start: x_0.
         is_exact: whether its states are whole numbers, or others that no rounding touches.
         is_chaotic: whether perturbations grow.
+        max_iterations: of a solve.
     """
 
     f: Callable
     start: tuple[float, ...] = (0.0,)
     is_exact: bool = False
     is_chaotic: bool = False
+    max_iterations: int = 200
 
 
 def reflected(n, u, theta):
@@ -135,6 +138,14 @@ def two_scales(x, u, theta):
     return jnp.stack([a, 0.5 * b + 1e6 * jnp.where(a > 0.2, u[1], -u[1])])
 
 
+def in_fine_cells(x, u, theta):
+    """A number that forgets slowly, in cells of 2^17 grains, says how another one goes."""
+    a, b = x
+    a = (0.9 + 0.07 * theta) * a + u[0] - 0.5
+    cell = jnp.floor(a / (2.0**17 * grain(a.dtype)))
+    return jnp.stack([a, 0.5 * b + jnp.where(cell % 2 == 0, u[1], -u[1])])
+
+
 def counted_beside(x, u, theta):
     """How often a number that forgets slowly was above a bound, until it is reset."""
     a, n = x
@@ -172,6 +183,7 @@ RECURSIONS = {
             )
         ),
         *(Recursion(f, (0.0, 0.0)) for f in (two_scales, counted_beside, beside_one_far)),
+        Recursion(in_fine_cells, (0.0, 0.0), max_iterations=T),
         Recursion(tiny_steps, (np.nan,), is_exact=True),
         Recursion(logistic_map, (0.3,), is_chaotic=True),
     )
@@ -192,7 +204,7 @@ def run_one(name: str, dtype: str, solver: str, window: int | None, seed: int = 
     recursion = RECURSIONS[name]
     with jax.enable_x64(dtype == "float64"):
         case = prepared(name, dtype, seed)
-        solution = solved(case, SOLVERS[solver], window)
+        solution = solved(case, SOLVERS[solver], window, recursion.max_iterations)
         x, info = np.asarray(solution.trajectory), solution.info
         wrong = wrong_steps(case, x, recursion.is_exact)
     # The slowest forget by a hundredth a step, and so add up a hundred residuals.
@@ -255,15 +267,22 @@ def prepared(name: str, dtype: str, seed: int) -> Case:
 
     step_by_step = jax.jit(jax.vmap(again))
     case = Case(f, x0, u, jnp.asarray(THETAS, dtype), step_by_step, np.zeros(0))
-    return case._replace(expected=np.asarray(solved(case, pm.sequential(), None).trajectory))
+    return case._replace(expected=np.asarray(solved(case, pm.sequential(), None, 1).trajectory))
 
 
-def solved(case: Case, solver: pm.Solver, window: int | None) -> pm.Solution:
+def solved(case: Case, solver: pm.Solver, window: int | None, max_iterations: int) -> pm.Solution:
     """All variants, whether they come to an end or are finished."""
 
     def one(u, theta):
         inputs = u, jnp.full(T, theta)
-        return pm.solve(case.f, case.x0, inputs, solver=solver, window=window)
+        return pm.solve(
+            case.f,
+            case.x0,
+            inputs,
+            solver=solver,
+            window=window,
+            max_iterations=max_iterations,
+        )
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)
@@ -280,4 +299,4 @@ def wrong_steps(case: Case, x: np.ndarray, is_exact: bool) -> np.ndarray:
 def noise(x: np.ndarray) -> np.ndarray:
     """Of a step, as `parallel_mcmc.tolerance` has it."""
     eps = np.finfo(x.dtype).eps
-    return 64 * max(eps, 2.0**-42) * x.std(axis=1, keepdims=True) + 4 * eps * np.abs(x)
+    return 64 * grain(x.dtype) * x.std(axis=1, keepdims=True) + 4 * eps * np.abs(x)

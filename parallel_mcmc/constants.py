@@ -31,6 +31,10 @@ STANDING = 4
 ASK_AGAIN = 4
 """Where states must be exact, it is asked again after one in so many of the iterations so far."""
 
+STAYED, PART_OF_ITERATIONS = 4, 16
+"""Evaluations, and one in so many of those so far, in which residuals have fallen by no twentieth
+before they are taken for rounding: see `falling`."""
+
 FEW = 8
 """Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""
 

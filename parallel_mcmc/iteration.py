@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.constants import ASK_AGAIN
 from parallel_mcmc.correction import secant
+from parallel_mcmc.falling import no_level
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.moves import moves
 from parallel_mcmc.outcome import (
@@ -116,7 +117,7 @@ def iterate(
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
         offset, stops = offset_of(progress), seen.stops
-        x, careful, evidence, stood, num_made, replaced, limited = moves(
+        x, careful, evidence, level, stood, num_made, replaced, limited = moves(
             f, solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
@@ -147,6 +148,7 @@ def iterate(
             A=A,
             factor=factor,
             evidence=evidence,
+            level=level,
             stood=stood,
             expected=seen.lead - slide + num_made,
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
@@ -166,6 +168,7 @@ def iterate(
         A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
         factor=jnp.ones_like(x[:, 0]),
         evidence=no_evidence(x),
+        level=no_level(x),
         stood=stood,
         expected=zero,
         replaced=jnp.zeros(len(x), bool),

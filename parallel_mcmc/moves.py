@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.constants import STANDING
+from parallel_mcmc.falling import Level
 from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Details, Outcome, Progress
-from parallel_mcmc.rows import finite_rows, state_before
+from parallel_mcmc.rows import choose, finite_rows, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at, noise, rounding
 from parallel_mcmc.trembling import Evidence, in_units, looked_at
@@ -27,7 +28,7 @@ class Moves(NamedTuple):
     Attributes:
         x: ``(W, D)``.
         careful: see `correction.Correction`.
-        evidence, stood: as in `outcome.Progress`.
+        evidence, level, stood: as in `outcome.Progress`.
         num_made: steps made one by one.
         replaced: states that were not finite, or are guessed to stand still, and maps that were
             not finite, ``(W,)``.
@@ -37,6 +38,7 @@ class Moves(NamedTuple):
     x: Float[Array, "W D"]
     careful: Float[Array, "W D"] | None
     evidence: Evidence
+    level: Level
     stood: Int[Array, ""]
     num_made: Int[Array, ""]
     replaced: Bool[Array, " W"]
@@ -101,10 +103,10 @@ def moves(
     replaced = replaced | bad
     moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
     evidence = evidence._replace(moved=moved)
-    evidence = jax.tree.map(
-        lambda old, new: jnp.where(seen.stops, old, new), progress.evidence, evidence
+    evidence, level = choose(
+        seen.stops, (progress.evidence, progress.level), (evidence, details.level)
     )
-    return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
+    return Moves(x_new, careful, evidence, level, stood, num_made, replaced, limited)
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, " W"]]:

@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.constants import FEW
+from parallel_mcmc.falling import Level, come_down
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.rows import before, first_false, least_and_sums, state_before, window_of
+from parallel_mcmc.rows import before, choose, first_false, least_and_sums, state_before, window_of
 from parallel_mcmc.tolerance import noise, rounding, spread
 from parallel_mcmc.trembling import (
     Counted,
@@ -60,6 +60,7 @@ class Progress(NamedTuple):
         factor: how far the last prediction of each f_t was right, ``(W,)``: see
             `correction.secant`.
         evidence: of which steps tremble, up to the last iteration: see `trembling`.
+        level: to which residuals have come down: see `falling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
         expected: leading steps that were right after the last iteration, with those it made.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
@@ -78,6 +79,7 @@ class Progress(NamedTuple):
     A: LinearMap
     factor: Float[Array, " W"]
     evidence: Evidence
+    level: Level
     stood: Int[Array, ""]
     expected: Int[Array, ""]
     replaced: Bool[Array, " W"]
@@ -128,7 +130,7 @@ class Details(NamedTuple):
         wanted: which steps have to be solved.
         near: which steps are solved or right up to noise, given the state before them.
         complete: whether all steps of the block are, and no early stop is asked for.
-        evidence: as in `Progress`, with this evaluation.
+        evidence, level: as in `Progress`, with this evaluation.
     """
 
     x: Float[Array, "W D"]
@@ -138,6 +140,7 @@ class Details(NamedTuple):
     near: Bool[Array, " W"]
     complete: Bool[Array, ""]
     evidence: Evidence
+    level: Level
 
 
 class Judgement(NamedTuple):
@@ -172,9 +175,7 @@ def outcome(
     agrees = (size == 0) & evaluated
     few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
     evidence = watched(progress.evidence, size, few)
-    evidence = jax.tree.map(
-        lambda new, old: jnp.where(evaluated, new, old), evidence, progress.evidence
-    )
+    evidence = choose(evaluated, evidence, progress.evidence)
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     near = agrees | (evidence.num_looks >= 0)
@@ -182,13 +183,27 @@ def outcome(
     enough = jnp.all(jnp.abs(r) <= limits.tol * scale + rounding(x), axis=-1)
     k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
         (first_false(agrees), first_false(near), enough | ~wanted),
-        (progress.replaced, progress.limited, *counted(evidence, size, wanted)),
+        (
+            progress.replaced,
+            progress.limited,
+            *counted(evidence, progress.evidence.looks, size, wanted),
+        ),
     )
     counts = Counted(*sums)
+    slides = block.window < len(progress.states)
+    level, is_down = come_down(
+        progress.level,
+        counts,
+        jnp.max(jnp.where(wanted, size, 0)) if slides else None,
+        num_left,
+        progress.num_iterations,
+        is_guessed=not block.extend_guess,
+    )
+    level = choose(evaluated, level, progress.level)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
-    asks = may_ask & all_tremble(counts, num_left)
+    asks = may_ask & all_tremble(counts, num_left) & is_down
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
@@ -206,7 +221,7 @@ def outcome(
         stops=done | asks,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    return seen, Details(x, r, agrees, wanted, near, complete, evidence)
+    return seen, Details(x, r, agrees, wanted, near, complete, evidence, level)
 
 
 def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Judgement:

@@ -71,8 +71,10 @@ def first_false(true: Bool[Array, " T"]) -> Int[Array, " T"]:
     return jnp.where(true, T, jnp.arange(T, dtype=jnp.int32))
 
 
-def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Int[Array, ""]]:
+def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Array]:
     """The least of each of some numbers per step, and the sum of each of others, in one pass.
+
+    All as int32, but for sums of floats.
 
     >>> import jax.numpy as jnp
     >>> [int(n) for n in least_and_sums((jnp.array([3, 2]),), (jnp.array([True, True]),))]
@@ -86,8 +88,16 @@ def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[I
             for i, (x, y) in enumerate(pairs)
         )
 
-    numbers = [number.astype(jnp.int32) for number in (*least, *terms)]
+    numbers = [as_number(number) for number in (*least, *terms)]
     most = jnp.full((), jnp.iinfo(jnp.int32).max, jnp.int32)
-    none = jnp.zeros((), jnp.int32)
-    begin = [most] * len(least) + [none] * len(terms)
+    begin = [most] * len(least) + [jnp.zeros((), n.dtype) for n in numbers[len(least) :]]
     return list(jax.lax.reduce(numbers, begin, combine, (0,)))
+
+
+def as_number(a: Array) -> Array:
+    return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.int32)
+
+
+def choose(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+    """One of two trees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

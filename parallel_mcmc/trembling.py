@@ -11,6 +11,7 @@ rounds anew. A window may then stand as it is, once all of this has been seen of
   the next point of a coarser grid, and to the next midpoints below and above: a comparison that
   is about to flip does so at one of them, and states that must be exact, such as counters, land
   on their very values, which are points of the grid;
+- they have come down as far as they will, so that states are off by no more: see `falling`;
 - then they are found to be off by at most 8 grains of the spread, half of the window or those that
   are not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
@@ -94,19 +95,29 @@ class Counted(NamedTuple):
         not_ready: whether it then lacks looks.
         large: whether it is wanted, and off by more than the noise.
         found: how often it was found to tremble.
+        looked: whether it is wanted, not exact, and was moved to be looked at.
+        size: by how much it is off if it is wanted, up to `PROPORTION` times its noise.
     """
 
     inexact: Int[Array, "*W"]
     not_ready: Int[Array, "*W"]
     large: Int[Array, "*W"]
     found: Int[Array, "*W"]
+    looked: Int[Array, "*W"]
+    size: Float[Array, "*W"]
 
 
-def counted(evidence: Evidence, size: Float[Array, " W"], wanted: Bool[Array, " W"]) -> Counted:
-    """What `all_tremble` needs the sums of.
+def counted(
+    evidence: Evidence,
+    looked: Bool[Array, " W"],
+    size: Float[Array, " W"],
+    wanted: Bool[Array, " W"],
+) -> Counted:
+    """What `all_tremble` and `falling.come_down` need the sums of.
 
     Args:
         evidence: with the present evaluation.
+        looked: whether that was at a state that was moved to be looked at.
         size: of the residuals, in units of the noise.
         wanted: steps that have to be solved.
     """
@@ -116,6 +127,8 @@ def counted(evidence: Evidence, size: Float[Array, " W"], wanted: Bool[Array, " 
         not_ready=inexact & (evidence.num_looks < NUM_LOOKS),
         large=wanted & (size > 1),
         found=jnp.where(inexact, evidence.trembled, 0),
+        looked=inexact & looked,
+        size=jnp.where(wanted, jnp.minimum(size, PROPORTION), 0),
     )
 
 

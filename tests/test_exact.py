@@ -11,12 +11,14 @@ import pytest
 
 import parallel_mcmc as pm
 from benchmarks import torture
+from parallel_mcmc.constants import NOISE
+from parallel_mcmc.tolerance import grain
 from parallel_mcmc.trembling import on_lattice
 
 T, CHAINS = 1_000, 8
 KINDS = [
     "reflected", "queue", "reset", "large_counts", "fractions", "lattice", "saturating",
-    "counted_beside", "tiny_steps",
+    "counted_beside", "in_fine_cells", "tiny_steps",
 ]  # fmt: skip
 
 
@@ -97,6 +99,44 @@ def test_what_trembles_is_counted_and_told():
     trembling = np.asarray(solution.info.num_trembling)
     assert np.all(trembling > T / 4)
     assert f"{trembling.sum()} steps right up to rounding" in pm.report.remarks(solution.info)
+
+
+@pytest.mark.parametrize("window", [None, 256])
+def test_states_are_as_near_by_jacobi_as_by_newton(window, dtype):
+    """By a hundredth an iteration residuals come down, and errors are thirty times as large."""
+    scale = NOISE * grain(dtype)  # of a residual that rounding may make
+    u = jax.random.uniform(jax.random.key(0), (2_000, 2), dtype)
+
+    def solve(solver):
+        x0 = jnp.zeros(1, dtype)
+        return pm.solve(
+            forgetting_slowly, x0, u, solver=solver, window=window, max_iterations=2_000
+        )
+
+    with jax.enable_x64(dtype == np.float64):
+        solution, expected = solve(pm.jacobi()), solve(pm.sequential()).trajectory
+    assert int(solution.info.status) == pm.Status.CONVERGED
+    expected = np.asarray(expected)
+    error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
+    assert error < scale / 2  # 7 times the noise before it was asked how residuals fall
+
+
+def test_an_iterate_that_is_given_says_nothing_of_how_residuals_fall():
+    with jax.enable_x64(True):
+        u = jax.random.uniform(jax.random.key(0), (2_000, 2))
+        expected = pm.solve(forgetting_slowly, jnp.zeros(1), u, solver=pm.sequential()).trajectory
+        guess = expected + 1e-10 * jnp.std(expected)
+        solution = pm.solve(
+            forgetting_slowly,
+            jnp.zeros(1),
+            u,
+            solver=pm.jacobi(),
+            guess=guess,
+            max_iterations=2_000,
+        )
+    expected = np.asarray(expected)
+    error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
+    assert error < 1e-12
 
 
 @pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)

@@ -31,6 +31,7 @@ LAYERS = [
     "quartiles",
     "tolerance",
     "trembling",
+    "falling",
     "stepwise",
     "frontier",
     "outcome",
