@@ -10,8 +10,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.helpers import scatter
+from parallel_mcmc.pooling import by_default, covariance, variances
 from parallel_mcmc.programs import compiled
-from parallel_mcmc.rounds import MAX_DENSE, Summary, adapt_pool
+from parallel_mcmc.rounds import RHAT_OF_MODES, Summary, adapt_pool
 
 FEWEST_HELPERS = 8
 """Of which R-hat and a covariance say something."""
@@ -30,14 +31,44 @@ def check_helpers(num_helpers: int, others: str = "") -> None:
         )
 
 
-def why_unsettled(num_gradients: Any, rhat: Any) -> str:
-    """Where the helpers of one or more chains have come to, the worst of them, in words."""
-    rhat = float(np.max(rhat))
-    seen = f" (R-hat {rhat:.2f})" if rhat else ""
-    return (
-        f"the helpers of the warm-up had not settled after {int(np.max(num_gradients))} "
-        f"gradients{seen}"
+def why_unsettled(num_gradients: Any, rhat: Any, drift: Any, worst: Any, position: Any) -> str:
+    """Where the helpers of one or more chains have come to, the worst of them, in words.
+
+    Args:
+        num_gradients, rhat, drift, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
+            there was no round.
+        position: for the names of its parts.
+    """
+    of_all = np.broadcast_arrays(*map(np.atleast_1d, (rhat, drift, worst)))
+    rhat, drift, worst = (values[np.argmax(of_all[0])] for values in of_all)
+    after = (
+        f"the helpers of the warm-up had not settled after {int(np.max(num_gradients))} gradients"
     )
+    if not rhat:
+        return after
+    where = f"{name_of(int(worst), position)} (R-hat {rhat:.2f})"
+    if rhat >= RHAT_OF_MODES and drift < 1:
+        return f"{after}, and sit in several modes, farthest apart in {where}"
+    return f"{after}, and have not forgotten where they started, least of all in {where}"
+
+
+def name_of(index: int, position: Any) -> str:
+    """Of one number of a position's vector, or of the log density behind the last.
+
+    >>> import jax.numpy as jnp
+    >>> [name_of(i, {"b": jnp.zeros((2, 2)), "a": jnp.zeros(())}) for i in (0, 3, 5)]
+    ['`a`', '`b[1, 0]`', 'the log density']
+    >>> name_of(1, jnp.zeros(2))
+    '`position[1]`'
+    """
+    for path, leaf in jax.tree_util.tree_flatten_with_path(position)[0]:
+        size, shape = int(np.size(leaf)), np.shape(leaf)
+        if index < size:
+            name = ".".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+            place = [int(i) for i in np.unravel_index(index, shape)]
+            return f"`{name or 'position'}{place or ''}`"
+        index -= size
+    return "the log density"
 
 
 class PoolInfo(NamedTuple):
@@ -78,9 +109,11 @@ def adapt_helpers(
 ) -> Found:
     """Helpers around one position, adapted; as one program."""
     dim = ravel_pytree(position)[0].size
-    is_diagonal = dim > MAX_DENSE if is_mass_matrix_diagonal is None else is_mass_matrix_diagonal
+    estimate = by_default(dim)
+    if is_mass_matrix_diagonal is not None:
+        estimate = variances if is_mass_matrix_diagonal else covariance
     found = _adapt_helpers(
-        logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
+        logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
         rng_key, position, jnp.asarray(max_gradients, jnp.int32),
     )  # fmt: skip
     made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
@@ -89,7 +122,7 @@ def adapt_helpers(
 
 @compiled(num_static=5)
 def _adapt_helpers(
-    logdensity_fn, is_diagonal, target_acceptance_rate, num_helpers, radius,
+    logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
     rng_key, position, max_gradients,
 ):  # fmt: skip
     x, unravel = ravel_pytree(position)
@@ -99,7 +132,7 @@ def _adapt_helpers(
         key_rounds,
         scatter(key_start, x, num_helpers, radius),
         max_gradients,
-        is_diagonal,
+        estimate,
         target_acceptance_rate,
     )
     info = PoolInfo(

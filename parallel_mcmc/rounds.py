@@ -8,9 +8,11 @@ leapfrog each, later with trajectories of a fifth of a period; the whole is some
 
 After a round helpers that are stuck (they accept too little) or lost (their potential is far above
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
-helpers have forgotten where they started, as R-hat over their last draws says, they accept as they
-should, and their trajectories are as long as they should be. Otherwise they go on until the next
-round would take more gradients than there are, and that is told.
+helpers have forgotten where they started, they accept as they should, and their trajectories are as
+long as they should be. They have forgotten if R-hat over their last draws says so; or, where
+a chain remembers for longer than a round, if two rounds differ by no more than chance and R-hat is
+not that of several modes. Otherwise they go on until the next round would take more gradients than
+there are, and that is told.
 """
 
 from collections.abc import Callable
@@ -28,7 +30,15 @@ from parallel_mcmc.helpers import (
     usable,
     walk,
 )
-from parallel_mcmc.pooling import pooled, rhat_of, variances_of
+from parallel_mcmc.pooling import (
+    Estimate,
+    Moments,
+    drift,
+    moments_of,
+    rhat_of,
+    variances,
+    variances_of,
+)
 
 PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32))
 """Steps of each round, and at most so many leapfrog steps in each; the last goes on."""
@@ -39,6 +49,10 @@ FIRST_CHECK = 3
 LARGEST_RHAT = 1.5
 """Of a pool that has settled: with twelve draws of each helper, 1.04 if they are independent."""
 
+RHAT_OF_MODES = 2.5
+"""From which on helpers may be in several modes, even if they drift no more: of two modes the
+middles are 4.6 standard deviations of one apart. Draws that remember for twenty steps have 2.2."""
+
 LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
 
@@ -47,12 +61,6 @@ SHORTEST = 0.75
 
 MOST_ROUNDS = 32
 """That are made, and kept a summary of."""
-
-MAX_DENSE = 64
-"""Unknowns up to which a metric is dense by default, as up to which `auto` tries DEER."""
-
-TUNING = 24
-"""Steps of the kernel itself, where its trajectories are not those of the rounds."""
 
 
 class Summary(NamedTuple):
@@ -65,6 +73,8 @@ class Summary(NamedTuple):
         num_integration_steps: mean of its trajectories.
         num_replaced: helpers that were stuck or lost.
         rhat: over the helpers, the largest of all unknowns and of the log density.
+        worst: which unknown that is, or their number for the log density.
+        drift: from the round before, in units of the largest by chance: see `pooling.drift`.
         logdensity: median of the helpers.
     """
 
@@ -74,6 +84,8 @@ class Summary(NamedTuple):
     num_integration_steps: Float[Array, "..."]
     num_replaced: Int[Array, "..."]
     rhat: Float[Array, "..."]
+    worst: Int[Array, "..."]
+    drift: Float[Array, "..."]
     logdensity: Float[Array, "..."]
 
 
@@ -86,6 +98,7 @@ class Pool(NamedTuple):
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
+        moments: of the last round's draws and log densities.
         summaries: of each round, as many as there can be; those to come are zero.
     """
 
@@ -95,6 +108,7 @@ class Pool(NamedTuple):
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
     settled: Bool[Array, ""]
+    moments: Moments
     summaries: Summary
 
 
@@ -103,7 +117,7 @@ def adapt_pool(
     rng_key: Any,
     x: Float[Array, "K D"],
     max_gradients: Any,
-    is_diagonal: bool,
+    estimate: Estimate,
     target_acceptance_rate: float,
     blocks: Bool[Array, "D D"] | None = None,
 ) -> Pool:
@@ -114,7 +128,7 @@ def adapt_pool(
         rng_key: typed or raw.
         x: where the helpers start; those of no finite density are replaced by others.
         max_gradients: that follow one another.
-        is_diagonal: of the metric.
+        estimate: the metric from draws, of `pooling`.
         target_acceptance_rate: that the step size is adapted for.
         blocks: entries of a dense metric that may differ from zero; all by default.
     """
@@ -136,7 +150,7 @@ def adapt_pool(
         most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
         return one_round(
-            logdensity_fn, key, pool, num_steps, most, is_diagonal, target_acceptance_rate, blocks
+            logdensity_fn, key, pool, num_steps, most, estimate, target_acceptance_rate, blocks
         )
 
     finite = usable(logdensity_fn, x)
@@ -148,22 +162,27 @@ def adapt_pool(
         num_integration_steps=zero,
         num_replaced=none,
         rhat=zero,
+        worst=none,
+        drift=zero,
         logdensity=zero,
     )
+    unknown = jnp.full(D + 1, jnp.nan, x.dtype)
+    identity = jnp.ones(D, x.dtype) if estimate is variances else jnp.eye(D, dtype=x.dtype)
     start = Pool(
         x=replaced(x, finite),
         log_step_size=jnp.log(jnp.asarray(0.05, x.dtype)),
-        inverse_mass_matrix=jnp.ones(D, x.dtype) if is_diagonal else jnp.eye(D, dtype=x.dtype),
+        inverse_mass_matrix=identity,
         num_gradients=none + 1,
         num_rounds=none,
         settled=jnp.zeros((), bool),
+        moments=Moments(unknown, unknown),
         summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
     )
     return jax.lax.while_loop(goes_on, next_round, start)
 
 
 def one_round(
-    logdensity_fn, rng_key, pool, num_steps, most, is_diagonal, target_acceptance_rate, blocks
+    logdensity_fn, rng_key, pool, num_steps, most, estimate, target_acceptance_rate, blocks
 ) -> Pool:
     """A round of so many steps, each of at most so many leapfrog steps, and what it teaches."""
     K = len(pool.x)
@@ -177,10 +196,11 @@ def one_round(
     # Of the second half, and of the good ones alone.
     recent = (jnp.arange(len(walked.draws)) < num_steps // 2)[:, None] & good
     observed = jnp.concatenate([walked.draws, walked.logdensities[..., None]], axis=-1)
-    rhat = jnp.max(rhat_of(observed, recent))
+    rhats, moments = rhat_of(observed, recent), moments_of(observed, recent)
+    rhat, drifted = jnp.max(rhats), drift(pool.moments, moments, jnp.sum(good))
     # Of each helper as many as its draws are apart, beside how far apart all of them are.
     each = jnp.clip(1 / (rhat**2 - 1), 1, num_steps // 2)
-    matrix = pooled(walked.draws, recent, is_diagonal, jnp.sum(good) * each)
+    matrix = estimate(walked.draws, recent, jnp.sum(good) * each)
     if blocks is not None:
         matrix = jnp.where(blocks, matrix, 0)
     fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
@@ -198,7 +218,7 @@ def one_round(
     length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
     settled = (
         (pool.num_rounds >= FIRST_CHECK)
-        & (rhat < LARGEST_RHAT)
+        & ((rhat < LARGEST_RHAT) | ((drifted < 1) & (rhat < RHAT_OF_MODES)))
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target_acceptance_rate)
         & (length > SHORTEST * TRAJECTORY_LENGTH)
@@ -212,6 +232,8 @@ def one_round(
         num_integration_steps=mean_leapfrogs,
         num_replaced=K - num_good,
         rhat=rhat,
+        worst=jnp.argmax(rhats),
+        drift=drifted,
         logdensity=jnp.median(logdensity),
     )
     return Pool(
@@ -221,34 +243,12 @@ def one_round(
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
         settled=settled,
+        moments=moments,
         summaries=jax.tree.map(
             lambda all_of, this: all_of.at[pool.num_rounds].set(this.astype(all_of.dtype)),
             pool.summaries,
             summary,
         ),
-    )
-
-
-def tuned(
-    logdensity_fn: Callable,
-    rng_key: Any,
-    pool: Pool,
-    num_integration_steps: int,
-    target_acceptance_rate: float,
-) -> Pool:
-    """The pool with a step size for trajectories of so many leapfrog steps, if it has settled."""
-    num_steps = jnp.where(pool.settled, TUNING, 0)
-    walked = walk(
-        logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
-        lambda _: jnp.asarray(num_integration_steps, jnp.int32), TUNING // 2,
-        target_acceptance_rate,
-    )  # fmt: skip
-    num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
-    return pool._replace(
-        x=walked.state.position,
-        log_step_size=walked.mean_log_step_size,
-        num_gradients=num_gradients.astype(jnp.int32),
-        settled=pool.settled & accepts(jnp.mean(walked.acceptance), target_acceptance_rate),
     )
 
 

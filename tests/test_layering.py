@@ -49,6 +49,7 @@ LAYERS = [
     "pooling",
     "helpers",
     "rounds",
+    "tuning",
     "adaptation",
     "warmup",
     "trace",

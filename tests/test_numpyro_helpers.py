@@ -90,6 +90,42 @@ def test_the_metric_that_helpers_find_is_that_of_the_posterior():
     assert abs(metric[0, 1] / (sd[0] * sd[1]) - 5 / np.hypot(SD, 5)) < 4 / np.sqrt(128)
 
 
+def walk():
+    """A random walk of a hundred states: it mixes badly without its correlations."""
+    numpyro.sample("x", dist.GaussianRandomWalk(1.0, 100))
+
+
+@pytest.mark.slow
+def test_a_metric_of_a_hundred_unknowns_knows_their_correlations(no_adaptation_warning):
+    samples = {}
+    for cls in ("pm", "numpyro"):
+        mcmc = run(pm.ParallelHMC(walk, solver=pm.sequential()), cls)
+        assert np.all(mcmc.last_state.warmup.settled)
+        ((names, metric),) = mcmc.last_state.adapt_state.inverse_mass_matrix.items()
+        assert names == ("x",) and metric.shape == (2, 100, 100)
+        samples[cls] = np.asarray(mcmc.get_samples(group_by_chain=True)["x"])
+    np.testing.assert_allclose(samples["pm"], samples["numpyro"], rtol=1e-3, atol=1e-2)
+    sizes = [float(arviz.ess(samples["pm"][:, :, i])) for i in (0, 49, 99)]
+    assert min(sizes) > samples["pm"][:, :, 0].size / 4  # two in a hundred of variances alone
+
+
+def test_numpyros_warm_up_replaces_a_metric_of_helpers_that_did_not_settle():
+    """By variances of its own, as it has them above 64 unknowns."""
+    kernel = pm.ParallelHMC(walk, solver=pm.sequential())
+    with pytest.warns(pm.AdaptationWarning, match="not settled after .*`x"):
+        mcmc = run(kernel, num_warmup=200, num_samples=20)
+    (metric,) = mcmc.last_state.adapt_state.inverse_mass_matrix.values()
+    variances = np.diagonal(metric, axis1=1, axis2=2)
+    np.testing.assert_array_equal(metric, variances[:, :, None] * np.eye(100))
+    (factor,) = mcmc.last_state.adapt_state.mass_matrix_sqrt_inv.values()
+    np.testing.assert_allclose(factor**2, metric, rtol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pm.AdaptationWarning)
+        state = started(kernel, 200)
+    (before,) = state.adapt_state.inverse_mass_matrix.values()
+    assert np.any(before[0, 1:] != 0)  # what the helpers had found until then
+
+
 def test_blocks_of_sites_are_kept_apart():
     state = started(pm.ParallelHMC(model, dense_mass=[("b", "a")]))
     metric = state.adapt_state.inverse_mass_matrix
@@ -151,7 +187,7 @@ def bimodal():
 
 def test_modes_that_helpers_cannot_leave_are_told_and_numpyros_warm_up_takes_over():
     kernel = pm.ParallelHMC(bimodal, solver=pm.sequential())
-    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains.*R-hat.*modes"):
+    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains.*several modes.*`x` \(R-hat"):
         mcmc = run(kernel, num_samples=50)
     warmup = mcmc.last_state.warmup
     assert not np.any(warmup.settled)

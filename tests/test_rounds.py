@@ -10,7 +10,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc.helpers import good_ones, replaced
-from parallel_mcmc.pooling import pooled, rhat_of
+from parallel_mcmc.pooling import covariance, drift, low_rank, moments_of, rhat_of, variances
 
 SD = np.array([0.01, 1.0, 100.0])
 CORRELATION = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
@@ -59,14 +59,64 @@ def test_the_same_key_finds_the_same():
     assert found[0]["step_size"] == found[1]["step_size"]
 
 
-def test_the_metric_is_diagonal_above_64_unknowns_and_where_it_is_asked_for():
+def test_the_metric_is_whole_up_to_1024_unknowns_and_diagonal_where_it_is_asked_for():
     def logdensity_fn(x):
         return -jnp.sum(x**2) / 2
 
-    for dim, diagonal, shape in ((65, None, (65,)), (2, True, (2,)), (2, None, (2, 2))):
+    for dim, diagonal, shape in (
+        (65, None, (65, 65)),
+        (65, True, (65,)),
+        (1_025, None, (1_025,)),
+        (2, None, (2, 2)),
+    ):
         warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, diagonal)
         (_, parameters), info = warmup.run(jax.random.key(0), jnp.zeros(dim))
         assert parameters["inverse_mass_matrix"].shape == shape and info.settled
+
+
+def test_correlations_of_a_hundred_unknowns_are_found_and_noise_is_not():
+    """Of a random walk, whose longest axis is 127 times its shortest."""
+
+    def random_walk(x):
+        return -(x[0] ** 2 + jnp.sum(jnp.diff(x) ** 2)) / 2
+
+    warmup = pm.parallel_adaptation(blackjax.hmc, random_walk, num_integration_steps=4)
+    (_, parameters), info = warmup.run(jax.random.key(0), jnp.zeros(100))
+    assert info.settled and info.num_gradients < 600
+    step = np.arange(1, 101)
+    L = np.linalg.cholesky(parameters["inverse_mass_matrix"])
+    whitened = np.linalg.solve(L, np.linalg.solve(L, np.minimum(step[:, None], step)).T)
+    values = np.linalg.eigvalsh(whitened)
+    assert values[-1] / values[0] < 40  # of axes; 16,000 without a metric, 1,600 with variances
+
+
+def test_noise_alone_has_no_correlations():
+    draws = jax.random.normal(jax.random.key(0), (12, 64, 100)) * jnp.arange(1, 101)
+    recent = jnp.ones((12, 64), bool)
+    found = low_rank(draws, recent, 12 * 64)
+    np.testing.assert_allclose(found, np.diag(variances(draws, recent)), rtol=1e-4, atol=1e-2)
+
+
+def test_a_correlation_that_stands_out_is_kept_without_the_noise():
+    """A direction of variance 100 among 200 of variance 1, of 400 draws: biased by half of 1."""
+    key_draws, key_axis = jax.random.split(jax.random.key(0))
+    axis = jnp.sign(jax.random.normal(key_axis, (200,))) / np.sqrt(200)
+    draws = jax.random.normal(key_draws, (400, 200))
+    draws += (np.sqrt(100) - 1) * (draws @ axis)[:, None] * axis
+    found = low_rank(draws.reshape(10, 40, 200), jnp.ones((10, 40), bool), 400)
+    values = np.linalg.eigvalsh(found)
+    np.testing.assert_allclose(axis @ found @ axis, 100, rtol=0.2)  # 5 / sqrt(200) is 0.35
+    assert values[-2] < 1.5 and values[0] > 0.6  # of noise, from 0.09 to 2.9
+
+
+def test_rounds_that_differ_by_chance_do_not_drift_and_others_do():
+    keys = jax.random.split(jax.random.key(0), 3)
+    before, same, other = (jax.random.normal(key, (1, 64, 50)) for key in keys)
+    recent = jnp.ones((1, 64), bool)
+    moments = moments_of(before, recent)
+    assert drift(moments, moments_of(same, recent), 64) < 1
+    assert drift(moments, moments_of(other.at[..., 7].add(1), recent), 64) > 1
+    assert drift(moments, moments_of(other.at[..., 7].multiply(2), recent), 64) > 1
 
 
 def test_no_more_gradients_follow_one_another_than_are_given():
@@ -81,7 +131,7 @@ def test_two_modes_far_apart_are_told_of():
         return jnp.logaddexp(-jnp.sum((x - 20) ** 2), -jnp.sum((x + 20) ** 2))
 
     warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, radius=25.0)
-    with pytest.warns(pm.AdaptationWarning, match=r"R-hat \d.*modes"):
+    with pytest.warns(pm.AdaptationWarning, match=r"several modes.*`position.*R-hat \d"):
         (state, _), info = warmup.run(jax.random.key(0), jnp.zeros(2), 500)
     assert not info.settled and jnp.all(jnp.isfinite(state.position))
 
@@ -120,11 +170,11 @@ def test_the_pooled_covariance_is_of_recent_draws_alone_and_mixed_with_its_diago
     draws = draws.at[..., 1].add(draws[..., 0])
     recent = jnp.ones((12, 64), bool).at[6:].set(False)
     alone = np.cov(np.asarray(draws[:6]).reshape(-1, 2).T, bias=True)
-    found = pooled(draws.at[6:].set(1e6), recent, False, jnp.inf)
+    found = covariance(draws.at[6:].set(1e6), recent, jnp.inf)
     np.testing.assert_allclose(found, alone, rtol=1e-4)
-    mixed = pooled(draws, recent, False, 2)  # as many draws as unknowns
+    mixed = covariance(draws, recent, 2)  # as many draws as unknowns
     np.testing.assert_allclose(mixed[0, 1], 3 / 4 * alone[0, 1], rtol=1e-4)
-    np.testing.assert_allclose(pooled(draws, recent, True, 0), np.diag(alone), rtol=1e-4)
+    np.testing.assert_allclose(variances(draws, recent), np.diag(alone), rtol=1e-4)
 
 
 def test_few_helpers_are_refused():

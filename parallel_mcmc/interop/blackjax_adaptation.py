@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc.adaptation import (
@@ -14,6 +15,7 @@ from parallel_mcmc.adaptation import (
     check_helpers,
     why_unsettled,
 )
+from parallel_mcmc.pooling import MAX_DENSE, variances_of
 from parallel_mcmc.rows import first_of
 
 
@@ -38,7 +40,8 @@ def parallel_adaptation(
         algorithm: of BlackJAX, such as ``blackjax.nuts`` or ``blackjax.hmc``, that takes a step
             size and an inverse mass matrix.
         logdensity_fn: of a position, up to a constant.
-        is_mass_matrix_diagonal: by default dense up to 64 unknowns and diagonal above.
+        is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 1,024 of low rank and a
+            multiple of the variances, as a dense matrix; and diagonal above.
         target_acceptance_rate: that the step size is adapted for.
         num_helpers: at least 8; they cost memory, and no time on a device that has room for them.
         radius: helpers start uniformly within this distance of the position, in each unknown.
@@ -78,11 +81,15 @@ def parallel_adaptation(
         if found.info.settled:
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
         warn_of(found.info)
+        matrix = found.inverse_mass_matrix
+        # A covariance of many unknowns takes more draws than one chain makes.
+        if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:
+            matrix = variances_of(matrix)
         window_adaptation = blackjax.window_adaptation(
             algorithm,
             logdensity_fn,
-            is_mass_matrix_diagonal=found.inverse_mass_matrix.ndim == 1,
-            initial_inverse_mass_matrix=found.inverse_mass_matrix,
+            is_mass_matrix_diagonal=matrix.ndim == 1,
+            initial_inverse_mass_matrix=matrix,
             initial_step_size=found.step_size,
             target_acceptance_rate=target_acceptance_rate,
             **extra_parameters,
@@ -94,10 +101,13 @@ def parallel_adaptation(
 
 
 def warn_of(info: PoolInfo) -> None:
-    rhat = info.rounds.rhat[-1] if int(info.num_rounds) else 0
+    last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
+    why = why_unsettled(
+        info.num_gradients, last.rhat, last.drift, last.worst, first_of(info.positions)
+    )
     warnings.warn(
-        f"{why_unsettled(info.num_gradients, rhat)}, so that `blackjax.window_adaptation` goes on "
-        "from there, one step after the other; give more `num_steps`, or look for several modes.",
+        f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "
+        "other; give more `num_steps`, or reparameterise.",
         AdaptationWarning,
         stacklevel=3,
     )

@@ -201,9 +201,8 @@ class ParallelKernel(MCMCKernel):
         keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
         z = self._start(keys[1], init_params, model_args, model_kwargs)
         z = jax.tree.map(jnp.asarray, z)
-        plan = self.plan_of_helpers(
-            z if one else jax.tree.map(lambda leaf: leaf[0], z), num_warmup, init_params is not None
-        )
+        first = z if one else jax.tree.map(lambda leaf: leaf[0], z)
+        plan = self.plan_of_helpers(first, num_warmup, init_params is not None)
         if plan is not None and init_params is not None:  # before helpers begin elsewhere
             at_start = self.target(model_args, model_kwargs)
             check_finite((at_start if one else jax.vmap(at_start))(z))
@@ -220,7 +219,7 @@ class ParallelKernel(MCMCKernel):
         self._sample_fn = self._sample_one
         self._warned.clear()
         if plan is not None:
-            warn_of_helpers(state.warmup)
+            warn_of_helpers(state.warmup, first)
         elif init_params is not None:
             check_finite(state.potential_energy)
         return state

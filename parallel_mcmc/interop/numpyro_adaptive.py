@@ -7,7 +7,6 @@ makes the solve short.
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -35,18 +34,13 @@ from parallel_mcmc.interop.numpyro_helpers import (
     radius_around_zero,
 )
 from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
+from parallel_mcmc.interop.numpyro_options import refuse
 from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
+from parallel_mcmc.interop.numpyro_whole import updated_beneath, with_whole
 from parallel_mcmc.interop.numpyro_window import Chain, ParallelState, draw_one
-from parallel_mcmc.rounds import MAX_DENSE
+from parallel_mcmc.pooling import MAX_DENSE
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition
-
-WITHOUT_MEANING = {
-    "max_tree_depth": "a trajectory is no tree that stops by itself; set `trajectory_length` or "
-    "`num_steps` of `pm.ParallelHMC`, and `max_num_steps`",
-    "kinetic_fn": "the kinetic energy is that of the metric; set `inverse_mass_matrix`",
-}
-"""Options of NumPyro's `HMC` and `NUTS` that mean nothing to these kernels."""
 
 DEPENDS_ON_METRIC = (
     "step_size",
@@ -91,7 +85,7 @@ class AdaptiveKernel(ParallelKernel):
         forward_mode_differentiation: bool = False,
         **others: Any,
     ):
-        refuse(type(self), others)
+        refuse(type(self), AdaptiveKernel, others)
         super().__init__(
             model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose,
             forward_mode_differentiation,
@@ -142,7 +136,12 @@ class AdaptiveKernel(ParallelKernel):
         return num_warmup
 
     def adapter(
-        self, num_warmup: int, z: Any, regularize: bool, potential_fn: Callable
+        self,
+        num_warmup: int,
+        z: Any,
+        regularize: bool,
+        potential_fn: Callable,
+        dense_mass: bool | list | None = None,
     ) -> tuple[Callable, Callable]:
         """NumPyro's, made anew wherever it is needed: it is two functions and no state."""
         find = None
@@ -156,7 +155,7 @@ class AdaptiveKernel(ParallelKernel):
             find_reasonable_step_size=find,
             adapt_step_size=self._adapt_step_size,
             adapt_mass_matrix=self._adapt_mass_matrix,
-            dense_mass=self.dense_mass(z),
+            dense_mass=self.dense_mass(z) if dense_mass is None else dense_mass,
             target_accept_prob=self._target_accept_prob,
             regularize_mass_matrix=regularize,
         )
@@ -166,6 +165,9 @@ class AdaptiveKernel(ParallelKernel):
         dense_mass = self._dense_mass
         if dense_mass is None:
             dense_mass = size_of(z) <= MAX_DENSE
+        return self.by_sites(dense_mass, z)
+
+    def by_sites(self, dense_mass: bool | list, z: Any) -> bool | list:
         if self._model is not None and isinstance(dense_mass, bool):
             dense_mass = [tuple(sorted(z))] if dense_mass else []
         return dense_mass
@@ -180,37 +182,53 @@ class AdaptiveKernel(ParallelKernel):
             return None
         radius = None if is_given else radius_around_zero(self._init_strategy)
         plan = HelpersPlan(
-            self._num_helpers, self.num_steps_to_tune(), self._target_accept_prob,
-            self.dense_mass(z), radius is not None, RADIUS if radius is None else radius,
-        )  # fmt: skip
+            num_helpers=self._num_helpers,
+            num_integration_steps=self.num_steps_to_tune(),
+            target_acceptance_rate=self._target_accept_prob,
+            dense_mass=None if self._dense_mass is None else self.dense_mass(z),
+            at_zero=radius is not None,
+            radius=RADIUS if radius is None else radius,
+        )
         return plan if num_warmup >= FEWEST_GRADIENTS + cost_of_tuning(plan) else None
 
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
     ) -> Any:
-        init, _ = self.adapter(num_warmup, z, True, potential_fn)
-        step_size, matrix = self._step_size, self._inverse_mass_matrix
-        if helped is not None:
-            step_size = self.step_size_of(helped.step_size)
-            found = jnp.asarray(helped.inverse_mass_matrix, float)
-            matrix = by_blocks(found, self.dense_mass(z), z)
-        return init(
-            IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
-            rng_key,
-            jnp.asarray(step_size, float),
-            # NumPyro writes into a dict that it is given.
-            inverse_mass_matrix=dict(matrix) if isinstance(matrix, dict) else matrix,
-        )
+        def begun(step_size, matrix, dense_mass):
+            init, _ = self.adapter(num_warmup, z, True, potential_fn, dense_mass)
+            return init(
+                IntegratorState(z=z, r=None, potential_energy=None, z_grad=None),
+                rng_key,
+                jnp.asarray(step_size, float),
+                # NumPyro writes into a dict that it is given.
+                inverse_mass_matrix=dict(matrix) if isinstance(matrix, dict) else matrix,
+            )
+
+        dense_mass = self.dense_mass(z)
+        if helped is None:
+            return begun(self._step_size, self._inverse_mass_matrix, dense_mass)
+        step_size = self.step_size_of(helped.step_size)
+        found = jnp.asarray(helped.inverse_mass_matrix, float)
+        state = begun(step_size, by_blocks(found, dense_mass, z), dense_mass)
+        if found.ndim == 1 or dense_mass:
+            return state
+        whole = self.by_sites(True, z)
+        return with_whole(state, begun(step_size, by_blocks(found, whole, z), whole))
 
     def adapt_update(self, state: ParallelState, potential_fn: Callable) -> Any:
         regularize = self._regularize_mass_matrix
         at = IntegratorState(state.z, None, state.potential_energy, state.z_grad)
         # `advanced` has counted the step already.
-        step = state.i - 1, state.accept_prob, at, state.adapt_state
+        step = state.i - 1, state.accept_prob, at
+        matrices = jax.tree.leaves(state.adapt_state.inverse_mass_matrix)
+        is_whole = not self.dense_mass(state.z) and matrices[0].ndim == 2
 
         def updated(regularize):
             num_warmup = state.plan.num_warmup
-            return self.adapter(num_warmup, state.z, regularize, potential_fn)[1](*step)
+            update = self.adapter(num_warmup, state.z, regularize, potential_fn)[1]
+            if is_whole:
+                return updated_beneath(functools.partial(update, *step), state.adapt_state)
+            return update(*step, state.adapt_state)
 
         if regularize is not None:
             return updated(regularize)
@@ -231,19 +249,6 @@ class AdaptiveKernel(ParallelKernel):
                 for name in DEPENDS_ON_METRIC
             }
         )
-
-
-def refuse(kernel: type, others: dict[str, Any]) -> None:
-    """Tell of an option that there is not, in the name of the class that the user has called."""
-    for name in others:
-        if name in WITHOUT_MEANING:
-            why = WITHOUT_MEANING[name]
-        else:
-            signatures = inspect.signature(kernel), inspect.signature(AdaptiveKernel)
-            parameters = [p for signature in signatures for p in signature.parameters.values()]
-            takes = dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
-            why = f"it takes {', '.join(takes)}"
-        raise TypeError(f"{kernel.__name__} has no option `{name}`: {why}.")
 
 
 def size_of(z: Any) -> int:

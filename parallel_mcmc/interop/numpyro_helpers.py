@@ -20,7 +20,9 @@ from numpyro.infer import init_to_uniform
 from parallel_mcmc.adaptation import AdaptationWarning, why_unsettled
 from parallel_mcmc.auto import any_traced
 from parallel_mcmc.helpers import scatter
-from parallel_mcmc.rounds import TUNING, adapt_pool, tuned
+from parallel_mcmc.pooling import by_default, covariance, variances
+from parallel_mcmc.rounds import adapt_pool
+from parallel_mcmc.tuning import TUNING, tuned
 
 FEWEST_GRADIENTS = 200
 """That a warm-up must have for helpers to be tried: the first four rounds take about as many."""
@@ -36,13 +38,16 @@ class Warmup(NamedTuple):
         settled: whether helpers did it, and nothing was left for steps to adapt.
         num_gradients: that followed one another so far, those of the helpers and of the steps.
         num_rounds: of the helpers; 0 without.
-        rhat: over the helpers after the last round; 0 without.
+        rhat, drift, worst: over the helpers after the last round, as in `rounds.Summary`; 0
+            without.
     """
 
     settled: Bool[Array, ""]
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
     rhat: Float[Array, ""]
+    drift: Float[Array, ""]
+    worst: Int[Array, ""]
 
 
 class Helped(NamedTuple):
@@ -61,7 +66,8 @@ class HelpersPlan(NamedTuple):
         num_helpers: of each chain.
         num_integration_steps: of a trajectory, where the kernel's are not by length.
         target_acceptance_rate: that the step size is adapted for.
-        dense_mass: as NumPyro has it, True, False, or a list of tuples of sites.
+        dense_mass: as NumPyro has it, True, False, or a list of tuples of sites; None for what
+            their number of unknowns suggests.
         at_zero: whether they start around zero rather than around the start of the chain.
         radius: of their starts, in unconstrained values.
     """
@@ -69,14 +75,15 @@ class HelpersPlan(NamedTuple):
     num_helpers: int
     num_integration_steps: int | None
     target_acceptance_rate: float
-    dense_mass: bool | list
+    dense_mass: bool | list | None
     at_zero: bool
     radius: float
 
 
 def without_helpers(dtype: Any) -> Warmup:
     none = jnp.zeros((), jnp.int32)
-    return Warmup(jnp.zeros((), bool), none, none, jnp.zeros((), dtype))
+    zero = jnp.zeros((), dtype)
+    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none)
 
 
 def settle(
@@ -94,13 +101,14 @@ def settle(
     key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
     center = jnp.zeros_like(x) if plan.at_zero else x
     starts = scatter(key_start, center, plan.num_helpers, plan.radius).at[0].set(x)
-    is_diagonal = not plan.dense_mass
-    blocks = None
+    estimate, blocks = by_default(x.size), None
+    if plan.dense_mass is not None:
+        estimate = covariance if plan.dense_mass else variances
     if plan.dense_mass and isinstance(plan.dense_mass, list):
         blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
     with jax.default_matmul_precision("highest"):  # as in a solve
         pool = adapt_pool(
-            logdensity_fn, key_rounds, starts, num_warmup - cost_of_tuning(plan), is_diagonal,
+            logdensity_fn, key_rounds, starts, num_warmup - cost_of_tuning(plan), estimate,
             plan.target_acceptance_rate, blocks,
         )  # fmt: skip
         if plan.num_integration_steps is not None:
@@ -108,12 +116,14 @@ def settle(
                 logdensity_fn, key_tune, pool, plan.num_integration_steps,
                 plan.target_acceptance_rate,
             )  # fmt: skip
-    last = jnp.maximum(pool.num_rounds - 1, 0)
+    last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
     return Helped(
         z=unravel(pool.x[0]),
         step_size=jnp.exp(pool.log_step_size),
         inverse_mass_matrix=pool.inverse_mass_matrix,
-        warmup=Warmup(pool.settled, pool.num_gradients, pool.num_rounds, pool.summaries.rhat[last]),
+        warmup=Warmup(
+            pool.settled, pool.num_gradients, pool.num_rounds, last.rhat, last.drift, last.worst
+        ),
     )
 
 
@@ -165,19 +175,23 @@ def by_blocks(matrix: Array, dense_mass: bool | list, z: Any) -> Any:
     return found
 
 
-def warn_of_helpers(warmup: Warmup) -> None:
-    """That the helpers of some chains have not settled; from inside `jit` where it must be."""
+def warn_of_helpers(warmup: Warmup, z: Any) -> None:
+    """That the helpers of some chains have not settled; from inside `jit` where it must be.
+
+    ``z`` is a start of one chain, for the names of its sites.
+    """
+    shapes = jax.eval_shape(lambda: z)
 
     def warn(warmup: Warmup) -> None:
         if not np.all(warmup.settled):
             unsettled = ~np.atleast_1d(warmup.settled)
             which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
             found = jax.tree.map(lambda leaf: np.atleast_1d(leaf)[unsettled], warmup)
-            why = why_unsettled(found.num_gradients, found.rhat)
+            why = why_unsettled(found.num_gradients, found.rhat, found.drift, found.worst, shapes)
             warnings.warn(
-                f"{which}{why}, so that NumPyro's warm-up goes on from "
-                "there, one step after the other; look for several modes, or give more "
-                "`num_warmup`, or `num_helpers=0` to have NumPyro's warm-up alone.",
+                f"{which}{why}, so that NumPyro's warm-up goes on from there, one step after the "
+                "other; give more `num_warmup`, reparameterise, or pass `num_helpers=0` to have "
+                "NumPyro's warm-up alone.",
                 AdaptationWarning,
                 stacklevel=2,
             )

@@ -23,8 +23,10 @@ class ParallelHMC(AdaptiveKernel):
             arrays by tuples of sites.
         adapt_step_size, adapt_mass_matrix: whether the warm-up does.
         dense_mass: True, False or a list of tuples of sites, as in NumPyro. By default dense up to
-            64 unknowns and diagonal above: correlations that the metric does not know make the
-            chain remember, and a chain that remembers takes many iterations to solve.
+            64 unknowns. Above, helpers find a metric of low rank and a multiple of the variances,
+            up to 1,024 unknowns, and NumPyro's warm-up variances alone. Correlations that the
+            metric does not know make the chain remember, and a chain that remembers takes many
+            iterations to solve.
         target_accept_prob: 0.9, more than NumPyro's 0.8: rejections are what the next
             iterate has to guess, and smaller leapfrog steps cost less than more iterations.
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
