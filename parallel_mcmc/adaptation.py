@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from parallel_mcmc.helpers import scatter
 from parallel_mcmc.pooling import by_default, covariance, variances
 from parallel_mcmc.programs import compiled
-from parallel_mcmc.rounds import RHAT_OF_MODES, Summary, adapt_pool
+from parallel_mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
 
 FEWEST_HELPERS = 8
 """Of which R-hat and a covariance say something."""
@@ -31,24 +31,24 @@ def check_helpers(num_helpers: int, others: str = "") -> None:
         )
 
 
-def why_unsettled(num_gradients: Any, rhat: Any, drift: Any, worst: Any, position: Any) -> str:
+def why_unsettled(num_gradients: Any, rhat: Any, gap: Any, worst: Any, position: Any) -> str:
     """Where the helpers of one or more chains have come to, the worst of them, in words.
 
     Args:
-        num_gradients, rhat, drift, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
+        num_gradients, rhat, gap, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
             there was no round.
         position: for the names of its parts.
     """
-    of_all = np.broadcast_arrays(*map(np.atleast_1d, (rhat, drift, worst)))
-    rhat, drift, worst = (values[np.argmax(of_all[0])] for values in of_all)
+    of_all = np.broadcast_arrays(*map(np.atleast_1d, (rhat, gap, worst)))
+    rhat, gap, worst = (values[np.argmax(of_all[0])] for values in of_all)
     after = (
         f"the helpers of the warm-up had not settled after {int(np.max(num_gradients))} gradients"
     )
     if not rhat:
         return after
     where = f"{name_of(int(worst), position)} (R-hat {rhat:.2f})"
-    if rhat >= RHAT_OF_MODES and drift < 1:
-        return f"{after}, and sit in several modes, farthest apart in {where}"
+    if gap > WIDEST_GAP:
+        return f"{after}, and seem to sit in several modes, farthest apart in {where}"
     return f"{after}, and have not forgotten where they started, least of all in {where}"
 
 

@@ -5,10 +5,11 @@ Where Newton's method converges the next one is the last. By Jacobi, on a chain 
 hundredth at a time, residuals fall by a hundredth at a time, and states are off by a hundred
 times as much: a decision within that would stand, wrong, in a window whose residuals are rounding.
 
-From 1 to a few grains of the spread, 1 / `NARROW`, they come in n iterations, if always by the same
-factor c: then n = log(NARROW) / -log(c), and what is left to come is 1 / (1 - c) times a residual,
-about n / log(NARROW). States may stand once that is within a few grains on average; or once
-the residuals have not fallen for a while: then they are the rounding of the steps themselves.
+From a spread to a few grains of it, `FEW`, they come in n iterations, if always by the same factor
+c: then n log(c) is the logarithm of these few grains, and what is left to come is 1 / (1 - c) times
+a residual, about n / -log(few grains). States may stand once that is within a few grains, root mean
+square; or once the residuals have not fallen for a while: then they are the rounding of the steps
+themselves.
 """
 
 import math
@@ -63,7 +64,7 @@ def come_down(
     stays = level.num_evaluations >= jnp.maximum(STAYED, num_iterations // PART_OF_ITERATIONS)
     if is_guessed:
         return level, stays
-    narrow = -math.log(FEW * grain(sums.size.dtype))
-    mean = sums.size / num_wanted if worst is None else worst
-    error = NOISE * mean * jnp.maximum(num_iterations / narrow, 1)
+    each = jnp.sqrt(sums.square / num_wanted) if worst is None else worst
+    log_few = math.log(FEW * grain(each.dtype))
+    error = NOISE * each * jnp.maximum(num_iterations / -log_few, 1)
     return level, stays | (error <= FEW)

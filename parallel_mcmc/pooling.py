@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 MAX_DENSE = 64
 """Unknowns up to which a metric is their covariance, as up to which `auto` tries DEER."""
 
-MAX_LOW_RANK = 1_024
+MAX_LOW_RANK = 512
 """Unknowns up to which it is of low rank and a multiple of the diagonal; variances alone above."""
 
 Estimate = Callable[[Array, Array, Any], Array]
@@ -46,13 +46,13 @@ def covariance(
 def low_rank(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any
 ) -> Float[Array, "D D"]:
-    """Variances, and of the correlations what stands out of the noise of so few draws.
+    """Covariance of which no more is kept than stands out of the noise of so few draws.
 
     Of a correlation matrix that n draws of D unknowns give, noise alone spreads eigenvalues from
     (1 - sqrt(D/n))^2 to (1 + sqrt(D/n))^2 times what they are. Those above that are kept, less what
     noise has added to them; all the others are set to their mean: the spiked model of a covariance
-    (Donoho, Gavish and Johnstone 2018). A covariance as it is has a
-    condition number of noise, which short steps must pay for.
+    (Donoho, Gavish and Johnstone 2018). Of a covariance as it is, noise
+    makes a condition number that short steps must pay for.
 
     Args:
         draws, recent, num_draws: as in `covariance`.
@@ -67,7 +67,9 @@ def low_rank(
     # The mean of those behind each, as the sum of all is D.
     behind = (D - jnp.cumsum(values)) / jnp.maximum(D - 1 - jnp.arange(D), 1)
     behind = jnp.maximum(behind, jnp.finfo(draws.dtype).eps)
-    spikes = jnp.cumprod(values > (1 + jnp.sqrt(noise)) ** 2 * behind) == 1
+    # Of fewer draws than unknowns the mean behind goes down to zero, and all would stand out.
+    few = jnp.arange(D) < num_draws / 4
+    spikes = jnp.cumprod(few & (values > (1 + jnp.sqrt(noise)) ** 2 * behind)) == 1
     num_spikes = jnp.sum(spikes)
     rest = jnp.where(num_spikes > 0, behind[jnp.maximum(num_spikes - 1, 0)], 1)
     b = values / rest + 1 - noise
@@ -87,10 +89,8 @@ def centred(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]
 ) -> tuple[Float[Array, "N K D"], Float[Array, ""]]:
     """Recent draws less their mean, zero for the others, and how many they are."""
-    weight = recent.astype(draws.dtype)
-    num = jnp.sum(weight)
-    mean = jnp.einsum("nk,nkd->d", weight, draws) / num
-    return jnp.where(recent[..., None], draws - mean, 0), num
+    draws, num = jnp.where(recent[..., None], draws, 0), jnp.sum(recent)
+    return jnp.where(recent[..., None], draws - jnp.sum(draws, axis=(0, 1)) / num, 0), num
 
 
 def variances_of(matrix: Array) -> Float[Array, " D"]:
@@ -104,14 +104,36 @@ def rhat_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[A
         draws: of each helper.
         recent: which of them count, all or none of a helper's first.
     """
-    weight = recent.astype(draws.dtype)
-    num = jnp.maximum(jnp.sum(weight, axis=0), 1)
-    means = jnp.einsum("nk,nkd->kd", weight, draws) / num[:, None]
-    within = jnp.einsum("nk,nkd->d", weight, (draws - means) ** 2) / jnp.sum(weight)
+    means, within = of_each(draws, recent)
     good = recent[0].astype(draws.dtype)
     middle = jnp.einsum("k,kd->d", good, means) / jnp.sum(good)
     between = jnp.einsum("k,kd->d", good, (means - middle) ** 2) / (jnp.sum(good) - 1)
     return jnp.sqrt(1 + between / jnp.maximum(within, jnp.finfo(draws.dtype).tiny))
+
+
+def of_each(
+    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]
+) -> tuple[Float[Array, "K D"], Float[Array, " D"]]:
+    """The mean of each helper's recent draws, and the variance around it, of all helpers."""
+    weight = recent.astype(draws.dtype)
+    num = jnp.maximum(jnp.sum(weight, axis=0), 1)
+    means = jnp.einsum("nk,nkd->kd", weight, draws) / num[:, None]
+    return means, jnp.einsum("nk,nkd->d", weight, (draws - means) ** 2) / jnp.sum(weight)
+
+
+def gap_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Array, ""]:
+    """The widest gap between the means of helpers, in standard deviations of one helper's draws.
+
+    Of the unknown in which it is widest. Helpers that mix slowly are everywhere; of several modes
+    none is between.
+
+    Args:
+        draws, recent: as in `rhat_of`.
+    """
+    means, within = of_each(draws, recent)
+    gaps = jnp.diff(jnp.sort(jnp.where(recent[0][:, None], means, jnp.inf), axis=0), axis=0)
+    gaps = jnp.where(jnp.isfinite(gaps), gaps, 0)
+    return jnp.max(gaps / jnp.sqrt(jnp.maximum(within, jnp.finfo(draws.dtype).tiny)))
 
 
 class Moments(NamedTuple):
@@ -122,9 +144,8 @@ class Moments(NamedTuple):
 
 
 def moments_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Moments:
-    weight = recent.astype(draws.dtype)
-    mean = jnp.einsum("nk,nkd->d", weight, jnp.where(recent[..., None], draws, 0)) / jnp.sum(weight)
-    return Moments(mean, jnp.sqrt(variances(draws, recent)))
+    total = jnp.sum(jnp.where(recent[..., None], draws, 0), axis=(0, 1))
+    return Moments(total / jnp.sum(recent), jnp.sqrt(variances(draws, recent)))
 
 
 def drift(before: Moments, after: Moments, num_helpers: Any) -> Float[Array, ""]:

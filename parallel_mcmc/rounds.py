@@ -10,9 +10,9 @@ After a round helpers that are stuck (they accept too little) or lost (their pot
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
 helpers have forgotten where they started, they accept as they should, and their trajectories are as
 long as they should be. They have forgotten if R-hat over their last draws says so; or, where
-a chain remembers for longer than a round, if two rounds differ by no more than chance and R-hat is
-not that of several modes. Otherwise they go on until the next round would take more gradients than
-there are, and that is told.
+a chain remembers for longer than a round, if two rounds differ by no more than chance and no
+gap between helpers is that of several modes. Otherwise they go on until the next round would take
+more gradients than there are, and that is told.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ from parallel_mcmc.pooling import (
     Estimate,
     Moments,
     drift,
+    gap_of,
     moments_of,
     rhat_of,
     variances,
@@ -46,12 +47,16 @@ PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32)
 FIRST_CHECK = 3
 """Rounds before the first that may be the last: until then the metric is far from settled."""
 
+FIRST_OF_NO_DRIFT = 5
+"""The same for a pool that settles as it drifts no more: rounds are 24 steps long from there on. In
+shorter ones a chain that remembers for twenty hardly drifts, and narrow places are not found."""
+
 LARGEST_RHAT = 1.5
 """Of a pool that has settled: with twelve draws of each helper, 1.04 if they are independent."""
 
-RHAT_OF_MODES = 2.5
-"""From which on helpers may be in several modes, even if they drift no more: of two modes the
-middles are 4.6 standard deviations of one apart. Draws that remember for twenty steps have 2.2."""
+WIDEST_GAP = 4.0
+"""Between helpers that have settled as they drift no more, in standard deviations of one: modes six
+apart leave a gap of five, and those that are nearer are left."""
 
 LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
@@ -74,7 +79,8 @@ class Summary(NamedTuple):
         num_replaced: helpers that were stuck or lost.
         rhat: over the helpers, the largest of all unknowns and of the log density.
         worst: which unknown that is, or their number for the log density.
-        drift: from the round before, in units of the largest by chance: see `pooling.drift`.
+        drift: from the round before, in units of the largest by chance, inf in the first round.
+        gap: between helpers, in standard deviations of one: see `pooling.gap_of`.
         logdensity: median of the helpers.
     """
 
@@ -86,6 +92,7 @@ class Summary(NamedTuple):
     rhat: Float[Array, "..."]
     worst: Int[Array, "..."]
     drift: Float[Array, "..."]
+    gap: Float[Array, "..."]
     logdensity: Float[Array, "..."]
 
 
@@ -164,9 +171,10 @@ def adapt_pool(
         rhat=zero,
         worst=none,
         drift=zero,
+        gap=zero,
         logdensity=zero,
     )
-    unknown = jnp.full(D + 1, jnp.nan, x.dtype)
+    nowhere = Moments(jnp.zeros(D + 1, x.dtype), jnp.full(D + 1, jnp.inf, x.dtype))
     identity = jnp.ones(D, x.dtype) if estimate is variances else jnp.eye(D, dtype=x.dtype)
     start = Pool(
         x=replaced(x, finite),
@@ -175,7 +183,7 @@ def adapt_pool(
         num_gradients=none + 1,
         num_rounds=none,
         settled=jnp.zeros((), bool),
-        moments=Moments(unknown, unknown),
+        moments=nowhere,
         summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
     )
     return jax.lax.while_loop(goes_on, next_round, start)
@@ -216,9 +224,11 @@ def one_round(
     acceptance = jnp.sum(jnp.where(good, walked.acceptance, 0)) / num_good
     mean_leapfrogs = walked.num_leapfrogs / num_steps
     length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
+    gap = gap_of(observed[..., :-1], recent)
+    stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.num_rounds >= FIRST_OF_NO_DRIFT)
     settled = (
         (pool.num_rounds >= FIRST_CHECK)
-        & ((rhat < LARGEST_RHAT) | ((drifted < 1) & (rhat < RHAT_OF_MODES)))
+        & ((rhat < LARGEST_RHAT) | stays)
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target_acceptance_rate)
         & (length > SHORTEST * TRAJECTORY_LENGTH)
@@ -234,6 +244,7 @@ def one_round(
         rhat=rhat,
         worst=jnp.argmax(rhats),
         drift=drifted,
+        gap=gap,
         logdensity=jnp.median(logdensity),
     )
     return Pool(

@@ -96,7 +96,8 @@ class Counted(NamedTuple):
         large: whether it is wanted, and off by more than the noise.
         found: how often it was found to tremble.
         looked: whether it is wanted, not exact, and was moved to be looked at.
-        size: by how much it is off if it is wanted, up to `PROPORTION` times its noise.
+        size: by how much it is off if it is wanted, in units of its noise, up to 1.
+        square: of the same, up to `PROPORTION` squared.
     """
 
     inexact: Int[Array, "*W"]
@@ -105,6 +106,7 @@ class Counted(NamedTuple):
     found: Int[Array, "*W"]
     looked: Int[Array, "*W"]
     size: Float[Array, "*W"]
+    square: Float[Array, "*W"]
 
 
 def counted(
@@ -128,7 +130,8 @@ def counted(
         large=wanted & (size > 1),
         found=jnp.where(inexact, evidence.trembled, 0),
         looked=inexact & looked,
-        size=jnp.where(wanted, jnp.minimum(size, PROPORTION), 0),
+        size=jnp.where(wanted, jnp.minimum(size, 1), 0),
+        square=jnp.where(wanted, jnp.minimum(size, PROPORTION) ** 2, 0),
     )
 
 

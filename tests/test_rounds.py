@@ -10,7 +10,15 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc.helpers import good_ones, replaced
-from parallel_mcmc.pooling import covariance, drift, low_rank, moments_of, rhat_of, variances
+from parallel_mcmc.pooling import (
+    covariance,
+    drift,
+    gap_of,
+    low_rank,
+    moments_of,
+    rhat_of,
+    variances,
+)
 
 SD = np.array([0.01, 1.0, 100.0])
 CORRELATION = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
@@ -59,14 +67,14 @@ def test_the_same_key_finds_the_same():
     assert found[0]["step_size"] == found[1]["step_size"]
 
 
-def test_the_metric_is_whole_up_to_1024_unknowns_and_diagonal_where_it_is_asked_for():
+def test_the_metric_is_whole_up_to_512_unknowns_and_diagonal_where_it_is_asked_for():
     def logdensity_fn(x):
         return -jnp.sum(x**2) / 2
 
     for dim, diagonal, shape in (
         (65, None, (65, 65)),
         (65, True, (65,)),
-        (1_025, None, (1_025,)),
+        (513, None, (513,)),
         (2, None, (2, 2)),
     ):
         warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, diagonal)
@@ -93,6 +101,9 @@ def test_correlations_of_a_hundred_unknowns_are_found_and_noise_is_not():
 def test_noise_alone_has_no_correlations():
     draws = jax.random.normal(jax.random.key(0), (12, 64, 100)) * jnp.arange(1, 101)
     recent = jnp.ones((12, 64), bool)
+    few = low_rank(draws[:1], recent[:1], 8)  # fewer than unknowns, and they do not know how few
+    values = np.linalg.eigvalsh(few / np.sqrt(np.outer(np.diag(few), np.diag(few))))
+    assert np.all(values > 0.05)
     found = low_rank(draws, recent, 12 * 64)
     np.testing.assert_allclose(found, np.diag(variances(draws, recent)), rtol=1e-4, atol=1e-2)
 
@@ -117,6 +128,23 @@ def test_rounds_that_differ_by_chance_do_not_drift_and_others_do():
     assert drift(moments, moments_of(same, recent), 64) < 1
     assert drift(moments, moments_of(other.at[..., 7].add(1), recent), 64) > 1
     assert drift(moments, moments_of(other.at[..., 7].multiply(2), recent), 64) > 1
+
+
+def test_there_is_a_gap_between_modes_and_none_between_helpers_that_mix_slowly():
+    key_place, key_draw = jax.random.split(jax.random.key(0))
+    place = 2 * jax.random.normal(key_place, (64, 3))  # R-hat 2.2
+    draws = place + jax.random.normal(key_draw, (12, 64, 3))
+    recent = jnp.ones((12, 64), bool).at[:, 0].set(False)
+    assert gap_of(draws.at[:, 0].add(100), recent) < 3
+    in_modes = draws - place + jnp.where(jnp.arange(64) < 5, 6, 0)[:, None]
+    assert gap_of(in_modes, recent) > 4 and jnp.max(rhat_of(in_modes, recent)) < 2.2
+
+
+def test_a_warm_up_makes_no_nan():
+    with jax.debug_nans(True):
+        warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+        _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
+    assert info.rounds.drift[0] == jnp.inf and info.settled
 
 
 def test_no_more_gradients_follow_one_another_than_are_given():

@@ -40,7 +40,7 @@ def parallel_adaptation(
         algorithm: of BlackJAX, such as ``blackjax.nuts`` or ``blackjax.hmc``, that takes a step
             size and an inverse mass matrix.
         logdensity_fn: of a position, up to a constant.
-        is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 1,024 of low rank and a
+        is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 512 of low rank and a
             multiple of the variances, as a dense matrix; and diagonal above.
         target_acceptance_rate: that the step size is adapted for.
         num_helpers: at least 8; they cost memory, and no time on a device that has room for them.
@@ -103,7 +103,7 @@ def parallel_adaptation(
 def warn_of(info: PoolInfo) -> None:
     last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
     why = why_unsettled(
-        info.num_gradients, last.rhat, last.drift, last.worst, first_of(info.positions)
+        info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
     )
     warnings.warn(
         f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "

@@ -38,7 +38,7 @@ class Warmup(NamedTuple):
         settled: whether helpers did it, and nothing was left for steps to adapt.
         num_gradients: that followed one another so far, those of the helpers and of the steps.
         num_rounds: of the helpers; 0 without.
-        rhat, drift, worst: over the helpers after the last round, as in `rounds.Summary`; 0
+        rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
             without.
     """
 
@@ -46,7 +46,7 @@ class Warmup(NamedTuple):
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
     rhat: Float[Array, ""]
-    drift: Float[Array, ""]
+    gap: Float[Array, ""]
     worst: Int[Array, ""]
 
 
@@ -122,7 +122,7 @@ def settle(
         step_size=jnp.exp(pool.log_step_size),
         inverse_mass_matrix=pool.inverse_mass_matrix,
         warmup=Warmup(
-            pool.settled, pool.num_gradients, pool.num_rounds, last.rhat, last.drift, last.worst
+            pool.settled, pool.num_gradients, pool.num_rounds, last.rhat, last.gap, last.worst
         ),
     )
 
@@ -187,7 +187,7 @@ def warn_of_helpers(warmup: Warmup, z: Any) -> None:
             unsettled = ~np.atleast_1d(warmup.settled)
             which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
             found = jax.tree.map(lambda leaf: np.atleast_1d(leaf)[unsettled], warmup)
-            why = why_unsettled(found.num_gradients, found.rhat, found.drift, found.worst, shapes)
+            why = why_unsettled(found.num_gradients, found.rhat, found.gap, found.worst, shapes)
             warnings.warn(
                 f"{which}{why}, so that NumPyro's warm-up goes on from there, one step after the "
                 "other; give more `num_warmup`, reparameterise, or pass `num_helpers=0` to have "

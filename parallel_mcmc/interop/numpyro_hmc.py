@@ -24,7 +24,7 @@ class ParallelHMC(AdaptiveKernel):
         adapt_step_size, adapt_mass_matrix: whether the warm-up does.
         dense_mass: True, False or a list of tuples of sites, as in NumPyro. By default dense up to
             64 unknowns. Above, helpers find a metric of low rank and a multiple of the variances,
-            up to 1,024 unknowns, and NumPyro's warm-up variances alone. Correlations that the
+            up to 512 unknowns, and NumPyro's warm-up variances alone. Correlations that the
             metric does not know make the chain remember, and a chain that remembers takes many
             iterations to solve.
         target_accept_prob: 0.9, more than NumPyro's 0.8: rejections are what the next
