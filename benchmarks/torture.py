@@ -267,10 +267,12 @@ def prepared(name: str, dtype: str, seed: int) -> Case:
 
     step_by_step = jax.jit(jax.vmap(again))
     case = Case(f, x0, u, jnp.asarray(THETAS, dtype), step_by_step, np.zeros(0))
-    return case._replace(expected=np.asarray(solved(case, pm.sequential(), None, 1).trajectory))
+    return case._replace(expected=np.asarray(solved(case, pm.sequential(), None).trajectory))
 
 
-def solved(case: Case, solver: pm.Solver, window: int | None, max_iterations: int) -> pm.Solution:
+def solved(
+    case: Case, solver: pm.Solver, window: int | None, max_iterations: int = 200
+) -> pm.Solution:
     """All variants, whether they come to an end or are finished."""
 
     def one(u, theta):

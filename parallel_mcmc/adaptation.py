@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.helpers import scatter
-from parallel_mcmc.pooling import by_default, covariance, variances
+from parallel_mcmc.pooling import estimate_of
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
 
@@ -109,9 +109,7 @@ def adapt_helpers(
 ) -> Found:
     """Helpers around one position, adapted; as one program."""
     dim = ravel_pytree(position)[0].size
-    estimate = by_default(dim)
-    if is_mass_matrix_diagonal is not None:
-        estimate = variances if is_mass_matrix_diagonal else covariance
+    estimate = estimate_of(dim, is_mass_matrix_diagonal)
     found = _adapt_helpers(
         logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
         rng_key, position, jnp.asarray(max_gradients, jnp.int32),

@@ -16,7 +16,7 @@ from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Details, Outcome, Progress
-from parallel_mcmc.rows import choose, finite_rows, state_before
+from parallel_mcmc.rows import either, finite_rows, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at, noise, rounding
 from parallel_mcmc.trembling import Evidence, in_units, looked_at
@@ -103,7 +103,7 @@ def moves(
     replaced = replaced | bad
     moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
     evidence = evidence._replace(moved=moved)
-    evidence, level = choose(
+    evidence, level = either(
         seen.stops, (progress.evidence, progress.level), (evidence, details.level)
     )
     return Moves(x_new, careful, evidence, level, stood, num_made, replaced, limited)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 from parallel_mcmc.constants import FEW
 from parallel_mcmc.falling import Level, come_down
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.rows import before, choose, first_false, least_and_sums, state_before, window_of
+from parallel_mcmc.rows import before, either, first_false, least_and_sums, state_before, window_of
 from parallel_mcmc.tolerance import noise, rounding, spread
 from parallel_mcmc.trembling import (
     Counted,
@@ -175,7 +175,7 @@ def outcome(
     agrees = (size == 0) & evaluated
     few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
     evidence = watched(progress.evidence, size, few)
-    evidence = choose(evaluated, evidence, progress.evidence)
+    evidence = either(evaluated, evidence, progress.evidence)
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     near = agrees | (evidence.num_looks >= 0)
@@ -199,7 +199,7 @@ def outcome(
         progress.num_iterations,
         is_guessed=not block.extend_guess,
     )
-    level = choose(evaluated, level, progress.level)
+    level = either(evaluated, level, progress.level)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit

@@ -51,8 +51,8 @@ def low_rank(
     Of a correlation matrix that n draws of D unknowns give, noise alone spreads eigenvalues from
     (1 - sqrt(D/n))^2 to (1 + sqrt(D/n))^2 times what they are. Those above that are kept, less what
     noise has added to them; all the others are set to their mean: the spiked model of a covariance
-    (Donoho, Gavish and Johnstone 2018). Of a covariance as it is, noise
-    makes a condition number that short steps must pay for.
+    (Donoho, Gavish and Johnstone 2018). In a covariance as it is, noise makes a condition number
+    that short steps must pay for.
 
     Args:
         draws, recent, num_draws: as in `covariance`.
@@ -78,8 +78,10 @@ def low_rank(
     return scale[:, None] * matrix * scale
 
 
-def by_default(num_unknowns: int) -> Estimate:
-    """The metric that helpers look for."""
+def estimate_of(num_unknowns: int, is_diagonal: bool | None) -> Estimate:
+    """The metric that helpers look for; None is for what the number of unknowns suggests."""
+    if is_diagonal is not None:
+        return variances if is_diagonal else covariance
     if num_unknowns <= MAX_DENSE:
         return covariance
     return low_rank if num_unknowns <= MAX_LOW_RANK else variances
@@ -121,10 +123,10 @@ def of_each(
     return means, jnp.einsum("nk,nkd->d", weight, (draws - means) ** 2) / jnp.sum(weight)
 
 
-def gap_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Array, ""]:
+def gap_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Array, " D"]:
     """The widest gap between the means of helpers, in standard deviations of one helper's draws.
 
-    Of the unknown in which it is widest. Helpers that mix slowly are everywhere; of several modes
+    Helpers that mix slowly are everywhere; of several modes
     none is between.
 
     Args:
@@ -133,7 +135,7 @@ def gap_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Ar
     means, within = of_each(draws, recent)
     gaps = jnp.diff(jnp.sort(jnp.where(recent[0][:, None], means, jnp.inf), axis=0), axis=0)
     gaps = jnp.where(jnp.isfinite(gaps), gaps, 0)
-    return jnp.max(gaps / jnp.sqrt(jnp.maximum(within, jnp.finfo(draws.dtype).tiny)))
+    return jnp.max(gaps, axis=0) / jnp.sqrt(jnp.maximum(within, jnp.finfo(draws.dtype).tiny))
 
 
 class Moments(NamedTuple):

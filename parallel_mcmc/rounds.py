@@ -201,14 +201,15 @@ def one_round(
     )  # fmt: skip
     x, logdensity = walked.state.position, walked.state.logdensity
     good = good_ones(walked.acceptance, logdensity)
+    num_good = jnp.sum(good)
     # Of the second half, and of the good ones alone.
     recent = (jnp.arange(len(walked.draws)) < num_steps // 2)[:, None] & good
     observed = jnp.concatenate([walked.draws, walked.logdensities[..., None]], axis=-1)
     rhats, moments = rhat_of(observed, recent), moments_of(observed, recent)
-    rhat, drifted = jnp.max(rhats), drift(pool.moments, moments, jnp.sum(good))
+    rhat, drifted = jnp.max(rhats), drift(pool.moments, moments, num_good)
     # Of each helper as many as its draws are apart, beside how far apart all of them are.
     each = jnp.clip(1 / (rhat**2 - 1), 1, num_steps // 2)
-    matrix = estimate(walked.draws, recent, jnp.sum(good) * each)
+    matrix = estimate(walked.draws, recent, num_good * each)
     if blocks is not None:
         matrix = jnp.where(blocks, matrix, 0)
     fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
@@ -220,11 +221,10 @@ def one_round(
     change = jnp.max(jnp.abs(jnp.log(ratio)))
     log_step_size += jnp.where(early, jnp.log(jnp.mean(ratio)) / 2, 0)
     num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
-    num_good = jnp.sum(good)
     acceptance = jnp.sum(jnp.where(good, walked.acceptance, 0)) / num_good
     mean_leapfrogs = walked.num_leapfrogs / num_steps
     length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
-    gap = gap_of(observed[..., :-1], recent)
+    gap = jnp.max(gap_of(observed, recent)[:-1])
     stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.num_rounds >= FIRST_OF_NO_DRIFT)
     settled = (
         (pool.num_rounds >= FIRST_CHECK)

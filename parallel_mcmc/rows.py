@@ -98,6 +98,6 @@ def as_number(a: Array) -> Array:
     return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.int32)
 
 
-def choose(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+def either(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
     """One of two trees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -26,7 +26,7 @@ from parallel_mcmc.linearize import Ability, Recursion, ability
 from parallel_mcmc.pilot import Pilot, pilot
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.report import MOST_TIES, SolveInfo, Status
-from parallel_mcmc.rows import some_rows
+from parallel_mcmc.rows import either, some_rows
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.time_blocks import map_steps_keep_last
 from parallel_mcmc.tolerance import noise, spread
@@ -168,7 +168,7 @@ def run_parallel(
         near = jnp.abs(transition.ravel(state) - x) <= allowed
         ties = jnp.any(jnp.isfinite(x) & ~near)
         solved = transition.unravel(x)
-        state = jax.tree.map(lambda new, old: jnp.where(ties, new, old), solved, state)
+        state = either(ties, solved, state)
         finite = jnp.all(jnp.isfinite(transition.ravel(state)))
         return (transform(state, info), ties, finite), state
 
@@ -209,7 +209,7 @@ def run_anew(
             new, info = transition.step(state, u)
             made = new, (transform(new, info), jnp.all(jnp.isfinite(transition.ravel(new))))
             again = t_now >= t
-            return jax.tree.map(lambda a, b: jnp.where(again, a, b), made, (state, known))
+            return either(again, made, (state, known))
 
         state, made = jax.lax.scan(step, state, some_rows((index, inputs, history), begin, piece))
         history = jax.tree.map(
@@ -224,7 +224,7 @@ def run_anew(
         _, anew, history = jax.lax.while_loop(
             lambda carry: carry[0] < index.size, run_piece, (begin, start, history)
         )
-    return history, jax.tree.map(lambda a, b: jnp.where(failed, a, b), anew, final_state)
+    return history, either(failed, anew, final_state)
 
 
 def attempted(

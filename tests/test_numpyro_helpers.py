@@ -106,7 +106,7 @@ def test_a_metric_of_a_hundred_unknowns_knows_their_correlations(no_adaptation_w
         samples[cls] = np.asarray(mcmc.get_samples(group_by_chain=True)["x"])
     np.testing.assert_allclose(samples["pm"], samples["numpyro"], rtol=1e-3, atol=1e-2)
     sizes = [float(arviz.ess(samples["pm"][:, :, i])) for i in (0, 49, 99)]
-    assert min(sizes) > samples["pm"][:, :, 0].size / 4  # two in a hundred of variances alone
+    assert min(sizes) > samples["pm"][:, :, 0].size / 4
 
 
 def test_numpyros_warm_up_replaces_a_metric_of_helpers_that_did_not_settle():

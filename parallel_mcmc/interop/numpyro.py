@@ -48,6 +48,7 @@ from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.linearize import Ability
 from parallel_mcmc.programs import within_memory
 from parallel_mcmc.report import Status
+from parallel_mcmc.rows import either
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import ability_of
 from parallel_mcmc.windows import check_tol, check_window, run_info
@@ -398,7 +399,7 @@ class ParallelKernel(MCMCKernel):
         used = jnp.where(is_sampling, drawn.buffer.used, state.buffer.used)
         buffer = state.buffer._replace(used=used)
         small = (drawn._replace(buffer=(), rng_key=()), state._replace(buffer=(), rng_key=()))
-        chosen = jax.tree.map(lambda new, old: jnp.where(is_sampling, new, old), *small)
+        chosen = either(is_sampling, *small)
         return chosen._replace(buffer=buffer, rng_key=state.rng_key)
 
     def adapted(

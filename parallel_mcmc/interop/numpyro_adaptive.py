@@ -36,19 +36,14 @@ from parallel_mcmc.interop.numpyro_helpers import (
 from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
 from parallel_mcmc.interop.numpyro_options import refuse
 from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT
-from parallel_mcmc.interop.numpyro_whole import updated_beneath, with_whole
+from parallel_mcmc.interop.numpyro_whole import METRIC, updated_beneath, with_whole
 from parallel_mcmc.interop.numpyro_window import Chain, ParallelState, draw_one
 from parallel_mcmc.pooling import MAX_DENSE
+from parallel_mcmc.rows import either
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition
 
-DEPENDS_ON_METRIC = (
-    "step_size",
-    "inverse_mass_matrix",
-    "mass_matrix_sqrt",
-    "mass_matrix_sqrt_inv",
-    "ss_state",
-)
+DEPENDS_ON_METRIC = (*METRIC, "step_size", "ss_state")
 """What a window of the warm-up ends with, of the fields of NumPyro's state of adaptation."""
 
 DRAWS_PER_UNKNOWN, MIN_DRAWS = 10, 100
@@ -239,16 +234,10 @@ class AdaptiveKernel(ParallelKernel):
         # Where a chain has not moved, its draws have no covariance to be taken as it is.
         usable = jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(plain[:4])]).all()
         chosen = is_long[state.adapt_state.window_idx] & usable
-        return safe._replace(
-            **{
-                name: jax.tree.map(
-                    lambda plain, safe: jnp.where(chosen, plain, safe),
-                    getattr(plain, name),
-                    getattr(safe, name),
-                )
-                for name in DEPENDS_ON_METRIC
-            }
+        plain, from_safe = (
+            {name: getattr(state, name) for name in DEPENDS_ON_METRIC} for state in (plain, safe)
         )
+        return safe._replace(**either(chosen, plain, from_safe))
 
 
 def size_of(z: Any) -> int:

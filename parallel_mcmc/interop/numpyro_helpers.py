@@ -20,7 +20,7 @@ from numpyro.infer import init_to_uniform
 from parallel_mcmc.adaptation import AdaptationWarning, why_unsettled
 from parallel_mcmc.auto import any_traced
 from parallel_mcmc.helpers import scatter
-from parallel_mcmc.pooling import by_default, covariance, variances
+from parallel_mcmc.pooling import estimate_of
 from parallel_mcmc.rounds import adapt_pool
 from parallel_mcmc.tuning import TUNING, tuned
 
@@ -101,9 +101,8 @@ def settle(
     key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
     center = jnp.zeros_like(x) if plan.at_zero else x
     starts = scatter(key_start, center, plan.num_helpers, plan.radius).at[0].set(x)
-    estimate, blocks = by_default(x.size), None
-    if plan.dense_mass is not None:
-        estimate = covariance if plan.dense_mass else variances
+    is_diagonal = None if plan.dense_mass is None else not plan.dense_mass
+    estimate, blocks = estimate_of(x.size, is_diagonal), None
     if plan.dense_mass and isinstance(plan.dense_mass, list):
         blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
     with jax.default_matmul_precision("highest"):  # as in a solve

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from parallel_mcmc.rows import either
+
 METRIC = ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")
 """Fields of NumPyro's state of adaptation that are of the metric's shape."""
 
@@ -31,8 +33,7 @@ def updated_beneath(update: Callable[[Any], Any], adapt_state: Any) -> Any:
     new = metric_of(found)
     same = jax.tree.map(lambda a, b: jnp.all(a == b), new, variances)
     stays = jnp.all(jnp.stack(jax.tree.leaves(same)))
-    chosen = jax.tree.map(lambda a, b: jnp.where(stays, a, jnp.diag(b)), whole, new)
-    return found._replace(**chosen)
+    return found._replace(**either(stays, whole, jax.tree.map(jnp.diag, new)))
 
 
 def metric_of(adapt_state: Any) -> dict[str, Any]:

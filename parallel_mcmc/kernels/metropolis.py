@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from parallel_mcmc.rows import either
+
 
 def draw_log_uniforms(rng_key: Any, num_steps: int, dtype: Any) -> Float[Array, " T"]:
     """Log u of u uniform on (0, 1]: minus a standard exponential."""
@@ -25,5 +27,5 @@ def accept_or_reject(
     """
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
     is_accepted = log_uniform < log_ratio
-    state = jax.tree.map(lambda new, old: jnp.where(is_accepted, new, old), proposal, current)
+    state = either(is_accepted, proposal, current)
     return state, jnp.exp(jnp.minimum(log_ratio, 0.0)), is_accepted
