@@ -29,6 +29,9 @@ from benchmarks.user_models import USER_MODELS
 
 NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
 
+THINNED = "admissions", "baseball logits", "holt winters"
+"""Whose perturbations grow over a quarter period: run once more with ``thinning="auto"``."""
+
 LEAST_DEVIATION = 1e-10
 """Standard deviation below which a scalar is a constant, as the corner of a Cholesky factor."""
 
@@ -41,6 +44,7 @@ class Posterior(NamedTuple):
     model: Callable
     arguments: tuple
     reference: dict[str, dict[str, float]] | None
+    thinning: int | str = 1
 
 
 def posteriors(options: Options) -> Iterator[Posterior]:
@@ -56,8 +60,10 @@ def posteriors(options: Options) -> Iterator[Posterior]:
         model, arguments = INFERENCE_GYM[name](posterior["data"], folder)
         yield Posterior(name, "inference gym", model, arguments, posterior["reference"])
     for name, build in USER_MODELS.items():
-        if selected(name, options):
-            yield Posterior(name, "users", *build(), None)
+        rows = [(name, 1)] + [(f"{name}, thinned", "auto")] * (name in THINNED)
+        for row, thinning in rows:
+            if selected(row, options):
+                yield Posterior(row, "users", *build(), None, thinning)
 
 
 class Run(NamedTuple):
@@ -103,6 +109,8 @@ def record_of(posterior: Posterior, seed: int) -> Record:
         "num_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),
         "num_frontier_steps": np.atleast_1d(solve.num_frontier_steps).tolist(),
         "leapfrogs": np.atleast_1d(state.num_steps).tolist(),
+        "thinning": settings.get("thinning", 1),
+        "rise": np.ravel(state.warmup.rise).tolist(),
         **figures(ours, reference),
         **{f"{name}_nuts": value for name, value in figures(by_nuts, reference).items()},
     }
@@ -136,17 +144,18 @@ def moments(draws: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def run_ours(posterior: Posterior, seed: int) -> Run:
-    mcmc = four_chains(pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu")))
+    kernel = pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu"))
+    mcmc = four_chains(kernel, posterior.thinning)
     seconds = [timed(mcmc, seed, posterior.arguments) for _ in range(2)]
     path = mcmc.critical_path()
     draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
     return Run(draws, *(max(path[name]) for name in path), *seconds, mcmc)
 
 
-def four_chains(kernel: Any) -> pm.MCMC:
+def four_chains(kernel: Any, thinning: Any = 1) -> pm.MCMC:
     return pm.MCMC(
         kernel, num_warmup=NUM_WARMUP, num_samples=NUM_DRAWS, num_chains=NUM_CHAINS,
-        chain_method="vectorized", progress_bar=False,
+        thinning=thinning, chain_method="vectorized", progress_bar=False,
     )  # fmt: skip
 
 

@@ -6,13 +6,14 @@
    step. Where Jacobi is expected to need few iterations it is taken: it costs no derivative, and
    nothing else has to be compiled.
 3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
-   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, and the one with the fewest gradients
-   that follow one another is taken; Jacobi unless it is expected to need more than 100 iterations
-   for the whole chain.
+   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, in at most 200 iterations, or half as
+   many as steps. The one with the fewest gradients that follow one another is taken, Jacobi by what
+   it is expected to need for the whole chain: as that does not grow with the chain, it may be more
+   than the pilot has steps.
    What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
-4. What none of them solves in 200 iterations, or half as many as steps, is not worth solving in
-   parallel, and runs step by step. A long pilot tells chains whose iterations stay as they are
-   when the chain grows from those whose iterations grow with it, as of random walks.
+4. Where none of them solves its pilot, and Jacobi is not expected to solve the chain in two thirds
+   as many iterations as steps, it runs step by step. A long pilot tells chains whose iterations
+   stay as they are when the chain grows from those whose grow with it, as of random walks.
 5. The window is as long as the memory allows.
 
 That steps run one by one on an accelerator is told with a warning, as it is slow there.
@@ -50,14 +51,20 @@ LEAST_STEPS = 256
 """Of a pilot where the chain has as many; less says little."""
 
 MOST_ITERATIONS = 200
-"""Of a solver, on a pilot and as Jacobi is expected to need: as many as a solve has by default."""
+"""Of a solver, on a pilot and of a solve by default, unless Jacobi is expected to need more."""
+
+PART_THAT_PAYS = 2 / 3
+"""Of the steps of a chain, as iterations of Jacobi: each has one gradient more than a step."""
 
 FEW_ITERATIONS = 40
 """Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
-WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories or steps and thin the chain"
+WHERE_IT_GROWS = (
+    "Reparameterise, or make shorter trajectories and thin the chain, as `pm.MCMC` does with "
+    "`thinning='auto'`"
+)
 WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
 Attempt = Callable[[Solver, int, int], Pilot]
@@ -76,11 +83,12 @@ class Auto(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What was chosen, and why, in words."""
+    """What was chosen, why, in words, and how many iterations it has."""
 
     solver: Solver
     window: int
     reason: str
+    max_iterations: Any = MOST_ITERATIONS
 
 
 def auto(
@@ -127,6 +135,7 @@ def choose(
     attempt: Attempt | None,
     num_chains: int = 1,
     able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
+    max_iterations: Any = None,
 ) -> Choice:
     """The solver and the window for a chain.
 
@@ -138,26 +147,34 @@ def choose(
         attempt: how to run the pilot; None where that cannot be done.
         num_chains: that share the memory.
         able: what can be made of a step; asked for where the answer matters.
+        max_iterations: what the user gave; None for 200, or more where they are expected to pay.
     """
     whole = check_window(window, num_steps)
+    default = MOST_ITERATIONS if max_iterations is None else max_iterations
     if isinstance(solver, Solver):
-        return Choice(solver, whole, f"{solver.name}: as asked")
+        return Choice(solver, whole, f"{solver.name}: as asked", default)
     options = auto() if solver is None else solver
     if not isinstance(options, Auto):
         raise TypeError(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
     memory = options.memory or default_memory()
-    chosen, why, advice = choose_solver(options, num_steps, x, memory, attempt, able)
+    most = PART_THAT_PAYS * num_steps
+    if max_iterations is not None and attempt is not None:
+        most = min(most, max_iterations)
+    chosen, why, advice = choose_solver(options, num_steps, x, memory, attempt, able, int(most))
     if advice:
         message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    # As many as steps always suffice; of others than Jacobi what they need is not foreseen.
+    if max_iterations is None and chosen == jacobi() and attempt is not None:
+        default = max(default, num_steps)
     steps = whole
     if window is None:
         steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
-    choice = Choice(chosen, steps, f"{chosen.name}: {why}")
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}", default)
     logger.info("%s", choice.reason)
     return choice
 
@@ -181,6 +198,7 @@ def choose_solver(
     memory: float,
     attempt: Attempt | None,
     able: Callable[[], Ability],
+    most_of_jacobi: int,
 ) -> tuple[Solver, str, str]:
     """The solver, why, and what to do about it where steps run one by one on an accelerator."""
     dim = x.size
@@ -212,17 +230,20 @@ def choose_solver(
         info = attempt(solver, length, limit).info
         if np.asarray(info.status) == Status.CONVERGED:
             iterations[solver] = int(info.num_iterations)
-    if not iterations:
-        failed = f"no solver solved a pilot of {length} steps in {limit} iterations"
-        return sequential(), failed + left_out, WHERE_IT_LASTS
     counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
-    reason = f"a pilot of {length} steps took these iterations: {counts}{left_out}"
-    # Twice as many as expected is within the error of the rule of thumb, and then a solve gives up.
-    many = length < num_steps and MOST_ITERATIONS / 2 < first.iterations < num_steps
-    if len(iterations) > 1 and many:
-        iterations.pop(jacobi(), None)
+    reason = f"a pilot of {length} steps took these iterations: {counts}"
+    if not iterations:
+        reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
+    foreseen = first.iterations < num_steps
+    if foreseen and iterations.get(jacobi(), 0) < first.iterations and length < num_steps:
         reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
-    return min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s)), reason, ""
+        iterations[jacobi()] = first.iterations
+    if iterations.get(jacobi(), 0) > most_of_jacobi:
+        iterations.pop(jacobi())
+    if not iterations:
+        return sequential(), reason + left_out, WHERE_IT_LASTS
+    chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
+    return chosen, reason + left_out, ""
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

@@ -29,7 +29,7 @@ def sample(
     solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
     diagnose: bool = False,
@@ -99,18 +99,19 @@ def sample(
         None if any_traced((pairs, states)) else attempt,
         num_chains,
         lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
+        max_iterations,
     )
     with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-            pairs[:, 0], states, tol, max_iterations, bar,
+            pairs[:, 0], states, tol, choice.max_iterations, bar,
         )  # fmt: skip
     settings = {
         "solver": choice.solver.name,
         "solver_choice": choice.reason,
         "tol": float(tol or 0),
         "window": choice.window,
-        "max_iterations": int(max_iterations),
+        "max_iterations": int(choice.max_iterations),
     }
     trace = Trace(position, stats, solve, settings, predictability)
     report(solve, on_failure, trace)

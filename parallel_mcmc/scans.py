@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from parallel_mcmc.linear_maps import Identity, LinearMap, Zero
+from parallel_mcmc.linear_maps import Diagonal, Identity, LinearMap, Zero
+from parallel_mcmc.rows import before
+
+BRANCHES = 8
+"""Of a node of the tree of diagonal maps, which is then less deep: it compiles sooner, has fewer
+kernels and moves fewer bytes. Products of matrices are kernels of their own on a GPU, and more
+branches only make more of them."""
 
 
 def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
@@ -28,9 +34,9 @@ def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
         ``x_1..x_T``, shape ``(T, D)``.
 
     On a CPU this is a loop: there the loop is several times faster than the
-    tree, and compiles in a fraction of the time. Elsewhere it is
-    `jax.lax.associative_scan`. The choice is made when the program is lowered
-    for its device, so that one traced function serves both.
+    tree, and compiles in a fraction of the time. Elsewhere it is a tree. The choice is
+    made when the program is lowered for its device, so that one traced function
+    serves both.
 
     >>> import jax.numpy as jnp
     >>> from parallel_mcmc.linear_maps import Diagonal
@@ -57,7 +63,9 @@ def loop_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
 
 
 def tree_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
-    """`affine_scan` as a balanced tree."""
+    """`affine_scan` as a balanced tree, of two branches or, of diagonal maps, of eight."""
+    if isinstance(A, Diagonal) and len(b) > BRANCHES:
+        return branching_scan(A.diagonal, b)
 
     def after(first, second):
         (A1, b1), (A2, b2) = first, second
@@ -65,3 +73,18 @@ def tree_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
 
     # Only the offsets are used, so that XLA drops the last products of A.
     return jax.lax.associative_scan(after, (A, b))[1]
+
+
+def branching_scan(a: Float[Array, "T D"], b: Float[Array, "T D"]) -> Float[Array, "T D"]:
+    """`tree_scan` of diagonal maps: groups of steps, then a scan of the maps of whole groups."""
+    T, D = b.shape
+    padded = (jnp.pad(leaf, ((0, -T % BRANCHES), (0, 0))) for leaf in (a, b))
+    a, b = (leaf.reshape(-1, BRANCHES, D) for leaf in padded)
+    of_group, end = a[:, 0], b[:, 0]
+    for j in range(1, BRANCHES):
+        of_group, end = a[:, j] * of_group, a[:, j] * end + b[:, j]
+    x, rows = before(tree_scan(Diagonal(of_group), end)), []
+    for j in range(BRANCHES):
+        x = a[:, j] * x + b[:, j]
+        rows.append(x)
+    return jnp.stack(rows, axis=1).reshape(-1, D)[:T]

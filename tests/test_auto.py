@@ -271,3 +271,52 @@ def test_blackjax_entries_choose_too():
     block = pm.parallelize(algorithm, 100, solver=GPU)
     _, info = jax.jit(block.step)(KEY, block.init(jnp.zeros(2)))
     assert int(info.solve.num_iterations) > 0
+
+
+def slowly(rate):
+    """Attempts at a chain that forgets at this rate, of which no pilot is solved."""
+
+    def attempt(solver, num_steps, limit):
+        info = run_info(jnp.ones(num_steps, bool), jnp.float32)
+        if solver == pm.sequential():
+            return Pilot(info, jnp.full(num_steps, -rate))
+        return Pilot(info._replace(status=pm.Status.FINISHED_SEQUENTIALLY), None)
+
+    return attempt
+
+
+def test_a_chain_that_forgets_slowly_has_as_many_iterations_as_pay():
+    choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.03))
+    assert choice.solver == pm.jacobi() and choice.max_iterations == 1_000
+    assert choice.reason.endswith("so that jacobi needs about 393 for all")
+    few = choose(GPU, None, 10_000, jnp.zeros(3), slowly(0.2))
+    assert few.solver == pm.jacobi() and few.max_iterations == 10_000
+
+
+@pytest.mark.parametrize("T, limit", [(500, None), (1_000, 300)])
+def test_where_they_do_not_pay_or_are_not_allowed_it_runs_step_by_step(T, limit):
+    with pytest.warns(pm.ConvergenceWarning, match="no solver solved a pilot"):
+        choice = choose(GPU, None, T, jnp.zeros(3), slowly(0.03), max_iterations=limit)
+    assert choice.solver == pm.sequential()
+
+
+def test_a_limit_that_is_given_is_kept():
+    choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.03), max_iterations=500)
+    assert choice.solver == pm.jacobi() and choice.max_iterations == 500
+    assert choose(pm.deer(), None, 1_000, jnp.zeros(3), None).max_iterations == 200
+
+
+@pytest.mark.slow
+def test_a_chain_that_forgets_slowly_is_solved():
+    """A rotation of 49 coordinates in pairs, of which Newton's methods see the diagonal alone."""
+
+    def f(x, u):
+        y = x.reshape(-1, 2) @ jnp.array([[0.0, -0.97], [0.97, 0.0]])
+        return y.reshape(-1) + u
+
+    inputs = jax.random.normal(KEY, (1_000, 66))
+    solution = pm.solve(f, jnp.zeros(66), inputs, solver=GPU)
+    assert solution.info.status == pm.Status.CONVERGED
+    assert solution.info.num_iterations > 200
+    expected = pm.solve(f, jnp.zeros(66), inputs, solver=pm.sequential()).trajectory
+    np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)

@@ -50,6 +50,7 @@ LAYERS = [
     "helpers",
     "rounds",
     "tuning",
+    "division",
     "adaptation",
     "warmup",
     "trace",

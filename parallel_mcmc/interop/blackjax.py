@@ -37,7 +37,7 @@ def run_inference_algorithm(
     solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
     fields: tuple[str, ...] | None = None,
     on_failure: str = "finish",
 ) -> tuple[Any, Any]:
@@ -95,6 +95,7 @@ def run_inference_algorithm(
         x,
         None if traced else attempt,
         able=lambda: ability_of(transition, initial_state),
+        max_iterations=max_iterations,
     )
     final_state, history, info = _run(
         transition,
@@ -105,7 +106,7 @@ def run_inference_algorithm(
         rng_key,
         initial_state,
         tol,
-        max_iterations,
+        choice.max_iterations,
     )
     report(info, on_failure, (final_state, history))
     return final_state, history
@@ -134,7 +135,7 @@ def parallelize(
     solver: Solver | Auto | None = None,
     window: int | None = None,
     tol: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> Any:
     """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
@@ -166,8 +167,9 @@ def parallelize(
         # In a loop of BlackJAX's, where nothing can be tried.
         x = jax.eval_shape(transition.ravel, state)
         choice = choose(
-            solver, window, num_steps, x, None, able=lambda: ability_of(transition, state)
-        )
+            solver, window, num_steps, x, None,
+            able=lambda: ability_of(transition, state), max_iterations=max_iterations,
+        )  # fmt: skip
         final_state, (states, infos), info = _run(
             transition,
             choice.solver,
@@ -177,7 +179,7 @@ def parallelize(
             rng_key,
             state,
             tol,
-            max_iterations,
+            choice.max_iterations,
         )
         return final_state, BlockInfo(states, infos, info)
 

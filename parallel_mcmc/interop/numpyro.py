@@ -73,6 +73,10 @@ class ParallelKernel(MCMCKernel):
     needs_density = True
     """Whether there must be a model or a potential."""
 
+    trajectory_to_divide: tuple[float, int] | None = None
+    """Length of a trajectory and the most leapfrog steps of one, where several short ones may take
+    its place: see `division`."""
+
     def __init__(
         self,
         model: Callable | None,
@@ -81,7 +85,7 @@ class ParallelKernel(MCMCKernel):
         solver: Solver | Auto | None,
         window: int | None,
         tol: float | None,
-        max_iterations: int,
+        max_iterations: int | None,
         diagnose: bool,
         forward_mode_differentiation: bool = False,
     ):
@@ -115,9 +119,18 @@ class ParallelKernel(MCMCKernel):
         """How many of the warm-up steps adapt, and so are taken one by one."""
         return 0
 
-    def plan_of_helpers(self, z: Any, num_warmup: int, is_given: bool) -> HelpersPlan | None:
-        """How helpers are to do the warm-up; None if they are not."""
+    def plan_of_helpers(
+        self, z: Any, num_warmup: int, is_given: bool, num_draws: int | None = None
+    ) -> HelpersPlan | None:
+        """How helpers are to do the warm-up; None if they are not.
+
+        With ``num_draws`` they also find out in how many parts trajectories are to be divided.
+        """
         return None
+
+    def divided(self, number: int) -> "ParallelKernel":
+        """This kernel with trajectories of a part of their length, as `init` has left it."""
+        return self
 
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
@@ -196,14 +209,23 @@ class ParallelKernel(MCMCKernel):
         model_args: tuple,
         model_kwargs: dict,
         compiled: Callable,
+        num_draws: int | None = None,
     ) -> ParallelState:
-        """`init`, as one program; ``compiled(name, run, args, kwargs)`` makes ``run`` one."""
+        """`init`, as one program; ``compiled(name, run, args, kwargs)`` makes ``run`` one.
+
+        ``num_draws`` as in `plan_of_helpers`.
+        """
         one = is_prng_key(rng_key)
         keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
         z = self._start(keys[1], init_params, model_args, model_kwargs)
         z = jax.tree.map(jnp.asarray, z)
         first = z if one else jax.tree.map(lambda leaf: leaf[0], z)
-        plan = self.plan_of_helpers(first, num_warmup, init_params is not None)
+        plan = self.plan_of_helpers(first, num_warmup, init_params is not None, num_draws)
+        if plan is None and num_draws is not None:
+            raise ValueError(
+                "thinning='auto' is found by the helpers of a warm-up, and with these settings of "
+                "the kernel or of num_warmup there are none; give a number of steps."
+            )
         if plan is not None and init_params is not None:  # before helpers begin elsewhere
             at_start = self.target(model_args, model_kwargs)
             check_finite((at_start if one else jax.vmap(at_start))(z))
@@ -359,12 +381,13 @@ class ParallelKernel(MCMCKernel):
         """
         length = self.window or WINDOW
         choice = choose(
-            self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able
-        )
+            self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able,
+            self.max_iterations,
+        )  # fmt: skip
         window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
             window = length = SEQUENTIAL_WINDOW
-        options = Options(choice.solver, window, self.tol, self.max_iterations)
+        options = Options(choice.solver, window, self.tol, choice.max_iterations)
         return options, length, choice.reason
 
     def _sample_one(self, state, model_args, model_kwargs):

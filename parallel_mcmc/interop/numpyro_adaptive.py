@@ -75,7 +75,7 @@ class AdaptiveKernel(ParallelKernel):
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
-        max_iterations: int = 200,
+        max_iterations: int | None = None,
         diagnose: bool = False,
         forward_mode_differentiation: bool = False,
         **others: Any,
@@ -167,7 +167,9 @@ class AdaptiveKernel(ParallelKernel):
             dense_mass = [tuple(sorted(z))] if dense_mass else []
         return dense_mass
 
-    def plan_of_helpers(self, z: Any, num_warmup: int, is_given: bool) -> HelpersPlan | None:
+    def plan_of_helpers(
+        self, z: Any, num_warmup: int, is_given: bool, num_draws: int | None = None
+    ) -> HelpersPlan | None:
         """None where the step size or the metric is not to be adapted, or there is little time."""
         adapts = self._adapt_step_size and self._adapt_mass_matrix
         from_scratch = self._inverse_mass_matrix is None and not self.finds_step_size
@@ -183,6 +185,7 @@ class AdaptiveKernel(ParallelKernel):
             dense_mass=None if self._dense_mass is None else self.dense_mass(z),
             at_zero=radius is not None,
             radius=RADIUS if radius is None else radius,
+            divides=None if num_draws is None else (*(self.trajectory_to_divide or ()), num_draws),
         )
         return plan if num_warmup >= FEWEST_GRADIENTS + cost_of_tuning(plan) else None
 

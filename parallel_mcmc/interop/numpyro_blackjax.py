@@ -55,7 +55,7 @@ class ParallelBlackJAX(ParallelKernel):
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
-        max_iterations: int = 200,
+        max_iterations: int | None = None,
         fields: tuple[str, ...] | None = None,
         diagnose: bool = False,
         forward_mode_differentiation: bool = False,

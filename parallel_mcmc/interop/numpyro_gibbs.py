@@ -69,7 +69,7 @@ class ParallelGibbs(ParallelKernel):
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,
-        max_iterations: int = 200,
+        max_iterations: int | None = None,
         diagnose: bool = False,
     ):
         super().__init__(model, None, init_strategy, solver, window, tol, max_iterations, diagnose)

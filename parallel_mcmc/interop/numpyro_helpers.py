@@ -19,6 +19,7 @@ from numpyro.infer import init_to_uniform
 
 from parallel_mcmc.adaptation import AdaptationWarning, why_unsettled
 from parallel_mcmc.auto import any_traced
+from parallel_mcmc.division import divide, undivided
 from parallel_mcmc.helpers import scatter
 from parallel_mcmc.pooling import estimate_of
 from parallel_mcmc.rounds import adapt_pool
@@ -40,6 +41,10 @@ class Warmup(NamedTuple):
         num_rounds: of the helpers; 0 without.
         rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
             without.
+        division: in how many parts trajectories are to be divided, as `division.divide` found; 1
+            where it was not asked.
+        rise: largest growth of a perturbation to expect for each of `division.DIVISIONS`, in nats;
+            0 where it was not asked.
     """
 
     settled: Bool[Array, ""]
@@ -48,6 +53,8 @@ class Warmup(NamedTuple):
     rhat: Float[Array, ""]
     gap: Float[Array, ""]
     worst: Int[Array, ""]
+    division: Int[Array, ""]
+    rise: Float[Array, " N"]
 
 
 class Helped(NamedTuple):
@@ -70,6 +77,8 @@ class HelpersPlan(NamedTuple):
             their number of unknowns suggests.
         at_zero: whether they start around zero rather than around the start of the chain.
         radius: of their starts, in unconstrained values.
+        divides: where trajectories may be divided, their length, the most leapfrog steps of one
+            and the number of draws; else None.
     """
 
     num_helpers: int
@@ -78,12 +87,14 @@ class HelpersPlan(NamedTuple):
     dense_mass: bool | list | None
     at_zero: bool
     radius: float
+    divides: tuple | None
 
 
 def without_helpers(dtype: Any) -> Warmup:
     none = jnp.zeros((), jnp.int32)
     zero = jnp.zeros((), dtype)
-    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none)
+    one, rise, _ = undivided(dtype)
+    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none, one, rise)
 
 
 def settle(
@@ -99,6 +110,7 @@ def settle(
         return -potential_fn(unravel(x))
 
     key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
+    divided = undivided(x.dtype)
     center = jnp.zeros_like(x) if plan.at_zero else x
     starts = scatter(key_start, center, plan.num_helpers, plan.radius).at[0].set(x)
     is_diagonal = None if plan.dense_mass is None else not plan.dense_mass
@@ -115,13 +127,25 @@ def settle(
                 logdensity_fn, key_tune, pool, plan.num_integration_steps,
                 plan.target_acceptance_rate,
             )  # fmt: skip
+        if plan.divides is not None:
+            divided = divide(
+                logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x,
+                jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, *plan.divides,
+            )  # fmt: skip
     last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
     return Helped(
         z=unravel(pool.x[0]),
         step_size=jnp.exp(pool.log_step_size),
         inverse_mass_matrix=pool.inverse_mass_matrix,
         warmup=Warmup(
-            pool.settled, pool.num_gradients, pool.num_rounds, last.rhat, last.gap, last.worst
+            settled=pool.settled,
+            num_gradients=pool.num_gradients + divided.num_gradients,
+            num_rounds=pool.num_rounds,
+            rhat=last.rhat,
+            gap=last.gap,
+            worst=last.worst,
+            division=jnp.where(pool.settled, divided.number, 1),
+            rise=divided.rise,
         ),
     )
 
@@ -185,8 +209,8 @@ def warn_of_helpers(warmup: Warmup, z: Any) -> None:
         if not np.all(warmup.settled):
             unsettled = ~np.atleast_1d(warmup.settled)
             which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
-            found = jax.tree.map(lambda leaf: np.atleast_1d(leaf)[unsettled], warmup)
-            why = why_unsettled(found.num_gradients, found.rhat, found.gap, found.worst, shapes)
+            found = (warmup.num_gradients, warmup.rhat, warmup.gap, warmup.worst)
+            why = why_unsettled(*(np.atleast_1d(a)[unsettled] for a in found), shapes)
             warnings.warn(
                 f"{which}{why}, so that NumPyro's warm-up goes on from there, one step after the "
                 "other; give more `num_warmup`, reparameterise, or pass `num_helpers=0` to have "

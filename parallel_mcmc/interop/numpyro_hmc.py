@@ -124,6 +124,20 @@ class ParallelHMC(AdaptiveKernel):
         self._max_num_steps = max_num_steps
         self.finds_step_size = find_heuristic_step_size
 
+    @property
+    def trajectory_to_divide(self) -> tuple[float, int] | None:  # type: ignore[override]
+        if self._num_steps is not None or self._trajectory_length is None:
+            return None
+        return self._trajectory_length, self._max_num_steps
+
+    def divided(self, number: int) -> "ParallelHMC":
+        if number == 1 or self._trajectory_length is None:
+            return self
+        kernel = object.__new__(type(self))  # `copy` would leave out what `init` has derived
+        length = self._trajectory_length / number
+        kernel.__dict__.update(self.__dict__, _trajectory_length=length)
+        return kernel
+
     def num_steps_to_tune(self) -> int | None:
         return self._num_steps if self._trajectory_length is None else None
 

@@ -8,7 +8,7 @@ the supports of their sites by one vectorised call of `postprocess_fn`.
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,10 +35,24 @@ class MCMC(SequentialMCMC):
     The same arguments, methods and results, and the same draws for the same key. Kernels of
     NumPyro's run as they do there.
 
-    Two things are added: `print_summary` ends with lines on how the chains were solved and on the
-    gradients that had to follow one another, and a chain that had to be finished step by step
-    raises a `ConvergenceWarning`, once per run. With a progress bar it shows the draws solved so
-    far.
+    Three things are added: `print_summary` ends with lines on how the chains were solved and on the
+    gradients that had to follow one another; a chain that had to be finished step by step raises a
+    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. With a progress
+    bar it shows the steps solved so far.
+
+    Args:
+        thinning: as in NumPyro, or ``"auto"``, of a `ParallelHMC` that helpers warm up: they
+            measure how perturbations fare over its trajectory, and over a half, a fourth and an
+            eighth of it, and the longest with which a parallel solve can be expected is taken. Of
+            as many such steps the last is a draw, so that ``num_samples`` draws are returned that
+            cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
+            of ``thinning=1``. The first chain decides. Costs 20 trajectories of the warm-up, beyond
+            ``num_warmup``; see `division`.
+        others: of `numpyro.infer.MCMC`.
+
+    Raises:
+        ValueError: for ``thinning="auto"`` with another kernel, without helpers, or with chains in
+            parallel on several devices.
 
     >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
     >>> def model():
@@ -53,10 +67,32 @@ class MCMC(SequentialMCMC):
     """
 
     _chosen: tuple | None = None  # of this run, by the pilot of its first chain
+    _division: int | None = None  # of this run, by the helpers of its first chain
     _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
     _settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
     _warmup_report: tuple[dict[str, Any], Any] | None = None
+
+    def __init__(
+        self,
+        sampler: Any,
+        *,
+        num_warmup: int,
+        num_samples: int,
+        num_chains: int = 1,
+        thinning: int | Literal["auto"] = 1,
+        **others: Any,
+    ):
+        self._divides = thinning == "auto"
+        if self._divides and getattr(sampler, "trajectory_to_divide", None) is None:
+            raise ValueError(
+                "thinning='auto' divides the trajectories of a pm.ParallelHMC that has a "
+                f"trajectory_length; for this {type(sampler).__name__} give a number of steps."
+            )
+        super().__init__(
+            sampler, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
+            thinning=1 if self._divides else thinning, **others,
+        )  # fmt: skip
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
@@ -85,7 +121,7 @@ class MCMC(SequentialMCMC):
         """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step."""
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
-        self._chosen = self._settings = None
+        self._chosen = self._settings = self._division = None
         self._cache_of_run = {}
         try:
             super().run(
@@ -131,7 +167,7 @@ class MCMC(SequentialMCMC):
             return {}
         solver, solve = self._chosen[0].solver, state.solve
         if solver.linearize is None:
-            made = self.num_samples * state.num_steps
+            made = self.num_samples * (self._division or 1) * state.num_steps
         else:
             iteration = (state.num_steps + 1) * gradients_in_turn(solver)
             by_hand = solve.num_frontier_steps + solve.num_sequential_steps
@@ -157,7 +193,8 @@ class MCMC(SequentialMCMC):
         low, high = int(solve.num_iterations.min()), int(solve.num_iterations.max())
         return (
             f"Solved in parallel: {converged} of {solve.status.size} chains converged, "
-            f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws, "
+            f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws"
+            f"{f' of {self._division} steps' * ((self._division or 1) > 1)}, "
             f"residual {solve.residual.max():.1e}, "
             f"{int(solve.num_sequential_steps.sum())} steps one by one"
             + (f", {made} within the iterations" if made else "")
@@ -182,7 +219,10 @@ class MCMC(SequentialMCMC):
         fresh = state is None
         if fresh or kernel._sample_fn is None:
             num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
-            new = kernel.begin(rng_key, num_warmup, init_params, args, kwargs, self._compiled)
+            new = kernel.begin(
+                rng_key, num_warmup, init_params, args, kwargs, self._compiled,
+                self.num_samples if self._divides else None,
+            )  # fmt: skip
             state = new if fresh else state
         one = is_prng_key(rng_key)
         total, kept, size = self._schedule()
@@ -190,7 +230,10 @@ class MCMC(SequentialMCMC):
         split = sum(step < num_adaptive for step in kept)
         warm = Collect(num_adaptive, kept[:split], collect_fields, remove_sites)
         rest = shifted(kept[split:], num_adaptive)
-        main = Collect(total - num_adaptive, rest, collect_fields, remove_sites)
+        division = self._divided_by(state)
+        main = Collect(
+            (total - num_adaptive) * division, divided(rest, division), collect_fields, remove_sites
+        )
 
         parts = []
         if warm.num_steps and not warm.kept and has_settled(state):
@@ -202,6 +245,8 @@ class MCMC(SequentialMCMC):
             if self._chosen is None:
                 self._chosen = self._choose(state, one, main.num_steps, args, kwargs)
                 self._settings = kernel.settings(state, self._chosen)
+                if self._divides:
+                    self._settings["thinning"] = division
             options = self._chosen[0]
             run = self._program("solve", one, main, options, args, kwargs)
             shown = self._shows_progress(state)
@@ -216,6 +261,19 @@ class MCMC(SequentialMCMC):
         collected = jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
         return dict(zip(collect_fields, collected, strict=True)), state
 
+    def _divided_by(self, state: ParallelState) -> int:
+        """Steps that make a draw, as the helpers of the first chain have found."""
+        if not self._divides:
+            return 1
+        if any_traced(state.warmup):
+            raise ValueError(
+                "thinning='auto' needs chains one after the other or vectorized: give "
+                'chain_method="vectorized", or a number of steps.'
+            )
+        if self._division is None:
+            self._division = int(np.ravel(state.warmup.division)[0])
+        return self._division
+
     def _schedule(self) -> tuple[int, range, int]:
         """How many steps to take, which to keep, and how many rows to return."""
         lower, upper = self._collection_params["lower"], self._collection_params["upper"]
@@ -227,7 +285,7 @@ class MCMC(SequentialMCMC):
 
     def _choose(self, state, one, num_steps, args, kwargs):
         """The solver and window: a pilot from where the first chain has come to, if it is there."""
-        kernel = self.sampler
+        kernel = self.sampler.divided(self._division or 1)
         first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
 
         def attempt(solver, num_steps, limit):
@@ -240,7 +298,8 @@ class MCMC(SequentialMCMC):
                 key = state.rng_key
                 return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
 
-            return self._compiled(("pilot", solver, num_steps), run, args, kwargs)((first, limit))
+            name = "pilot", solver, num_steps, self._division
+            return self._compiled(name, run, args, kwargs)((first, limit))
 
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
@@ -250,13 +309,14 @@ class MCMC(SequentialMCMC):
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""
-        kernel, postprocess_fn = self.sampler, self.postprocess_fn
-        shows_progress = self.progress_bar and name == "solve"
+        solves = name == "solve"
+        kernel = self.sampler.divided(self._division or 1) if solves else self.sampler
+        postprocess_fn, shows_progress = self.postprocess_fn, self.progress_bar and solves
 
         def run_chain(bar, index, state, args, kwargs):
             target = kernel.target(args, kwargs)
             postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
-            if name == "solve":
+            if solves:
                 tell = functools.partial(jax.debug.callback, advance, bar, index)
                 with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
                 history, state = solved(
@@ -278,7 +338,8 @@ class MCMC(SequentialMCMC):
             # NumPyro wants the draws of vectorized chains with time in front.
             return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
 
-        return self._compiled((name, one, collect, options, shows_progress), run, args, kwargs)
+        key = name, one, collect, options, shows_progress, self._division
+        return self._compiled(key, run, args, kwargs)
 
     def _compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
         """``run`` of its first argument, compiled, and kept by its name.
@@ -321,6 +382,11 @@ def has_settled(state: ParallelState) -> bool:
 
 def shifted(steps: range, by: int) -> range:
     return range(steps.start - by, steps.stop - by, steps.step)
+
+
+def divided(steps: range, by: int) -> range:
+    """The last of so many in the place of each."""
+    return range(steps.start * by + by - 1, steps.stop * by, steps.step * by)
 
 
 def padded(leaf: Any, size: int) -> Any:
