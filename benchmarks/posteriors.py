@@ -110,7 +110,7 @@ def record_of(posterior: Posterior, seed: int) -> Record:
         "num_frontier_steps": np.atleast_1d(solve.num_frontier_steps).tolist(),
         "leapfrogs": np.atleast_1d(state.num_steps).tolist(),
         "thinning": settings.get("thinning", 1),
-        "rise": np.ravel(state.warmup.rise).tolist(),
+        "rise": [float(r) if np.isfinite(r) else None for r in np.ravel(state.warmup.rise)],
         **figures(ours, reference),
         **{f"{name}_nuts": value for name, value in figures(by_nuts, reference).items()},
     }

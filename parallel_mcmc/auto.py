@@ -54,17 +54,17 @@ MOST_ITERATIONS = 200
 """Of a solver, on a pilot and of a solve by default, unless Jacobi is expected to need more."""
 
 PART_THAT_PAYS = 2 / 3
-"""Of the steps of a chain, as iterations of Jacobi: each has one gradient more than a step."""
+"""Of the steps of a window, as iterations of Jacobi: each has one gradient more than a step."""
+
+AS_FORESEEN = 4
+"""Times as many iterations as Jacobi is expected to need are allowed, if they are more than 200."""
 
 FEW_ITERATIONS = 40
 """Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
-WHERE_IT_GROWS = (
-    "Reparameterise, or make shorter trajectories and thin the chain, as `pm.MCMC` does with "
-    "`thinning='auto'`"
-)
+WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
 WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
 Attempt = Callable[[Solver, int, int], Pilot]
@@ -159,19 +159,20 @@ def choose(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
     memory = options.memory or default_memory()
-    most = PART_THAT_PAYS * num_steps
-    if max_iterations is not None and attempt is not None:
-        most = min(most, max_iterations)
-    chosen, why, advice = choose_solver(options, num_steps, x, memory, attempt, able, int(most))
+    itemsize = x.dtype.itemsize * num_chains
+    length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
+    given = None if any_traced(max_iterations) else max_iterations
+    chosen, why, advice, expected = choose_solver(
+        options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length), given
+    )
     if advice:
         message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    # As many as steps always suffice; of others than Jacobi what they need is not foreseen.
-    if max_iterations is None and chosen == jacobi() and attempt is not None:
-        default = max(default, num_steps)
+    if max_iterations is None:  # as many as steps always suffice
+        default = max(default, min(AS_FORESEEN * expected, num_steps))
     steps = whole
     if window is None:
-        steps = window_for(chosen, num_steps, x.size, x.dtype.itemsize * num_chains, memory)
+        steps = window_for(chosen, num_steps, x.size, itemsize, memory)
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
     choice = Choice(chosen, steps, f"{chosen.name}: {why}", default)
@@ -199,32 +200,37 @@ def choose_solver(
     attempt: Attempt | None,
     able: Callable[[], Ability],
     most_of_jacobi: int,
-) -> tuple[Solver, str, str]:
-    """The solver, why, and what to do about it where steps run one by one on an accelerator."""
+    given: int | None,
+) -> tuple[Solver, str, str, int]:
+    """The solver, why, what to do where steps run one by one, and Jacobi's iterations to expect.
+
+    The last is 0 of other solvers, and the advice is for accelerators alone.
+    """
     dim = x.size
     if not compares(options):
-        return sequential(), "on a CPU steps run fastest one after the other", ""
+        return sequential(), "on a CPU steps run fastest one after the other", "", 0
     allowed = able()
     if allowed == Ability.STEPS:
-        return sequential(), "JAX cannot batch a step", IN_PARALLEL
+        return sequential(), "JAX cannot batch a step", IN_PARALLEL, 0
     candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
     if allowed == Ability.DERIVATIVES:
         newton = [deer()] if dim <= options.max_dense else []
         candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
     costliest = candidates[-1]
     if num_steps < FEWEST_STEPS:
-        return sequential(), f"{num_steps} steps are too few", ""
+        return sequential(), f"{num_steps} steps are too few", "", 0
     if attempt is None:
-        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", ""
+        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", "", 0
+    most_of_jacobi = most_of_jacobi if given is None else min(most_of_jacobi, given)
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
     first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps)
     if first.grows:
-        return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS
-    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4):
+        return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS, 0
+    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
         expected = f"about {first.iterations} iterations to expect"
-        return jacobi(), f"{first.words}: {expected}{left_out}", ""
-    limit = min(MOST_ITERATIONS, max(1, length // 2))
+        return jacobi(), f"{first.words}: {expected}{left_out}", "", first.iterations
+    limit = min(MOST_ITERATIONS if given is None else given, max(1, length // 2))
     iterations = {}
     for solver in candidates:
         info = attempt(solver, length, limit).info
@@ -234,16 +240,17 @@ def choose_solver(
     reason = f"a pilot of {length} steps took these iterations: {counts}"
     if not iterations:
         reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
-    foreseen = first.iterations < num_steps
-    if foreseen and iterations.get(jacobi(), 0) < first.iterations and length < num_steps:
+    # Of a pilot that it has not solved, more than that has shown is foreseen, or nothing.
+    solved = iterations.get(jacobi(), limit)
+    if solved < first.iterations < num_steps and length < num_steps:
         reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
         iterations[jacobi()] = first.iterations
     if iterations.get(jacobi(), 0) > most_of_jacobi:
         iterations.pop(jacobi())
     if not iterations:
-        return sequential(), reason + left_out, WHERE_IT_LASTS
+        return sequential(), reason + left_out, WHERE_IT_LASTS, 0
     chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
-    return chosen, reason + left_out, ""
+    return chosen, reason + left_out, "", iterations[chosen] * (chosen == jacobi())
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

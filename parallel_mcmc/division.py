@@ -11,7 +11,8 @@ step, that is about
 
     s^2 / (2 r) * log T                       (the highest rise of a random walk that drifts down),
 
-in nats, or somewhat less where the drift is slow. Suite `posteriors` of the benchmarks records it beside the iterations.
+in nats, or somewhat less where the drift is slow. Suite `posteriors` of the benchmarks records it
+beside the iterations.
 
 Growth is measured between the helpers of a warm-up and shadows of theirs, at a small distance and
 with the same randomness: no derivative is needed, and a gradient of both is one to wait for.
@@ -41,7 +42,8 @@ class Division(NamedTuple):
     """What was measured, and what follows from it.
 
     Attributes:
-        number: in how many parts a trajectory is divided, and steps that make a draw.
+        number: in how many parts a trajectory is divided, and steps that make a draw; 0 where
+            nothing was measured.
         rise: largest growth to expect over any stretch, for each of `DIVISIONS`; inf where the
             mean is not negative.
         num_gradients: that followed one another.
@@ -54,8 +56,8 @@ class Division(NamedTuple):
 
 def undivided(dtype: Any) -> Division:
     """Where nothing is measured."""
-    none = jnp.zeros(len(DIVISIONS), dtype)
-    return Division(jnp.ones((), jnp.int32), none, jnp.zeros((), jnp.int32))
+    none = jnp.zeros((), jnp.int32)
+    return Division(none, jnp.zeros(len(DIVISIONS), dtype), none)
 
 
 def divide(
@@ -105,8 +107,10 @@ def growth(
     """The logarithm of how much the distance to each helper's shadow grows, step by step.
 
     It is brought back to what it was after each step. Where a shadow decides otherwise than its
-    helper, which so small a distance seldom makes it do, that step counts for nothing.
+    helper, which so small a distance seldom makes it do, that step counts for nothing; where it is
+    met by its helper, for as much as can be seen.
     """
+    most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
     kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, num_integration_steps)
     start = jax.vmap(lambda x: kernel.init(x, None))(x)
     first = jax.tree.map(lambda leaf: leaf[0], start)
@@ -124,9 +128,9 @@ def growth(
         pairs = jnp.stack([w, w + distance * v])
         moved, accepted = jax.vmap(jax.vmap(move), in_axes=(0, None))(pairs, inputs)
         image, grown = jax.vmap(renormalised)(v, (moved[1] - moved[0]) / distance)
-        fine = (accepted[0] == accepted[1]) & jnp.isfinite(grown)
+        fine = (accepted[0] == accepted[1]) & ~jnp.isnan(grown) & (grown < jnp.inf)
         v = jnp.where(fine[:, None], image, v)
-        return (moved[0], v), jnp.where(fine, grown, 0)
+        return (moved[0], v), jnp.where(fine, jnp.maximum(grown, most_seen), 0)
 
     w = jax.vmap(kernel.ravel)(start)
     v = jax.random.normal(key_v, w.shape, w.dtype)

@@ -53,8 +53,8 @@ def solve(
             within it tip, and states that must be exact, such as counters, may be wrong. By default
             x_t is f(x_{t-1}, u_t) to the last bit, but for ``info.num_trembling`` steps.
         max_iterations: limit per window; what has not converged then runs step by step. By default
-            200, and as many as steps where `auto` finds that Jacobi's method needs more than 200,
-            but two thirds as many as steps at most, as on a chain that forgets slowly.
+            200, and four times as many as `auto` expects of Jacobi's method where that is more, as
+            on a chain that forgets slowly.
         window: steps solved together; all of them by default, or what `auto` finds room
             for. Memory for the linear maps is that of one window.
         scale: typical size of each coordinate (a pytree as x0); by default the spread of

@@ -289,8 +289,7 @@ def test_a_chain_that_forgets_slowly_has_as_many_iterations_as_pay():
     choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.03))
     assert choice.solver == pm.jacobi() and choice.max_iterations == 1_000
     assert choice.reason.endswith("so that jacobi needs about 393 for all")
-    few = choose(GPU, None, 10_000, jnp.zeros(3), slowly(0.2))
-    assert few.solver == pm.jacobi() and few.max_iterations == 10_000
+    assert choose(GPU, None, 10_000, jnp.zeros(3), slowly(0.03)).max_iterations == 4 * 393
 
 
 @pytest.mark.parametrize("T, limit", [(500, None), (1_000, 300)])
@@ -300,10 +299,27 @@ def test_where_they_do_not_pay_or_are_not_allowed_it_runs_step_by_step(T, limit)
     assert choice.solver == pm.sequential()
 
 
+def test_a_pilot_that_fails_though_it_should_not_says_more_than_the_exponent():
+    with pytest.warns(pm.ConvergenceWarning, match="no solver solved a pilot of 1024 steps"):
+        choice = choose(GPU, None, 10_000, jnp.zeros(3), slowly(0.2))
+    assert choice.solver == pm.sequential()
+
+
+def test_iterations_pay_by_the_window():
+    with pytest.warns(pm.ConvergenceWarning, match="no solver solved a pilot"):
+        assert choose(GPU, 500, 1_000, jnp.zeros(3), slowly(0.03)).solver == pm.sequential()
+
+
 def test_a_limit_that_is_given_is_kept():
     choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.03), max_iterations=500)
     assert choice.solver == pm.jacobi() and choice.max_iterations == 500
     assert choose(pm.deer(), None, 1_000, jnp.zeros(3), None).max_iterations == 200
+    attempt, _ = pilot_of(forgets)
+    assert choose(GPU, None, 400, jnp.zeros(3), attempt).max_iterations == 200
+    with pytest.warns(pm.ConvergenceWarning, match="in 2 iterations"):
+        choose(GPU, None, 400, jnp.zeros(3), attempt, max_iterations=2)
+    traced = jax.jit(lambda n: pm.solve(forgets, jnp.zeros(3), jnp.ones((9, 3)), max_iterations=n))
+    assert traced(50).info.status == pm.Status.CONVERGED
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Trajectories that are divided: what is measured for it, and chains of draws of several steps."""
 
 import functools
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,19 @@ def test_a_run_that_goes_on_keeps_the_division():
     whole = run(cross, pm.sequential(), num_samples=400)
     assert mcmc.solve_settings()["thinning"] == whole.solve_settings()["thinning"]
     np.testing.assert_array_equal(both, draws(whole))
+
+
+def test_a_state_goes_on_in_another_process_and_not_without_having_been_measured():
+    mcmc = divided("sequential")
+    other = pickle.loads(pickle.dumps(mcmc))
+    for each in (mcmc, other):
+        each.post_warmup_state = each.last_state
+        each.run(each.post_warmup_state.rng_key)
+    np.testing.assert_array_equal(draws(mcmc), draws(other))
+    divided.cache_clear()
+    other.post_warmup_state = run(cross, pm.sequential(), thinning=1).last_state
+    with pytest.raises(ValueError, match="not asked for in the warm-up that this state is of"):
+        other.run(KEY)
 
 
 def test_where_a_quarter_period_serves_draws_are_those_without():

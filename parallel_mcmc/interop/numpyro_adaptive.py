@@ -178,6 +178,7 @@ class AdaptiveKernel(ParallelKernel):
         if not (adapts and from_scratch and as_it_is and wanted):
             return None
         radius = None if is_given else radius_around_zero(self._init_strategy)
+        trajectory = self.trajectory_to_divide
         plan = HelpersPlan(
             num_helpers=self._num_helpers,
             num_integration_steps=self.num_steps_to_tune(),
@@ -185,7 +186,7 @@ class AdaptiveKernel(ParallelKernel):
             dense_mass=None if self._dense_mass is None else self.dense_mass(z),
             at_zero=radius is not None,
             radius=RADIUS if radius is None else radius,
-            divides=None if num_draws is None else (*(self.trajectory_to_divide or ()), num_draws),
+            divides=(*trajectory, num_draws) if trajectory and num_draws else None,
         )
         return plan if num_warmup >= FEWEST_GRADIENTS + cost_of_tuning(plan) else None
 

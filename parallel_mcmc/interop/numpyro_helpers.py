@@ -41,7 +41,7 @@ class Warmup(NamedTuple):
         num_rounds: of the helpers; 0 without.
         rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
             without.
-        division: in how many parts trajectories are to be divided, as `division.divide` found; 1
+        division: in how many parts trajectories are to be divided, as `division.divide` found; 0
             where it was not asked.
         rise: largest growth of a perturbation to expect for each of `division.DIVISIONS`, in nats;
             0 where it was not asked.
@@ -93,8 +93,8 @@ class HelpersPlan(NamedTuple):
 def without_helpers(dtype: Any) -> Warmup:
     none = jnp.zeros((), jnp.int32)
     zero = jnp.zeros((), dtype)
-    one, rise, _ = undivided(dtype)
-    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none, one, rise)
+    number, rise, _ = undivided(dtype)
+    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none, number, rise)
 
 
 def settle(
@@ -144,7 +144,7 @@ def settle(
             rhat=last.rhat,
             gap=last.gap,
             worst=last.worst,
-            division=jnp.where(pool.settled, divided.number, 1),
+            division=jnp.where(pool.settled, divided.number, jnp.minimum(divided.number, 1)),
             rise=divided.rise,
         ),
     )
@@ -209,8 +209,9 @@ def warn_of_helpers(warmup: Warmup, z: Any) -> None:
         if not np.all(warmup.settled):
             unsettled = ~np.atleast_1d(warmup.settled)
             which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
-            found = (warmup.num_gradients, warmup.rhat, warmup.gap, warmup.worst)
-            why = why_unsettled(*(np.atleast_1d(a)[unsettled] for a in found), shapes)
+            found = warmup.num_gradients, warmup.rhat, warmup.gap, warmup.worst
+            gradients, rhat, gap, worst = (np.atleast_1d(a)[unsettled] for a in found)
+            why = why_unsettled(gradients, rhat, gap, worst, shapes)
             warnings.warn(
                 f"{which}{why}, so that NumPyro's warm-up goes on from there, one step after the "
                 "other; give more `num_warmup`, reparameterise, or pass `num_helpers=0` to have "

@@ -46,8 +46,8 @@ class MCMC(SequentialMCMC):
             eighth of it, and the longest with which a parallel solve can be expected is taken. Of
             as many such steps the last is a draw, so that ``num_samples`` draws are returned that
             cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
-            of ``thinning=1``. The first chain decides. Costs 20 trajectories of the warm-up, beyond
-            ``num_warmup``; see `division`.
+            of ``thinning=1``, as where helpers do not settle. The first chain decides. Costs 20
+            trajectories, beyond ``num_warmup``, and memory for all steps; see `division`.
         others: of `numpyro.infer.MCMC`.
 
     Raises:
@@ -86,8 +86,8 @@ class MCMC(SequentialMCMC):
         self._divides = thinning == "auto"
         if self._divides and getattr(sampler, "trajectory_to_divide", None) is None:
             raise ValueError(
-                "thinning='auto' divides the trajectories of a pm.ParallelHMC that has a "
-                f"trajectory_length; for this {type(sampler).__name__} give a number of steps."
+                "thinning='auto' divides the trajectories of a pm.ParallelHMC by their length; for "
+                f"this {type(sampler).__name__} give a number of steps."
             )
         super().__init__(
             sampler, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
@@ -187,20 +187,23 @@ class MCMC(SequentialMCMC):
         solve = jax.tree.map(np.atleast_1d, jax.device_get(self._last_state.solve))
         reason = self.solve_settings()["solver_choice"]
         if not solve.num_iterations.any():
-            return f"Run step by step ({reason})"
+            return f"Run step by step{self._steps_of_draws(', ', ' a draw')} ({reason})"
         converged = int(np.sum(solve.status == Status.CONVERGED))
         made = int(solve.num_frontier_steps.sum())
         low, high = int(solve.num_iterations.min()), int(solve.num_iterations.max())
         return (
             f"Solved in parallel: {converged} of {solve.status.size} chains converged, "
             f"{low if low == high else f'{low}-{high}'} iterations for {self.num_samples} draws"
-            f"{f' of {self._division} steps' * ((self._division or 1) > 1)}, "
+            f"{self._steps_of_draws(' of ')}, "
             f"residual {solve.residual.max():.1e}, "
             f"{int(solve.num_sequential_steps.sum())} steps one by one"
             + (f", {made} within the iterations" if made else "")
             + remarks(solve)
             + f" ({reason})"
         )
+
+    def _steps_of_draws(self, begin: str, end: str = "") -> str:
+        return f"{begin}{self._division} steps{end}" if (self._division or 1) > 1 else ""
 
     def solve_settings(self) -> dict[str, Any]:
         """How the last run was solved: solver and why, tolerance, window, limit."""
@@ -221,7 +224,7 @@ class MCMC(SequentialMCMC):
             num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
             new = kernel.begin(
                 rng_key, num_warmup, init_params, args, kwargs, self._compiled,
-                self.num_samples if self._divides else None,
+                self.num_samples if self._divides and fresh else None,
             )  # fmt: skip
             state = new if fresh else state
         one = is_prng_key(rng_key)
@@ -272,6 +275,11 @@ class MCMC(SequentialMCMC):
             )
         if self._division is None:
             self._division = int(np.ravel(state.warmup.division)[0])
+        if not self._division:
+            raise ValueError(
+                "thinning='auto' was not asked for in the warm-up that this state is of: warm up "
+                "anew, or give a number of steps."
+            )
         return self._division
 
     def _schedule(self) -> tuple[int, range, int]:
