@@ -31,7 +31,8 @@ class ParallelHMC(AdaptiveKernel):
             iterate has to guess, and smaller leapfrog steps cost less than more iterations.
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
             draws of a normal posterior are independent, and a solve takes about ten iterations
-            whatever the number of draws. NumPyro's default, 2 pi, is a whole period.
+            whatever the number of draws. NumPyro's default, 2 pi, is a whole period. Of a posterior
+            that is too curved for it, see ``thinning`` of `pm.MCMC`.
         max_num_steps: of a trajectory, as NUTS has a limit. It binds at the beginning of a warm-up,
             where the metric is not that of the posterior yet and steps may have to be tiny; such a
             trajectory is shorter than ``trajectory_length``.
