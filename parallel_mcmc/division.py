@@ -26,7 +26,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.kernels.hmc import hmc
+from parallel_mcmc.kernels.leapfrog import steps_of
 from parallel_mcmc.lyapunov import renormalised
+from parallel_mcmc.rows import first_of
 
 DIVISIONS = (1, 2, 4, 8)
 """Of a quarter period, and steps that make a draw."""
@@ -83,9 +85,7 @@ def divide(
     numbers = jnp.array(DIVISIONS, jnp.int32)
 
     def of_one(number):
-        length = trajectory_length / number
-        num_steps = jnp.clip(jnp.ceil(length / step_size), 1, max_num_steps).astype(jnp.int32)
-        h = jnp.minimum(step_size, length / num_steps)
+        num_steps, h = steps_of(trajectory_length / number, step_size, max_num_steps)
         grown = growth(logdensity_fn, rng_key, x, h, inverse_mass_matrix, num_steps)
         return highest_rise(grown[TURNING:], num_draws * number), num_steps
 
@@ -113,7 +113,6 @@ def growth(
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
     kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, num_integration_steps)
     start = jax.vmap(lambda x: kernel.init(x, None))(x)
-    first = jax.tree.map(lambda leaf: leaf[0], start)
     key_v, key_steps = jax.random.split(rng_key)
 
     def move(w, inputs):
@@ -122,7 +121,7 @@ def growth(
 
     def step(carry, m):
         w, v = carry
-        inputs = kernel.draw_inputs(jax.random.fold_in(key_steps, m), len(x), first)
+        inputs = kernel.draw_inputs(jax.random.fold_in(key_steps, m), len(x), first_of(start))
         size = jnp.maximum(jnp.max(jnp.abs(w), axis=-1, keepdims=True), 1)
         distance = jnp.sqrt(jnp.finfo(w.dtype).eps * size)
         pairs = jnp.stack([w, w + distance * v])

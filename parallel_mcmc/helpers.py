@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.kernels.hmc import hmc
+from parallel_mcmc.kernels.leapfrog import steps_of
 from parallel_mcmc.rows import first_of
 
 TRAJECTORY_LENGTH = 1.2
@@ -121,8 +122,7 @@ def walk(
 
 def num_leapfrogs(log_step_size, most) -> Int[Array, ""]:
     """Of a trajectory of the wanted length, if they are not too many."""
-    wanted = jnp.ceil(TRAJECTORY_LENGTH / jnp.exp(log_step_size))
-    return jnp.clip(wanted, 1, most).astype(jnp.int32)
+    return steps_of(TRAJECTORY_LENGTH, jnp.exp(log_step_size), most)[0]
 
 
 def good_ones(acceptance: Float[Array, " K"], logdensity: Float[Array, " K"]) -> Bool[Array, " K"]:

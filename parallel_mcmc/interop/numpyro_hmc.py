@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from parallel_mcmc.interop.numpyro_adaptive import AdaptiveKernel
 from parallel_mcmc.kernels.hmc import hmc
+from parallel_mcmc.kernels.leapfrog import steps_of
 from parallel_mcmc.transition import Transition
 
 
@@ -145,10 +146,7 @@ class ParallelHMC(AdaptiveKernel):
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
         num_steps: Any = self._num_steps
         if num_steps is None:
-            length = self._trajectory_length
-            wanted = jnp.ceil(length / step_size)
-            num_steps = jnp.clip(wanted, 1, self._max_num_steps).astype(jnp.int32)
-            step_size = jnp.minimum(step_size, length / num_steps)
+            num_steps, step_size = steps_of(self._trajectory_length, step_size, self._max_num_steps)
         kernel = hmc(logdensity_fn, w, step_size, num_integration_steps=num_steps)
 
         def step(state, inputs):

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.report import SolveInfo
 
@@ -24,6 +25,17 @@ class PhasePoint(NamedTuple):
 
 Integrator: TypeAlias = Callable[..., tuple[PhasePoint, SolveInfo | None]]
 """``(value_and_grad, point, step_size, num_steps) -> (the point at the end, how it went)``."""
+
+
+def steps_of(
+    trajectory_length: Any, step_size: Float[Array, ""], most: Any
+) -> tuple[Int[Array, ""], Float[Array, ""]]:
+    """How many leapfrog steps make a trajectory of this length, and how long each of them is.
+
+    At most ``most``, which then make a shorter one, and none longer than ``step_size``.
+    """
+    num_steps = jnp.clip(jnp.ceil(trajectory_length / step_size), 1, most).astype(jnp.int32)
+    return num_steps, jnp.minimum(step_size, trajectory_length / num_steps)
 
 
 def leapfrog(
