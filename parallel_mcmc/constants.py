@@ -31,9 +31,11 @@ STANDING = 4
 ASK_AGAIN = 4
 """Where states must be exact, it is asked again after one in so many of the iterations so far."""
 
-STAYED, PART_OF_ITERATIONS = 4, 16
-"""Evaluations, and one in so many of those so far, in which residuals have fallen by no twentieth
-before they are taken for rounding: see `falling`."""
+WAIT = 4
+"""The least number of iterations in which states are seen to move, or not: see `falling`."""
+
+NOT_FALLING = 0.95
+"""The least part of their move before that states move again if that is rounding: see `falling`."""
 
 FEW = 8
 """Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""
@@ -56,3 +58,7 @@ LATTICE_ROWS, LATTICE_PAIRS = 128, 2**21
 
 LATTICE_SHARE = 100
 """One pair of moves in so many of equal size makes a lattice."""
+
+SHORT_ROW = 4
+"""Entries of a row up to which its sum is written out, rather than a kernel of its own: six kernels
+of an iteration on a state of two."""

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.rows import before
+from parallel_mcmc.rows import all_of, before, sum_of
 from parallel_mcmc.scans import affine_scan
 
 
@@ -67,7 +67,7 @@ def limited(
         max_norm: limit on the norm of a map, in coordinates scaled by their spread.
         trust_radius: residuals that are small, in spreads.
     """
-    small = jnp.all(jnp.abs(r) <= trust_radius * unit, axis=-1)
+    small = all_of(jnp.abs(r) <= trust_radius * unit)
     small = (small & before(small, True))[:, None]
     limit = A.limit(max_norm, jnp.where(unit > 0, unit, 1))
     kept = jnp.where(small, 1, limit.factor)
@@ -89,7 +89,7 @@ def secant(change: Float[Array, "T D"], predicted: Float[Array, "T D"]) -> Float
     Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
     evaluation of its own. A prediction of nothing counts as right.
     """
-    dot = jnp.sum(change * predicted, axis=-1)
-    square = jnp.sum(predicted**2, axis=-1)
+    dot = sum_of(change * predicted)
+    square = sum_of(predicted**2)
     factor = jnp.clip(dot / jnp.where(square > 0, square, 1), 0, 1)
     return jnp.where((square > 0) & jnp.isfinite(dot), factor, 1)

@@ -7,64 +7,84 @@ times as much: a decision within that would stand, wrong, in a window whose resi
 
 From a spread to a few grains of it, `FEW`, they come in n iterations, if always by the same factor
 c: then n log(c) is the logarithm of these few grains, and what is left to come is 1 / (1 - c) times
-a residual, about n / -log(few grains). States may stand once that is within a few grains, root mean
-square; or once the residuals have not fallen for a while: then they are the rounding of the steps
-themselves.
+a residual, about n / -log(few grains). States may stand once that is within a few grains. Mostly it
+is less, and shows by waiting for so many iterations more: errors then fall by a factor of e, and
+what is left is 1 / (e - 1) of what the states moved meanwhile. Where they move on by as much as
+before, they tremble, by the rounding of the steps themselves.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.constants import FEW, NOISE, PART_OF_ITERATIONS, STAYED
+from parallel_mcmc.constants import FEW, NOISE, NOT_FALLING
 from parallel_mcmc.tolerance import grain
-from parallel_mcmc.trembling import Counted
 
 
-class Level(NamedTuple):
-    """The least sum of the residuals so far, and for how many evaluations it has been."""
+class Snapshot(NamedTuple):
+    """The states of a block as they were when it was asked whether they may stand.
 
-    least: Float[Array, ""]
-    num_evaluations: Int[Array, ""]
+    Attributes:
+        states: ``(L, D)``.
+        num_iterations: until then.
+        ask_from: iterations before it is worth to ask again.
+        speed: how far the states had moved in an iteration since the snapshot before, in units of
+            the noise.
+    """
+
+    states: Float[Array, "L D"]
+    num_iterations: Int[Array, ""]
+    ask_from: Int[Array, ""]
+    speed: Float[Array, ""]
 
 
-def no_level(x: Float[Array, "W D"]) -> Level:
-    """Before the first evaluation."""
-    return Level(jnp.full((), jnp.inf, x.dtype), jnp.zeros((), jnp.int32))
+def no_snapshot(states: Float[Array, "L D"]) -> Snapshot:
+    """Where the iterations begin."""
+    none = jnp.zeros((), jnp.int32)
+    return Snapshot(states, none, none, jnp.full((), jnp.inf, states.dtype))
+
+
+def slowness_of(num_iterations: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
+    """1 / (1 - c), where residuals have come down to a few grains in so many iterations."""
+    return jnp.maximum(num_iterations / -math.log(FEW * grain(dtype)), 1)
 
 
 def come_down(
-    level: Level,
-    sums: Counted,
-    worst: Float[Array, ""] | None,
-    num_wanted: Int[Array, ""],
+    left: Float[Array, ""],
+    moved: Float[Array, ""],
     num_iterations: Int[Array, ""],
-    is_guessed: bool,
-) -> tuple[Level, Bool[Array, ""]]:
-    """The level with another evaluation, and whether residuals have come down as far as they will.
+    last: Snapshot,
+    slowness: Float[Array, ""] | None,
+) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+    """Whether states are as near as they come, and their speed since the last snapshot.
 
     Args:
-        level: so far.
-        sums: over the steps; where most states were moved to be looked at, they say nothing.
-        worst: of a window that slides, along which residuals rise: the largest in units of the
-            noise, which counts for all.
-        num_wanted: how many steps have to be solved.
-        num_iterations: so far, of the window.
-        is_guessed: whether they began with what a user takes to be near the chain: then their
-            number says nothing.
+        left: the typical residual, in units of the noise.
+        moved: how far the states are from the last snapshot.
+        num_iterations: so far.
+        last: snapshot.
+        slowness: see `slowness_of`; None where they began with what a user takes to be near the
+            chain: then the number of iterations says nothing, and only what falls no more stands.
     """
-    moved = 2 * sums.looked > sums.inexact
-    falls = moved | (sums.size < 0.95 * level.least)
-    level = Level(
-        least=jnp.where(moved, jnp.inf, jnp.where(falls, sums.size, level.least)),
-        num_evaluations=jnp.where(falls, 0, level.num_evaluations + 1),
-    )
-    stays = level.num_evaluations >= jnp.maximum(STAYED, num_iterations // PART_OF_ITERATIONS)
-    if is_guessed:
-        return level, stays
-    each = jnp.sqrt(sums.square / num_wanted) if worst is None else worst
-    log_few = math.log(FEW * grain(each.dtype))
-    error = NOISE * each * jnp.maximum(num_iterations / -log_few, 1)
-    return level, stays | (error <= FEW)
+    has_waited = num_iterations >= last.ask_from
+    # From where the iterations began it says nothing.
+    waited = jnp.where(last.num_iterations > 0, num_iterations - last.num_iterations, 0)
+    speed = jnp.where(waited > 0, moved / jnp.maximum(waited, 1), jnp.inf)
+    is_down = has_waited & (speed >= NOT_FALLING * last.speed) & jnp.isfinite(last.speed)
+    if slowness is not None:
+        is_down |= left * slowness <= FEW / NOISE
+        is_down |= has_waited & (moved <= (math.e - 1) * FEW / NOISE)
+    return is_down, speed
+
+
+def typical(size: Float[Array, " W"], wanted: Bool[Array, " W"], slides: bool) -> Float[Array, ""]:
+    """Of sizes in units of the noise, the root mean square; the largest in a window that slides.
+
+    There residuals rise along the window.
+    """
+    size = jnp.where(wanted, size, 0)
+    if slides:
+        return jnp.max(size)
+    return jnp.sqrt(jnp.sum(size**2) / jnp.sum(wanted))

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.constants import ASK_AGAIN
 from parallel_mcmc.correction import secant
-from parallel_mcmc.falling import no_level
+from parallel_mcmc.falling import no_snapshot
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.moves import moves
 from parallel_mcmc.outcome import (
@@ -107,17 +107,18 @@ def iterate(
     def until_judged(carry: tuple[Progress, Judgement]) -> tuple[Progress, Judgement]:
         progress = carry[0]._replace(stops=jnp.zeros((), bool))
         progress = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
-        judgement = judged(progress, block, limits, offset_of(progress))
+        judgement = judged(progress, carry[1].snapshot, block, limits, offset_of(progress))
         counted = jnp.zeros(block.window, bool)
         # States that must be exact stay so; to ask costs an evaluation, on a GPU or of many chains.
         later = progress.num_iterations + progress.num_iterations // ASK_AGAIN + 1
-        ask_from = jnp.where(judgement.must_be_exact, later, progress.num_iterations + 1)
+        later = jnp.where(judgement.must_be_exact, later, 0)
+        ask_from = jnp.maximum(judgement.snapshot.ask_from, later)
         progress = progress._replace(replaced=counted, limited=counted, ask_from=ask_from)
         return progress, judgement
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
         offset, stops = offset_of(progress), seen.stops
-        x, careful, evidence, level, stood, num_made, replaced, limited = moves(
+        x, careful, evidence, stood, num_made, replaced, limited = moves(
             f, solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
@@ -148,7 +149,6 @@ def iterate(
             A=A,
             factor=factor,
             evidence=evidence,
-            level=level,
             stood=stood,
             expected=seen.lead - slide + num_made,
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
@@ -168,7 +168,6 @@ def iterate(
         A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
         factor=jnp.ones_like(x[:, 0]),
         evidence=no_evidence(x),
-        level=no_level(x),
         stood=stood,
         expected=zero,
         replaced=jnp.zeros(len(x), bool),
@@ -182,6 +181,10 @@ def iterate(
         done=jnp.zeros((), bool),
         early=jnp.zeros((), bool),
     )
-    judgement = jax.eval_shape(lambda progress: judged(progress, block, limits, 0), progress)
+    begin = no_snapshot(states)
+    judgement = jax.eval_shape(
+        lambda progress, begin: judged(progress, begin, block, limits, 0), progress, begin
+    )
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)
+    judgement = judgement._replace(snapshot=begin)
     return jax.lax.while_loop(lambda carry: ~carry[1].settled, until_judged, (progress, judgement))

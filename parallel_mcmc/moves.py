@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.constants import STANDING
-from parallel_mcmc.falling import Level
 from parallel_mcmc.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.outcome import Block, Details, Outcome, Progress
-from parallel_mcmc.rows import either, finite_rows, state_before
+from parallel_mcmc.rows import all_of, either, finite_rows, most_of, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at, noise, rounding
 from parallel_mcmc.trembling import Evidence, in_units, looked_at
@@ -28,7 +27,7 @@ class Moves(NamedTuple):
     Attributes:
         x: ``(W, D)``.
         careful: see `correction.Correction`.
-        evidence, level, stood: as in `outcome.Progress`.
+        evidence, stood: as in `outcome.Progress`.
         num_made: steps made one by one.
         replaced: states that were not finite, or are guessed to stand still, and maps that were
             not finite, ``(W,)``.
@@ -38,7 +37,6 @@ class Moves(NamedTuple):
     x: Float[Array, "W D"]
     careful: Float[Array, "W D"] | None
     evidence: Evidence
-    level: Level
     stood: Int[Array, ""]
     num_made: Int[Array, ""]
     replaced: Bool[Array, " W"]
@@ -68,14 +66,14 @@ def moves(
     # What is right to rounding stays, too, until all is: where the maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
-    still = behind & ~details.complete & jnp.all(jnp.abs(details.r) <= least, axis=-1)
+    still = behind & ~details.complete & all_of(jnp.abs(details.r) <= least)
     # What is not finite is left to Jacobi.
     none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
     # Set to zero where they are read, which is in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
     predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
-    stands = (row < seen.k) | (still & jnp.all(jnp.abs(predicted) <= least, axis=-1)) | seen.stops
+    stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
     # The step at the frontier is f at a solved state, and so exact.
     evidence, x_new = looked_at(details.evidence, behind & details.complete, x_new, unit)
@@ -94,19 +92,17 @@ def moves(
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
     end = seen.lead + num_made
     following = x_new[jnp.minimum(end, block.window - 1)]
-    same = jnp.all(jnp.abs(following - safe) <= rounding(safe))
+    same = all_of(jnp.abs(following - safe) <= rounding(safe))
     stood = num_standing_still(progress.stood, same)
     stood = jnp.where(begun & ~seen.stops, stood, progress.stood)
     guessed = (row > end) & (row <= end + jnp.where(stood >= STANDING, stood, 0)) & ~seen.stops
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)
     replaced = replaced | bad
-    moved = jnp.max(in_units(x_new - x, noise(x, unit)), axis=-1)
+    moved = most_of(in_units(x_new - x, noise(x, unit)))
     evidence = evidence._replace(moved=moved)
-    evidence, level = either(
-        seen.stops, (progress.evidence, progress.level), (evidence, details.level)
-    )
-    return Moves(x_new, careful, evidence, level, stood, num_made, replaced, limited)
+    evidence = either(seen.stops, progress.evidence, evidence)
+    return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, " W"]]:

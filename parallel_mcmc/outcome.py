@@ -5,10 +5,19 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.constants import FEW
-from parallel_mcmc.falling import Level, come_down
+from parallel_mcmc.constants import FEW, WAIT
+from parallel_mcmc.falling import Snapshot, come_down, slowness_of, typical
 from parallel_mcmc.linear_maps import LinearMap
-from parallel_mcmc.rows import before, either, first_false, least_and_sums, state_before, window_of
+from parallel_mcmc.rows import (
+    all_of,
+    before,
+    either,
+    first_false,
+    least_and_sums,
+    most_of,
+    state_before,
+    window_of,
+)
 from parallel_mcmc.tolerance import noise, rounding, spread
 from parallel_mcmc.trembling import (
     Counted,
@@ -39,6 +48,7 @@ class Block(NamedTuple):
         window: steps iterated on at a time, L for a window that stays where it is.
         extend_guess: steps that no window has seen start from the last state that one
             has, not from what is in ``states``.
+        num_before: the most iterations that a block before this one took.
     """
 
     x_start: Float[Array, " D"]
@@ -46,6 +56,7 @@ class Block(NamedTuple):
     num_steps: Int[Array, ""]
     window: int
     extend_guess: bool
+    num_before: Int[Array, ""]
 
 
 class Progress(NamedTuple):
@@ -60,7 +71,6 @@ class Progress(NamedTuple):
         factor: how far the last prediction of each f_t was right, ``(W,)``: see
             `correction.secant`.
         evidence: of which steps tremble, up to the last iteration: see `trembling`.
-        level: to which residuals have come down: see `falling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
         expected: leading steps that were right after the last iteration, with those it made.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
@@ -79,7 +89,6 @@ class Progress(NamedTuple):
     A: LinearMap
     factor: Float[Array, " W"]
     evidence: Evidence
-    level: Level
     stood: Int[Array, ""]
     expected: Int[Array, ""]
     replaced: Bool[Array, " W"]
@@ -130,7 +139,8 @@ class Details(NamedTuple):
         wanted: which steps have to be solved.
         near: which steps are solved or right up to noise, given the state before them.
         complete: whether all steps of the block are, and no early stop is asked for.
-        evidence, level: as in `Progress`, with this evaluation.
+        size: of the residuals, in units of the noise.
+        evidence: as in `Progress`, with this evaluation.
     """
 
     x: Float[Array, "W D"]
@@ -139,8 +149,8 @@ class Details(NamedTuple):
     wanted: Bool[Array, " W"]
     near: Bool[Array, " W"]
     complete: Bool[Array, ""]
+    size: Float[Array, " W"]
     evidence: Evidence
-    level: Level
 
 
 class Judgement(NamedTuple):
@@ -152,6 +162,7 @@ class Judgement(NamedTuple):
         num_trembling: steps that stand although they tremble.
         settled: whether there is nothing more to gain.
         must_be_exact: whether what trembles is in states that must be exact.
+        snapshot: to hold the states against when it is asked the next time.
     """
 
     k: Int[Array, ""]
@@ -160,6 +171,7 @@ class Judgement(NamedTuple):
     num_trembling: Int[Array, ""]
     settled: Bool[Array, ""]
     must_be_exact: Bool[Array, ""]
+    snapshot: Snapshot
 
 
 def outcome(
@@ -171,43 +183,33 @@ def outcome(
     # Of the values, as at first all states are x_0.
     scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
-    size = jnp.max(in_units(r, noise(x, scale)), axis=-1)
+    size = most_of(in_units(r, noise(x, scale)))
     agrees = (size == 0) & evaluated
-    few = jnp.all(jnp.abs(r) <= noise(x, scale, FEW), axis=-1) & (size > 0)
+    few = all_of(jnp.abs(r) <= noise(x, scale, FEW)) & (size > 0)
     evidence = watched(progress.evidence, size, few)
     evidence = either(evaluated, evidence, progress.evidence)
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     near = agrees | (evidence.num_looks >= 0)
     # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
-    enough = jnp.all(jnp.abs(r) <= limits.tol * scale + rounding(x), axis=-1)
+    enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
     k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
         (first_false(agrees), first_false(near), enough | ~wanted),
         (
             progress.replaced,
             progress.limited,
-            *counted(evidence, progress.evidence.looks, size, wanted),
+            *counted(evidence, size, wanted),
         ),
     )
     counts = Counted(*sums)
-    slides = block.window < len(progress.states)
-    level, is_down = come_down(
-        progress.level,
-        counts,
-        jnp.max(jnp.where(wanted, size, 0)) if slides else None,
-        num_left,
-        progress.num_iterations,
-        is_guessed=not block.extend_guess,
-    )
-    level = either(evaluated, level, progress.level)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
-    asks = may_ask & all_tremble(counts, num_left) & is_down
+    asks = may_ask & all_tremble(counts, num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
-    done = (k >= num_left) | at_the_limit | ~jnp.all(jnp.isfinite(at_frontier))
+    done = (k >= num_left) | at_the_limit | ~all_of(jnp.isfinite(at_frontier))
     seen = Outcome(
         k=k,
         lead=lead,
@@ -221,10 +223,12 @@ def outcome(
         stops=done | asks,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    return seen, Details(x, r, agrees, wanted, near, complete, evidence, level)
+    return seen, Details(x, r, agrees, wanted, near, complete, size, evidence)
 
 
-def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Judgement:
+def judged(
+    progress: Progress, snapshot: Snapshot, block: Block, limits: Limits, offset: Any
+) -> Judgement:
     """The last evaluation, and whether what trembles in it may stand.
 
     That takes statistics of the chain, as much as all else of an iteration that is not f: so it is
@@ -235,7 +239,18 @@ def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Jud
     own = x - before(x, state_before(progress.states, block.x_start, jnp.asarray(offset)))
     of_noise = noise(x, seen.unit)
     may_stand, must_be_exact = may_tremble(details.evidence, wanted, x, r, own, of_noise)
-    stand = seen.asks & may_stand
+    slides = block.window < len(progress.states)
+    since = x - window_of(snapshot.states, offset, block.window)
+    moved = typical(most_of(in_units(since, of_noise)), wanted, slides)
+    left = typical(details.size, wanted, slides)
+    n = progress.num_iterations
+    # A block may be near from the first, as windows before it have reached into it.
+    slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
+    known = slowness if block.extend_guess else None
+    is_down, speed = come_down(left, moved, n, snapshot, known)
+    wait = jnp.maximum(jnp.ceil(slowness).astype(jnp.int32), WAIT)
+    new = Snapshot(progress.states, n, n + wait, speed)
+    stand = seen.asks & is_down & may_stand
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     # As the loop found it, which may round otherwise than here.
     all_stand = stand | progress.early
@@ -246,4 +261,5 @@ def judged(progress: Progress, block: Block, limits: Limits, offset: Any) -> Jud
         num_trembling=jnp.where(stand, seen.num_inexact, 0),
         settled=progress.done | stand,
         must_be_exact=must_be_exact,
+        snapshot=either(n >= snapshot.ask_from, new, snapshot),
     )

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.correction import Correction, behind
 from parallel_mcmc.kalman import Map, kalman_scan
-from parallel_mcmc.rows import before
+from parallel_mcmc.rows import all_of, before
 from parallel_mcmc.scans import affine_scan
 
 
@@ -31,7 +31,7 @@ def penalised(
     d = before(affine_scan(A, r))
     image = A.apply(d)
     radius = trust_radius * unit
-    trusted = jnp.all((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius), axis=-1)
+    trusted = all_of((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius))
 
     def elsewhere():
         careful = A.apply(before(penalised_recurrence(A, r, unit, k, penalty)))

@@ -1,10 +1,14 @@
 """Arrays with a row for each step: the rows before and after, some of them, and sums over all."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc.constants import SHORT_ROW
 
 
 def before(a: Array, first: Any = 0) -> Array:
@@ -57,7 +61,35 @@ def shift(a: Float[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> Fl
 
 
 def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
-    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
+    """Which rows have no entry that is not finite."""
+    return all_of(jnp.isfinite(leaf.reshape(len(leaf), -1)))
+
+
+def all_of(a: Bool[Array, "*T D"]) -> Bool[Array, "*T"]:
+    """Which rows are true in all of their entries."""
+    return of_row(jnp.all, jnp.logical_and, a)
+
+
+def most_of(a: Float[Array, "*T D"]) -> Float[Array, "*T"]:
+    """The largest entry of each row."""
+    return of_row(jnp.max, jnp.maximum, a)
+
+
+def sum_of(a: Float[Array, "*T D"]) -> Float[Array, "*T"]:
+    """The sum of each row."""
+    return of_row(jnp.sum, jnp.add, a)
+
+
+def of_row(whole: Callable, pair: Callable, a: Array) -> Array:
+    """A reduction is a kernel on a GPU; that of a `SHORT_ROW` is written out, and part of others.
+
+    >>> import jax.numpy as jnp
+    >>> sum_of(jnp.array([[1, 2], [3, 4]])).tolist(), sum_of(jnp.ones((1, 9))).tolist()
+    ([3, 7], [9.0])
+    """
+    if not 0 < a.shape[-1] <= SHORT_ROW:
+        return whole(a, axis=-1)
+    return functools.reduce(pair, [a[..., i] for i in range(a.shape[-1])])
 
 
 def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:

@@ -95,31 +95,23 @@ class Counted(NamedTuple):
         not_ready: whether it then lacks looks.
         large: whether it is wanted, and off by more than the noise.
         found: how often it was found to tremble.
-        looked: whether it is wanted, not exact, and was moved to be looked at.
-        size: by how much it is off if it is wanted, in units of its noise, up to 1.
-        square: of the same, up to `PROPORTION` squared.
     """
 
     inexact: Int[Array, "*W"]
     not_ready: Int[Array, "*W"]
     large: Int[Array, "*W"]
     found: Int[Array, "*W"]
-    looked: Int[Array, "*W"]
-    size: Float[Array, "*W"]
-    square: Float[Array, "*W"]
 
 
 def counted(
     evidence: Evidence,
-    looked: Bool[Array, " W"],
     size: Float[Array, " W"],
     wanted: Bool[Array, " W"],
 ) -> Counted:
-    """What `all_tremble` and `falling.come_down` need the sums of.
+    """What `all_tremble` needs the sums of.
 
     Args:
         evidence: with the present evaluation.
-        looked: whether that was at a state that was moved to be looked at.
         size: of the residuals, in units of the noise.
         wanted: steps that have to be solved.
     """
@@ -129,9 +121,6 @@ def counted(
         not_ready=inexact & (evidence.num_looks < NUM_LOOKS),
         large=wanted & (size > 1),
         found=jnp.where(inexact, evidence.trembled, 0),
-        looked=inexact & looked,
-        size=jnp.where(wanted, jnp.minimum(size, 1), 0),
-        square=jnp.where(wanted, jnp.minimum(size, PROPORTION) ** 2, 0),
     )
 
 

@@ -101,16 +101,17 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         guess = jnp.where(finite[:, None], guess, x0)
 
     def upcoming(tree, begin, length):
-        index = jnp.minimum(begin + jnp.arange(length), T - 1)
+        # Beyond the end the steps once more, backwards: as a chain goes on, with its spread.
+        index = jnp.abs(T - 1 - jnp.abs(T - 1 - begin - jnp.arange(length)))
         return jax.tree.map(lambda leaf: leaf[index], tree)
 
     def run_block(carry, begin):
-        states, frontier, x_start, stood = carry
+        states, frontier, x_start, stood, num_before = carry
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
         n = jnp.minimum(W, T - begin)
-        # A window may reach beyond the end, into steps that repeat the last.
+        # A window may reach beyond the end.
         tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
-        block = Block(x_start, u, n, W, extend_guess)
+        block = Block(x_start, u, n, W, extend_guess, num_before)
         done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, tell)
         offset = done.frontier if length > W else zero
         solved = offset + outcome.k
@@ -143,11 +144,12 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
                 ahead = upcoming(guess, begin + 2 * W, W)
             frontier = jnp.maximum(solved - W, 0)
             states_ahead = jnp.concatenate([states[W:], ahead])
-            carry = states_ahead, frontier, states[W - 1], done.stood
+            most = jnp.maximum(num_before, done.num_iterations)
+            carry = states_ahead, frontier, states[W - 1], done.stood, most
         return carry, (states[:W], summary)
 
     states = guess if num_blocks == 1 else upcoming(guess, 0, length)
-    carry = states, zero, x0, zero
+    carry = states, zero, x0, zero, zero
     if num_blocks == 1:
         _, (trajectory, blocks) = run_block(carry, zero)
         blocks = jax.tree.map(lambda leaf: leaf[None], blocks)
