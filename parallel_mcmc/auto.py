@@ -110,9 +110,10 @@ def auto(
 
     Of several chains the first decides. Costs a run of 256 steps one by one and a perturbation
     along them, and if that does not decide up to three programs to compile and three solves of the
-    pilot. Inside `jit` there can be no pilot: there it is DEER up to ``max_dense`` unknowns, and
-    quasi-DEER above. Without forward-mode derivatives it is Jacobi, and step by step where JAX
-    cannot batch a step.
+    pilot. Under NumPyro's own `MCMC` that is in `init`, for a chain as long as a window, where
+    helpers have done the warm-up of the first chain. Inside `jit` there can be no pilot: there it
+    is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it
+    is Jacobi, and step by step where JAX cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 

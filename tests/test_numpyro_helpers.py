@@ -1,6 +1,7 @@
 """The warm-up of NumPyro's kernels by helpers: what it finds, is told, and where it is not made."""
 
 import functools
+import re
 import warnings
 
 import arviz
@@ -285,3 +286,24 @@ def test_the_critical_path_is_told(capsys):
     )
     mcmc.print_summary()
     assert f"{max(made):,} for the draws" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("method", ["vectorized", "sequential"])
+@pytest.mark.slow
+def test_numpyros_own_class_takes_the_solver_that_a_pilot_has_chosen(method):
+    kernel = pm.ParallelHMC(model, solver=pm.auto(platform="gpu"), window=300)
+    mcmc = run(kernel, "numpyro", num_samples=300, method=method)
+    settings = kernel.settings(mcmc.last_state)
+    assert settings["solver"] == "jacobi"
+    assert re.search("perturbations shrink by .* iterations to expect", settings["solver_choice"])
+    expected = run(pm.ParallelHMC(model, solver=pm.jacobi(), window=300), "numpyro", 500, 300, 2,
+                   method).get_samples()  # fmt: skip
+    for name, draws in mcmc.get_samples().items():
+        np.testing.assert_array_equal(draws, expected[name])
+
+
+@pytest.mark.slow
+def test_without_a_warm_up_by_helpers_numpyros_own_class_has_no_pilot():
+    kernel = pm.ParallelHMC(model, solver=pm.auto(platform="gpu"), num_helpers=0, step_size=0.1)
+    settings = kernel.settings(started(kernel, num_warmup=20))
+    assert settings["solver_choice"] == "deer: inside jit, without a pilot, for 3 unknowns"

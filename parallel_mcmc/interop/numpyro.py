@@ -26,10 +26,12 @@ from parallel_mcmc.interop.numpyro_helpers import (
     warn_of_helpers,
     without_helpers,
 )
+from parallel_mcmc.interop.numpyro_pilot import Run, with_choice
 from parallel_mcmc.interop.numpyro_start import check_finite, chosen_start, find_start, given
 from parallel_mcmc.interop.numpyro_window import (
     Buffer,
     Chain,
+    Chosen,
     Options,
     ParallelState,
     Plan,
@@ -107,7 +109,7 @@ class ParallelKernel(MCMCKernel):
         self._potential_fn_gen: Callable | None = None
         self._postprocess_fn: Callable | None = None
         self._warned: set[bytes] = set()
-        self._begun: tuple | None = None
+        self._run: Run | None = None
 
     # What a kernel says of itself.
 
@@ -145,7 +147,7 @@ class ParallelKernel(MCMCKernel):
     def settings(self, state: ParallelState, chosen: tuple | None = None) -> dict[str, Any]:
         """How a chain is solved; ``chosen`` is from `options`, by default for a buffer."""
         x = state.x[0] if state.x.ndim > 1 else state.x
-        options, _, reason = chosen or self.options(x, None, state.plan.able)
+        options, _, reason = chosen or self.options_of(state.plan, x)
         if chosen is None:  # a state keeps the window that it was begun with
             options = options._replace(window=min(options.window, length_of(state.buffer)))
         return {
@@ -197,9 +199,12 @@ class ParallelKernel(MCMCKernel):
             RuntimeError: from NumPyro, where it finds no valid start.
         """
         model_kwargs = {} if model_kwargs is None else model_kwargs
-        return self.begin(
+        if self._run is None or not self._run.is_of(model_args, model_kwargs):
+            self._run = Run(model_args, model_kwargs)
+        state = self.begin(
             rng_key, num_warmup, init_params, model_args, model_kwargs, self._compiled_once
         )
+        return with_choice(self, state, is_prng_key(rng_key), self._run, self._compiled_once)
 
     def begin(
         self,
@@ -248,22 +253,12 @@ class ParallelKernel(MCMCKernel):
         return state
 
     def _compiled_once(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
-        """For the chains of one run, which bring the very same arguments; not for the next run.
-
-        The model may depend on what can be changed in between.
-        """
+        """For the chains of one run."""
         run = one_matrix_at_a_time(functools.partial(run, args=args, kwargs=kwargs))
         if any_traced((args, kwargs)):
             return run
-        made_for = (*name, id(args), id(kwargs))
-        if self._begun is None or self._begun[0] != made_for:
-            self._begun = (
-                made_for,
-                jax.jit(run),
-                args,
-                kwargs,
-            )  # kept, so that no other has their ids
-        return self._begun[1]
+        assert self._run is not None  # `init` has made it
+        return self._run.programs.setdefault(name, jax.jit(run))
 
     def sample(
         self, state: ParallelState, model_args: tuple, model_kwargs: dict | None
@@ -284,7 +279,7 @@ class ParallelKernel(MCMCKernel):
     def __getstate__(self) -> dict[str, Any]:
         # Made anew by `init`; closures do not pickle.
         dropped = {"_sample_fn": None, "_potential_fn_gen": None, "_postprocess_fn": None}
-        return self.__dict__ | dropped | {"_warned": set(), "_begun": None}
+        return self.__dict__ | dropped | {"_warned": set(), "_run": None}
 
     # How.
 
@@ -367,6 +362,10 @@ class ParallelKernel(MCMCKernel):
             plan=Plan(num_warmup, what),
         )
 
+    def options_of(self, plan: Plan, x: Any) -> Chosen:
+        """Of a chain that hands out draws of a buffer."""
+        return plan.chosen or self.options(x, None, plan.able)
+
     def options(
         self,
         x: Any,
@@ -374,8 +373,8 @@ class ParallelKernel(MCMCKernel):
         able: Ability,
         attempt: Callable | None = None,
         chains: int = 1,
-    ):
-        """The `Options` for a chain of vectors like ``x``, the window's length, and why.
+    ) -> Chosen:
+        """For a chain of vectors like ``x``.
 
         ``num_steps`` is the length of a chain that is solved as a whole, None for a buffer.
         """
@@ -388,7 +387,7 @@ class ParallelKernel(MCMCKernel):
         if num_steps is None and choice.solver.linearize is None and self.window is None:
             window = length = SEQUENTIAL_WINDOW
         options = Options(choice.solver, window, self.tol, choice.max_iterations)
-        return options, length, choice.reason
+        return Chosen(options, length, choice.reason)
 
     def _sample_one(self, state, model_args, model_kwargs):
         potential_fn = self.target(model_args, model_kwargs)
@@ -402,8 +401,8 @@ class ParallelKernel(MCMCKernel):
             # into every call, what it finds to be the same in all turns.
             state, x, i = carry
             chain = self.chain(potential_fn, state.z, state.adapt_state, arguments)
-            options, length = self.options(x, None, state.plan.able)[0], length_of(state.buffer)
-            options = options._replace(window=min(options.window, length))
+            options, length = self.options_of(state.plan, x).options, length_of(state.buffer)
+            options = options._replace(window=min(options.window or length, length))
             draws, info, predictability = solve_steps(
                 chain, x, state.rng_key, i, length, options, self.diagnose
             )

@@ -20,13 +20,13 @@ from parallel_mcmc.auto import any_traced
 from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_fingerprint import digest
 from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, solved
+from parallel_mcmc.interop.numpyro_pilot import attempt_of
 from parallel_mcmc.interop.numpyro_window import ParallelState
 from parallel_mcmc.lapack import one_matrix_at_a_time
 from parallel_mcmc.programs import kept, within_memory
 from parallel_mcmc.progress import advance, showing
 from parallel_mcmc.report import Status, remarks, report
 from parallel_mcmc.solvers import gradients_in_turn
-from parallel_mcmc.transition import attempted
 
 
 class MCMC(SequentialMCMC):
@@ -296,19 +296,7 @@ class MCMC(SequentialMCMC):
         kernel = self.sampler.divided(self._division or 1)
         first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
 
-        def attempt(solver, num_steps, limit):
-            def run(values, args, kwargs):
-                state, limit = values
-                chain = kernel.chain(
-                    kernel.target(args, kwargs), state.z, state.adapt_state, (args, kwargs)
-                )
-                start = chain.transition.unravel(state.x)
-                key = state.rng_key
-                return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
-
-            name = "pilot", solver, num_steps, self._division
-            return self._compiled(name, run, args, kwargs)((first, limit))
-
+        attempt = attempt_of(kernel, first, args, kwargs, self._compiled, self._division)
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
         return kernel.options(

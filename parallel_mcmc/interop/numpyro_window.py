@@ -56,6 +56,23 @@ class Buffer(NamedTuple):
     data: UInt32[Array, ""]
 
 
+class Options(NamedTuple):
+    """How to solve: as in `parallel_mcmc.solve`, with a solver that has been chosen."""
+
+    solver: Solver
+    window: int | None
+    tol: float | None
+    max_iterations: int
+
+
+class Chosen(NamedTuple):
+    """The options of a chain, the length of its buffer, and why, in words."""
+
+    options: Options
+    length: int
+    reason: str
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Plan:
@@ -66,10 +83,12 @@ class Plan:
     Attributes:
         num_warmup: steps of the warm-up.
         able: what JAX can make of a step, where a solver has to be chosen.
+        chosen: what a pilot has; None where there was none.
     """
 
     num_warmup: int
     able: Ability
+    chosen: Chosen | None = None
 
 
 class ParallelState(NamedTuple):
@@ -135,15 +154,6 @@ class Chain(NamedTuple):
     z: Callable[[Any], Any]
     potential_fn: Callable[[Any], Float[Array, ""]]
     draw_input: Callable[[Any, Any], Any]
-
-
-class Options(NamedTuple):
-    """How to solve: as in `parallel_mcmc.solve`, with a solver that has been chosen."""
-
-    solver: Solver
-    window: int | None
-    tol: float | None
-    max_iterations: int
 
 
 def draw_one(transition: Transition) -> Callable[[Any, Any], Any]:

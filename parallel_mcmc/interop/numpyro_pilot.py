@@ -1,0 +1,100 @@
+"""Which solver the chains of a run get: by a pilot, from where the warm-up has led the first."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from parallel_mcmc.auto import any_traced, compares
+from parallel_mcmc.interop.numpyro_window import Chosen, ParallelState, length_of
+from parallel_mcmc.transition import attempted
+
+if TYPE_CHECKING:
+    from parallel_mcmc.interop.numpyro import ParallelKernel
+
+
+class Run:
+    """What the chains of one run share, which bring the very same arguments.
+
+    Not with the next run, as the model may depend on what can be changed in between.
+
+    Attributes:
+        args, kwargs: of the model; kept, so that no others have their ids.
+        programs: compiled functions by name.
+        chosen: by the first chain; None if nothing was, ``...`` if that is yet to come.
+    """
+
+    def __init__(self, args: tuple, kwargs: dict):
+        self.args, self.kwargs = args, kwargs
+        self.programs: dict[tuple, Callable] = {}
+        self.chosen: Any = ...
+
+    def is_of(self, args: tuple, kwargs: dict) -> bool:
+        return self.args is args and self.kwargs is kwargs
+
+
+def attempt_of(
+    kernel: "ParallelKernel",
+    state: ParallelState,
+    args: tuple,
+    kwargs: dict,
+    compiled: Callable,
+    *name: Any,
+) -> Callable:
+    """How `auto` runs a pilot from the state of one chain; ``compiled`` as in `begin`."""
+
+    def attempt(solver, num_steps, limit):
+        def run(values, args, kwargs):
+            state, limit = values
+            arguments = args, kwargs
+            chain = kernel.chain(kernel.target(*arguments), state.z, state.adapt_state, arguments)
+            start, key = chain.transition.unravel(state.x), state.rng_key
+            return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
+
+        program = compiled(("pilot", solver, num_steps, *name), run, args, kwargs)
+        return program((state, limit))
+
+    return attempt
+
+
+def with_choice(
+    kernel: "ParallelKernel",
+    state: ParallelState,
+    one: bool,
+    run: Run,
+    compiled: Callable,
+) -> ParallelState:
+    """The state of one chain, or a batch, with the solver of the run in its plan.
+
+    Only where helpers have done the warm-up of the first chain: from elsewhere a pilot says little.
+    """
+    traced = any_traced((state, run.args, run.kwargs))
+    if traced or state.plan.num_warmup == 0 or not compares(kernel.solver):
+        return state
+    if run.chosen is ...:
+        run.chosen = None
+        first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+        if bool(first.warmup.settled):
+            attempt = attempt_of(kernel, first, run.args, run.kwargs, compiled)
+            run.chosen = Chosen(*kernel.options(first.x, None, state.plan.able, attempt))
+    if run.chosen is None:
+        return state
+    plan = dataclasses.replace(state.plan, chosen=run.chosen)
+    return resized(state._replace(plan=plan), run.chosen.length)
+
+
+def resized(state: ParallelState, length: int) -> ParallelState:
+    """With an empty buffer of another length."""
+    time = state.buffer.draws.x.ndim - 2
+
+    def empty(leaf):
+        shape = (*leaf.shape[:time], length, *leaf.shape[time + 1 :])
+        return jnp.zeros(shape, leaf.dtype)
+
+    if length == length_of(state.buffer):
+        return state
+    draws = jax.tree.map(empty, state.buffer.draws)
+    used = jnp.full_like(state.buffer.used, length)
+    return state._replace(buffer=state.buffer._replace(draws=draws, used=used))
