@@ -20,7 +20,6 @@ import jax
 import parallel_mcmc as pm
 from parallel_mcmc import targets, warmup
 from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
-from parallel_mcmc.helpers import scatter
 from parallel_mcmc.interop.arviz import netcdf
 from parallel_mcmc.rows import first_of
 
@@ -88,7 +87,9 @@ def parser() -> Parser:
     parser.add_argument("--kernel", choices=KERNELS, default="hmc", help="nuts is BlackJAX's")
     parser.add_argument("--solver", choices=SOLVERS, help="by default what suits the kernel")
     parser.add_argument("--draws", type=whole(4), default=1000, help="per chain")
-    parser.add_argument("--warmup", type=whole(20), default=1000, help="steps of adaptation")
+    parser.add_argument(
+        "--warmup", type=whole(20), default=1000, help="most gradients of the helpers"
+    )
     parser.add_argument("--chains", type=whole(1), default=4)
     parser.add_argument("--seed", type=whole(0, 2**32 - 1, "the largest seed"), default=0)
     parser.add_argument("--window", type=whole(1), help="steps solved together")
@@ -158,13 +159,12 @@ def make_target(options: argparse.Namespace) -> targets.Target:
 
 def tune(options: argparse.Namespace, rng_key: Any, target: targets.Target) -> warmup.Tuned:
     setup = TARGETS[options.target]
-    start_key, rng_key = jax.random.split(rng_key)
-    positions = scatter(start_key, target.position, options.chains)
     length = {"trajectory_length": setup.trajectory_length} if options.kernel == "hmc" else {}
     return KERNELS[options.kernel].tune(
         rng_key,
         target.logdensity_fn,
-        positions,
+        target.position,
+        options.chains,
         options.warmup,
         setup.is_mass_matrix_diagonal,
         **length,
@@ -178,7 +178,7 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
     solver = options.solver or setup.solver or kernel.solver
     say(
         f"{target.name} by {options.kernel} ({tuned.settings}): {options.chains} chains of "
-        f"{options.draws} draws after {options.warmup} steps of warm-up\n"
+        f"{options.draws} draws after a warm-up of {tuned.cost}\n"
     )
     constrain = jax.jit(jax.vmap(jax.vmap(target.constrain)))
 

@@ -1,5 +1,6 @@
 """A warm-up in parallel as users call it: helpers around a position, and what they found."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,9 +14,21 @@ from parallel_mcmc.helpers import scatter
 from parallel_mcmc.pooling import estimate_of
 from parallel_mcmc.programs import compiled
 from parallel_mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
+from parallel_mcmc.rows import first_of
+from parallel_mcmc.tuning import cost_of_tuning, tuned
 
 FEWEST_HELPERS = 8
 """Of which R-hat and a covariance say something."""
+
+
+NUM_HELPERS = 64
+"""By default."""
+
+FEWEST_GRADIENTS = 200
+"""That a warm-up must have for helpers to be tried: the first four rounds take about as many."""
+
+RADIUS = 2.0
+"""Of the helpers' starts: NumPyro's own in unconstrained values, of `init_to_uniform`."""
 
 
 class AdaptationWarning(UserWarning):
@@ -27,7 +40,7 @@ def check_helpers(num_helpers: int, others: str = "") -> None:
     if num_helpers < FEWEST_HELPERS:
         raise ValueError(
             f"num_helpers must be at least {FEWEST_HELPERS}{others}, got {num_helpers}; "
-            "64 is the default."
+            f"{NUM_HELPERS} is the default."
         )
 
 
@@ -106,33 +119,44 @@ def adapt_helpers(
     target_acceptance_rate: float,
     num_helpers: int,
     radius: float,
+    num_integration_steps: int | None = None,
 ) -> Found:
-    """Helpers around one position, adapted; as one program."""
+    """Helpers around one position, adapted; as one program.
+
+    The step size is for trajectories of so many leapfrog steps, or of the helpers' own length.
+    """
     dim = ravel_pytree(position)[0].size
     estimate = estimate_of(dim, is_mass_matrix_diagonal)
     found = _adapt_helpers(
         logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
-        rng_key, position, jnp.asarray(max_gradients, jnp.int32),
+        num_integration_steps, rng_key, position, jnp.asarray(max_gradients, jnp.int32),
     )  # fmt: skip
     made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
     return found._replace(info=found.info._replace(rounds=made))
 
 
-@compiled(num_static=5)
+@compiled(num_static=6)
 def _adapt_helpers(
     logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
-    rng_key, position, max_gradients,
+    num_integration_steps, rng_key, position, max_gradients,
 ):  # fmt: skip
     x, unravel = ravel_pytree(position)
     key_start, key_rounds = jax.random.split(rng_key)
+
+    def of_vector(x):
+        return logdensity_fn(unravel(x))
+
     pool = adapt_pool(
-        lambda x: logdensity_fn(unravel(x)),
+        of_vector,
         key_rounds,
         scatter(key_start, x, num_helpers, radius),
-        max_gradients,
+        max_gradients - cost_of_tuning(num_integration_steps),
         estimate,
         target_acceptance_rate,
     )
+    if num_integration_steps is not None:
+        key_tune = jax.random.fold_in(rng_key, 1)
+        pool = tuned(of_vector, key_tune, pool, num_integration_steps, target_acceptance_rate)
     info = PoolInfo(
         settled=pool.settled,
         num_gradients=pool.num_gradients,
@@ -141,3 +165,17 @@ def _adapt_helpers(
         positions=jax.vmap(unravel)(pool.x),
     )
     return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)
+
+
+def warn_unsettled(info: PoolInfo, advice: str) -> None:
+    """That BlackJAX's window adaptation goes on where the helpers have come to."""
+    last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
+    why = why_unsettled(
+        info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
+    )
+    warnings.warn(
+        f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "
+        f"other; {advice}, or reparameterise.",
+        AdaptationWarning,
+        stacklevel=4,
+    )

@@ -12,6 +12,11 @@ TUNING = 24
 """Steps of the kernel itself, where its trajectories are not those of the rounds."""
 
 
+def cost_of_tuning(num_integration_steps: int | None) -> int:
+    """Gradients that follow one another."""
+    return 0 if num_integration_steps is None else 1 + TUNING * num_integration_steps
+
+
 def tuned(
     logdensity_fn: Callable,
     rng_key: Any,

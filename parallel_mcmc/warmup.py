@@ -1,8 +1,8 @@
-"""Warm-up: a step size and a metric, and kernels that use them.
+"""Warm-up of `python -m parallel_mcmc`: a step size and a metric, and kernels that use them.
 
-BlackJAX's window adaptation (that of Stan) runs on every chain by itself, from a
-start of its own. The chains then share one kernel: the mean of their variances
-is its metric and the median of their step sizes its step size.
+Helpers find both in some hundred gradients: see `rounds`. Where they do not settle, BlackJAX's
+window adaptation (that of Stan) goes on from there, on every chain by itself; the chains then share
+one kernel: the mean of their variances is its metric, the median of their step sizes its step size.
 """
 
 import math
@@ -13,11 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from parallel_mcmc.adaptation import (
+    FEWEST_GRADIENTS,
+    NUM_HELPERS,
+    RADIUS,
+    adapt_helpers,
+    warn_unsettled,
+)
+from parallel_mcmc.helpers import scatter
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
 from parallel_mcmc.programs import compiled
-from parallel_mcmc.rows import first_of
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -30,57 +37,90 @@ class Adapted(NamedTuple):
         step_size: a number.
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``, in the order of
             `jax.flatten_util.ravel_pytree`.
+        cost: what it took, in words.
     """
 
     position: Any
     step_size: float
     inverse_mass_matrix: Array
+    cost: str
 
 
 class Tuned(NamedTuple):
-    """A kernel for `parallel_mcmc.sample`, where its chains start, and its settings in words."""
+    """A kernel for `parallel_mcmc.sample`, and where its chains start.
+
+    In words its settings, and what the warm-up took.
+    """
 
     kernel: Any
     position: Any
     settings: str
+    cost: str
 
 
 def adapt(
     rng_key: Any,
     algorithm: str,
     logdensity_fn: LogDensity,
-    positions: Any,
+    position: Any,
+    num_chains: int,
     num_steps: int,
     is_mass_matrix_diagonal: bool,
     target_acceptance_rate: float,
+    tuned_for: int | None = None,
     **parameters: Any,
 ) -> Adapted:
-    """Run `blackjax.window_adaptation` on every chain and pool what it finds.
+    """Helpers around a position, and where they do not settle `blackjax.window_adaptation`.
 
     Args:
         rng_key: typed or raw.
         algorithm: the name of one of BlackJAX's, ``"hmc"`` or ``"nuts"``.
         logdensity_fn: of a position.
-        positions: a start for each chain, ``(chains, ...)``.
-        num_steps: of each chain.
-        is_mass_matrix_diagonal, target_acceptance_rate, parameters: as BlackJAX has them.
+        position: around which chains and helpers start.
+        num_chains: to return a start for.
+        num_steps: the most gradients of the helpers that follow one another, and steps of the
+            window adaptation. Under 200 there are no helpers.
+        is_mass_matrix_diagonal, target_acceptance_rate: as BlackJAX has them.
+        tuned_for: leapfrog steps of a trajectory, where helpers are to find a step size for so many
+            rather than for trajectories of about a quarter period.
+        parameters: of BlackJAX's algorithm.
+
+    Warns:
+        AdaptationWarning: where the helpers do not settle.
     """
-    num_chains = jax.tree.leaves(positions)[0].shape[0]
-    position, found = _adapt(
+    key_start, key_chains = jax.random.split(rng_key)
+    cost = f"{num_steps} steps"
+    if num_steps < FEWEST_GRADIENTS:
+        positions, metric, step_size = scatter(key_start, position, num_chains), None, 1.0
+    else:
+        found = adapt_helpers(
+            key_start, logdensity_fn, position, num_steps, is_mass_matrix_diagonal,
+            target_acceptance_rate, max(NUM_HELPERS, num_chains), RADIUS, tuned_for,
+        )  # fmt: skip
+        step_size, metric = float(found.step_size), found.inverse_mass_matrix
+        positions = jax.tree.map(lambda leaf: leaf[:num_chains], found.info.positions)
+        gradients = f"{found.info.num_gradients} gradients of helpers"
+        if found.info.settled:
+            return Adapted(positions, step_size, metric, gradients)
+        cost = f"{gradients} and {cost}"
+        warn_unsettled(found.info, "give more `--warmup`")
+    last, found = _adapt(
         algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
-        tuple(parameters.items()), jax.random.split(rng_key, num_chains), positions,
+        tuple(parameters.items()), jax.random.split(key_chains, num_chains), positions, step_size,
+        metric,
     )  # fmt: skip
     return Adapted(
-        position,
+        last,
         float(jnp.median(found["step_size"])),
         jnp.mean(found["inverse_mass_matrix"], axis=0),
+        cost,
     )
 
 
 @compiled(num_static=6)
 def _adapt(
     algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
-    parameters, keys, positions,
+    parameters, keys, positions, step_size, metric,
 ):  # fmt: skip
     import blackjax
 
@@ -89,6 +129,8 @@ def _adapt(
         logdensity_fn,
         is_mass_matrix_diagonal=is_mass_matrix_diagonal,
         target_acceptance_rate=target_acceptance_rate,
+        initial_step_size=step_size,
+        initial_inverse_mass_matrix=metric,
         adaptation_info_fn=lambda *_: None,
         **dict(parameters),
     )
@@ -103,7 +145,8 @@ def _adapt(
 def tuned_hmc(
     rng_key: Any,
     logdensity_fn: LogDensity,
-    positions: Any,
+    position: Any,
+    num_chains: int,
     num_steps: int,
     is_mass_matrix_diagonal: bool = True,
     trajectory_length: float = math.pi / 2,
@@ -111,32 +154,33 @@ def tuned_hmc(
     """`hmc` with trajectories of one length, in leapfrog steps of at most the adapted size.
 
     Args:
-        rng_key, logdensity_fn, positions, num_steps, is_mass_matrix_diagonal: as in `adapt`.
+        rng_key, logdensity_fn, position, num_chains, num_steps, is_mass_matrix_diagonal: as in
+            `adapt`.
         trajectory_length: step size times number of steps. In the adapted coordinates a quarter
             period, pi / 2, forgets the start of a normal posterior altogether.
     """
     found = adapt(
-        rng_key, "hmc", logdensity_fn, positions, num_steps,
+        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
         is_mass_matrix_diagonal, 0.9, num_integration_steps=8,
     )  # fmt: skip
     num_integration_steps = math.ceil(trajectory_length / found.step_size)
     step_size = trajectory_length / num_integration_steps
     kernel = hmc(
         logdensity_fn,
-        first_of(positions),
+        position,
         step_size,
         found.inverse_mass_matrix,
         num_integration_steps,
     )
-    return Tuned(
-        kernel, found.position, f"{num_integration_steps} leapfrog steps of {step_size:.3g}"
-    )
+    settings = f"{num_integration_steps} leapfrog steps of {step_size:.3g}"
+    return Tuned(kernel, found.position, settings, found.cost)
 
 
 def tuned_mala(
     rng_key: Any,
     logdensity_fn: LogDensity,
-    positions: Any,
+    position: Any,
+    num_chains: int,
     num_steps: int,
     is_mass_matrix_diagonal: bool = True,
 ) -> Tuned:
@@ -148,18 +192,19 @@ def tuned_mala(
     HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what BlackJAX adapts.
     """
     found = adapt(
-        rng_key, "hmc", logdensity_fn, positions, num_steps,
-        is_mass_matrix_diagonal, 0.8, num_integration_steps=1,
+        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
+        is_mass_matrix_diagonal, 0.8, tuned_for=1, num_integration_steps=1,
     )  # fmt: skip
     step_size = found.step_size**2 / 2
-    kernel = mala(logdensity_fn, first_of(positions), step_size, found.inverse_mass_matrix)
-    return Tuned(kernel, found.position, f"step size {step_size:.3g}")
+    kernel = mala(logdensity_fn, position, step_size, found.inverse_mass_matrix)
+    return Tuned(kernel, found.position, f"step size {step_size:.3g}", found.cost)
 
 
 def tuned_random_walk(
     rng_key: Any,
     logdensity_fn: LogDensity,
-    positions: Any,
+    position: Any,
+    num_chains: int,
     num_steps: int,
     is_mass_matrix_diagonal: bool = True,
 ) -> Tuned:
@@ -168,21 +213,22 @@ def tuned_random_walk(
     Of a dense metric the diagonal is used.
     """
     found = adapt(
-        rng_key, "hmc", logdensity_fn, positions, num_steps,
+        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
         is_mass_matrix_diagonal, 0.8, num_integration_steps=8,
     )  # fmt: skip
     metric = found.inverse_mass_matrix
     variances = metric if metric.ndim == 1 else jnp.diagonal(metric)
     relative = 2.38 / math.sqrt(variances.size)
     sigma = relative * jnp.sqrt(variances)
-    kernel = random_walk(logdensity_fn, first_of(positions), sigma)
-    return Tuned(kernel, found.position, f"steps of {relative:.3g} standard deviations")
+    kernel = random_walk(logdensity_fn, position, sigma)
+    return Tuned(kernel, found.position, f"steps of {relative:.3g} standard deviations", found.cost)
 
 
 def tuned_nuts(
     rng_key: Any,
     logdensity_fn: LogDensity,
-    positions: Any,
+    position: Any,
+    num_chains: int,
     num_steps: int,
     is_mass_matrix_diagonal: bool = True,
 ) -> Tuned:
@@ -190,7 +236,8 @@ def tuned_nuts(
     import blackjax
 
     found = adapt(
-        rng_key, "nuts", logdensity_fn, positions, num_steps, is_mass_matrix_diagonal, 0.8
-    )
+        rng_key, "nuts", logdensity_fn, position, num_chains, num_steps,
+        is_mass_matrix_diagonal, 0.8,
+    )  # fmt: skip
     kernel = blackjax.nuts(logdensity_fn, found.step_size, found.inverse_mass_matrix)
-    return Tuned(kernel, found.position, f"step size {found.step_size:.3g}")
+    return Tuned(kernel, found.position, f"step size {found.step_size:.3g}", found.cost)

@@ -18,9 +18,7 @@ def logdensity_fn(x):
     return -jnp.sum((x["x"] / jnp.asarray(SD, x["x"].dtype)) ** 2) / 2
 
 
-@pytest.fixture(scope="module")
-def starts():
-    return scatter(jax.random.key(0), {"x": jnp.ones(3)}, 4)
+START = {"x": jnp.ones(3)}
 
 
 def test_starts_are_spread_over_the_whole_range():
@@ -32,9 +30,9 @@ def test_starts_are_spread_over_the_whole_range():
 
 
 @pytest.mark.parametrize("is_mass_matrix_diagonal", [True, False])
-def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(starts, is_mass_matrix_diagonal):
+def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(is_mass_matrix_diagonal):
     tuned = warmup.tuned_hmc(
-        jax.random.key(1), logdensity_fn, starts, 600, is_mass_matrix_diagonal, 1.5
+        jax.random.key(1), logdensity_fn, START, 4, 600, is_mass_matrix_diagonal, 1.5
     )
     # The metric is L L', and the kernel's coordinates w are those of x = L w.
     columns = jax.vmap(tuned.kernel.unravel)(jnp.eye(3)).position["x"]
@@ -49,8 +47,8 @@ def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(starts, is_mass
     assert trace.solve.num_iterations.max() < 40
 
 
-def test_mala_accepts_about_as_asked(starts):
-    tuned = warmup.tuned_mala(jax.random.key(1), logdensity_fn, starts, 600)
+def test_mala_accepts_about_as_asked():
+    tuned = warmup.tuned_mala(jax.random.key(1), logdensity_fn, START, 4, 600)
     trace = pm.sample(
         jax.random.key(2), tuned.kernel, tuned.position, 500, num_chains=4, solver=pm.quasi_deer()
     )
@@ -58,8 +56,8 @@ def test_mala_accepts_about_as_asked(starts):
     assert 0.7 < trace.sample_stats["acceptance_rate"].mean() < 0.96
 
 
-def test_a_random_walk_takes_steps_of_2_38_over_root_d(starts):
-    tuned = warmup.tuned_random_walk(jax.random.key(1), logdensity_fn, starts, 600)
+def test_a_random_walk_takes_steps_of_2_38_over_root_d():
+    tuned = warmup.tuned_random_walk(jax.random.key(1), logdensity_fn, START, 4, 600)
     trace = pm.sample(
         jax.random.key(2), tuned.kernel, tuned.position, 2000, num_chains=4, solver=pm.sequential()
     )

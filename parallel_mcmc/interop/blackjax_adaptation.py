@@ -1,19 +1,18 @@
 """Warm-up in parallel, in BlackJAX's form: `parallel_adaptation(...).run(rng_key, position)`."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc.adaptation import (
-    AdaptationWarning,
+    NUM_HELPERS,
+    RADIUS,
     PoolInfo,
     adapt_helpers,
     check_helpers,
-    why_unsettled,
+    warn_unsettled,
 )
 from parallel_mcmc.pooling import MAX_DENSE, variances_of
 from parallel_mcmc.rows import first_of
@@ -24,8 +23,8 @@ def parallel_adaptation(
     logdensity_fn: Callable[[Any], Float[Array, ""]],
     is_mass_matrix_diagonal: bool | None = None,
     target_acceptance_rate: float = 0.8,
-    num_helpers: int = 64,
-    radius: float = 2.0,
+    num_helpers: int = NUM_HELPERS,
+    radius: float = RADIUS,
     **extra_parameters: Any,
 ) -> Any:
     """Adapt step size and metric of a BlackJAX kernel with many helper chains in a few rounds.
@@ -45,7 +44,8 @@ def parallel_adaptation(
         target_acceptance_rate: that the step size is adapted for.
         num_helpers: at least 8; they cost memory, and no time on a device that has room for them.
         radius: helpers start uniformly within this distance of the position, in each unknown.
-        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC.
+        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC, for which 24
+            steps more find the step size.
 
     Returns:
         An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` is the most
@@ -72,6 +72,7 @@ def parallel_adaptation(
         found = adapt_helpers(
             key_pool, logdensity_fn, position, num_steps, is_mass_matrix_diagonal,
             target_acceptance_rate, num_helpers, radius,
+            extra_parameters.get("num_integration_steps"),
         )  # fmt: skip
         parameters = {
             "step_size": found.step_size,
@@ -80,7 +81,7 @@ def parallel_adaptation(
         start = first_of(found.info.positions)
         if found.info.settled:
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
-        warn_of(found.info)
+        warn_unsettled(found.info, "give more `num_steps`")
         matrix = found.inverse_mass_matrix
         # A covariance of many unknowns takes more draws than one chain makes.
         if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:
@@ -98,16 +99,3 @@ def parallel_adaptation(
         return results, found.info
 
     return AdaptationAlgorithm(run)
-
-
-def warn_of(info: PoolInfo) -> None:
-    last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
-    why = why_unsettled(
-        info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
-    )
-    warnings.warn(
-        f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "
-        "other; give more `num_steps`, or reparameterise.",
-        AdaptationWarning,
-        stacklevel=3,
-    )

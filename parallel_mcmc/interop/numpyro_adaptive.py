@@ -21,16 +21,13 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
-from parallel_mcmc.adaptation import check_helpers
+from parallel_mcmc.adaptation import FEWEST_GRADIENTS, RADIUS, check_helpers
 from parallel_mcmc.auto import Auto
 from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_helpers import (
-    FEWEST_GRADIENTS,
-    RADIUS,
     Helped,
     HelpersPlan,
     by_blocks,
-    cost_of_tuning,
     radius_around_zero,
 )
 from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
@@ -42,6 +39,7 @@ from parallel_mcmc.pooling import MAX_DENSE
 from parallel_mcmc.rows import either
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.transition import Transition
+from parallel_mcmc.tuning import cost_of_tuning
 
 DEPENDS_ON_METRIC = (*METRIC, "step_size", "ss_state")
 """What a window of the warm-up ends with, of the fields of NumPyro's state of adaptation."""
@@ -188,7 +186,8 @@ class AdaptiveKernel(ParallelKernel):
             radius=RADIUS if radius is None else radius,
             divides=(*trajectory, num_draws) if trajectory and num_draws else None,
         )
-        return plan if num_warmup >= FEWEST_GRADIENTS + cost_of_tuning(plan) else None
+        least = FEWEST_GRADIENTS + cost_of_tuning(plan.num_integration_steps)
+        return plan if num_warmup >= least else None
 
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None

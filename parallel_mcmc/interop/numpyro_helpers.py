@@ -17,19 +17,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer import init_to_uniform
 
-from parallel_mcmc.adaptation import AdaptationWarning, why_unsettled
+from parallel_mcmc.adaptation import RADIUS, AdaptationWarning, why_unsettled
 from parallel_mcmc.auto import any_traced
 from parallel_mcmc.division import divide, undivided
 from parallel_mcmc.helpers import scatter
 from parallel_mcmc.pooling import estimate_of
 from parallel_mcmc.rounds import adapt_pool
-from parallel_mcmc.tuning import TUNING, tuned
-
-FEWEST_GRADIENTS = 200
-"""That a warm-up must have for helpers to be tried: the first four rounds take about as many."""
-
-RADIUS = 2.0
-"""Of the helpers' starts, in unconstrained values: NumPyro's own, of `init_to_uniform`."""
+from parallel_mcmc.tuning import cost_of_tuning, tuned
 
 
 class Warmup(NamedTuple):
@@ -117,9 +111,10 @@ def settle(
     estimate, blocks = estimate_of(x.size, is_diagonal), None
     if plan.dense_mass and isinstance(plan.dense_mass, list):
         blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
+    most = num_warmup - cost_of_tuning(plan.num_integration_steps)
     with jax.default_matmul_precision("highest"):  # as in a solve
         pool = adapt_pool(
-            logdensity_fn, key_rounds, starts, num_warmup - cost_of_tuning(plan), estimate,
+            logdensity_fn, key_rounds, starts, most, estimate,
             plan.target_acceptance_rate, blocks,
         )  # fmt: skip
         if plan.num_integration_steps is not None:
@@ -148,11 +143,6 @@ def settle(
             rise=divided.rise,
         ),
     )
-
-
-def cost_of_tuning(plan: HelpersPlan) -> int:
-    """Gradients that must be left for it."""
-    return 0 if plan.num_integration_steps is None else 1 + TUNING * plan.num_integration_steps
 
 
 def radius_around_zero(init_strategy: Callable) -> float | None:
