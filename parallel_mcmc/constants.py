@@ -34,8 +34,11 @@ ASK_AGAIN = 4
 WAIT = 4
 """The least number of iterations in which states are seen to move, or not: see `falling`."""
 
-NOT_FALLING = 0.95
+NOT_FALLING = 0.9
 """The least part of their move before that states move again if that is rounding: see `falling`."""
+
+NO_FARTHER = 1.25
+"""The most of it in a wait of twice the length, if states do not move on: see `falling`."""
 
 FEW = 8
 """Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""

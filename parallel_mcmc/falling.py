@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.constants import FEW, NOISE, NOT_FALLING
+from parallel_mcmc.constants import FEW, NO_FARTHER, NOISE, NOT_FALLING, PROPORTION, WAIT
 from parallel_mcmc.tolerance import grain
 
 
@@ -28,22 +28,36 @@ class Snapshot(NamedTuple):
 
     Attributes:
         states: ``(L, D)``.
-        num_iterations: until then.
+        num_iterations: until then; 0 where the iterations began.
         ask_from: iterations before it is worth to ask again.
-        speed: how far the states had moved in an iteration since the snapshot before, in units of
-            the noise.
+        moved: how far they were from the snapshot before, in units of the noise; NaN where that is
+            where the iterations began.
     """
 
     states: Float[Array, "L D"]
     num_iterations: Int[Array, ""]
     ask_from: Int[Array, ""]
-    speed: Float[Array, ""]
+    moved: Float[Array, ""]
 
 
 def no_snapshot(states: Float[Array, "L D"]) -> Snapshot:
     """Where the iterations begin."""
     none = jnp.zeros((), jnp.int32)
-    return Snapshot(states, none, none, jnp.full((), jnp.inf, states.dtype))
+    return Snapshot(states, none, none, jnp.full((), jnp.nan, states.dtype))
+
+
+def another(
+    last: Snapshot,
+    states: Float[Array, "L D"],
+    moved: Float[Array, ""],
+    num_iterations: Int[Array, ""],
+    slowness: Float[Array, ""] | None,
+) -> Snapshot:
+    """One that is held against the next time; the arguments are those of `come_down`."""
+    wait = num_iterations if slowness is None else jnp.ceil(slowness).astype(jnp.int32)
+    wait = jnp.maximum(wait, WAIT)
+    moved = jnp.where(last.num_iterations > 0, moved, jnp.nan)
+    return Snapshot(states, num_iterations, num_iterations + wait, moved)
 
 
 def slowness_of(num_iterations: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
@@ -52,31 +66,32 @@ def slowness_of(num_iterations: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
 
 
 def come_down(
+    last: Snapshot,
     left: Float[Array, ""],
     moved: Float[Array, ""],
     num_iterations: Int[Array, ""],
-    last: Snapshot,
     slowness: Float[Array, ""] | None,
-) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-    """Whether states are as near as they come, and their speed since the last snapshot.
+) -> Bool[Array, ""]:
+    """Whether states are as near as they come.
 
     Args:
+        last: snapshot.
         left: the typical residual, in units of the noise.
         moved: how far the states are from the last snapshot.
         num_iterations: so far.
-        last: snapshot.
         slowness: see `slowness_of`; None where they began with what a user takes to be near the
-            chain: then the number of iterations says nothing, and only what falls no more stands.
+            chain: then the number of iterations says nothing. Each wait is as long as all before
+            it, and what still moves on at its pace moves twice as far.
     """
-    has_waited = num_iterations >= last.ask_from
-    # From where the iterations began it says nothing.
-    waited = jnp.where(last.num_iterations > 0, num_iterations - last.num_iterations, 0)
-    speed = jnp.where(waited > 0, moved / jnp.maximum(waited, 1), jnp.inf)
-    is_down = has_waited & (speed >= NOT_FALLING * last.speed) & jnp.isfinite(last.speed)
-    if slowness is not None:
-        is_down |= left * slowness <= FEW / NOISE
-        is_down |= has_waited & (moved <= (math.e - 1) * FEW / NOISE)
-    return is_down, speed
+    few = FEW / NOISE
+    has_waited = (num_iterations >= last.ask_from) & (last.num_iterations > 0)
+    little = moved <= (math.e - 1) * few
+    if slowness is None:
+        return has_waited & little & (moved <= NO_FARTHER * last.moved)
+    waited, wait = num_iterations - last.num_iterations, last.ask_from - last.num_iterations
+    trembles = (moved >= NOT_FALLING * last.moved) & (moved <= PROPORTION)
+    trembles &= 2 * waited <= 3 * wait  # in a longer one states move farther
+    return (left * slowness <= few) | (has_waited & (little | trembles))
 
 
 def typical(size: Float[Array, " W"], wanted: Bool[Array, " W"], slides: bool) -> Float[Array, ""]:

@@ -182,9 +182,7 @@ def iterate(
         early=jnp.zeros((), bool),
     )
     begin = no_snapshot(states)
-    judgement = jax.eval_shape(
-        lambda progress, begin: judged(progress, begin, block, limits, 0), progress, begin
-    )
+    judgement = jax.eval_shape(lambda progress: judged(progress, begin, block, limits, 0), progress)
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)
     judgement = judgement._replace(snapshot=begin)
     return jax.lax.while_loop(lambda carry: ~carry[1].settled, until_judged, (progress, judgement))

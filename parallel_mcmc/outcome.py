@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc.constants import FEW, WAIT
-from parallel_mcmc.falling import Snapshot, come_down, slowness_of, typical
+from parallel_mcmc.constants import FEW
+from parallel_mcmc.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.rows import (
     all_of,
@@ -247,9 +247,8 @@ def judged(
     # A block may be near from the first, as windows before it have reached into it.
     slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
     known = slowness if block.extend_guess else None
-    is_down, speed = come_down(left, moved, n, snapshot, known)
-    wait = jnp.maximum(jnp.ceil(slowness).astype(jnp.int32), WAIT)
-    new = Snapshot(progress.states, n, n + wait, speed)
+    is_down = come_down(snapshot, left, moved, n, known)
+    new = another(snapshot, progress.states, moved, n, known)
     stand = seen.asks & is_down & may_stand
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     # As the loop found it, which may round otherwise than here.

@@ -106,7 +106,7 @@ def first_false(true: Bool[Array, " T"]) -> Int[Array, " T"]:
 def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Array]:
     """The least of each of some numbers per step, and the sum of each of others, in one pass.
 
-    All as int32, but for sums of floats.
+    All as int32.
 
     >>> import jax.numpy as jnp
     >>> [int(n) for n in least_and_sums((jnp.array([3, 2]),), (jnp.array([True, True]),))]
@@ -120,14 +120,10 @@ def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[A
             for i, (x, y) in enumerate(pairs)
         )
 
-    numbers = [as_number(number) for number in (*least, *terms)]
+    numbers = [number.astype(jnp.int32) for number in (*least, *terms)]
     most = jnp.full((), jnp.iinfo(jnp.int32).max, jnp.int32)
     begin = [most] * len(least) + [jnp.zeros((), n.dtype) for n in numbers[len(least) :]]
     return list(jax.lax.reduce(numbers, begin, combine, (0,)))
-
-
-def as_number(a: Array) -> Array:
-    return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.int32)
 
 
 def either(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
