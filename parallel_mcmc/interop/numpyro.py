@@ -6,7 +6,6 @@ solved in parallel. Both are loops of no turn or of one, not conditions: a batch
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +56,8 @@ from parallel_mcmc.windows import check_tol, check_window, run_info
 
 WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
+
+NO_ARGUMENTS: dict[str, Any] = {}
 
 SEQUENTIAL_WINDOW = 32
 """The same where a solver takes one step after the other, and a window gains nothing."""
@@ -198,13 +199,14 @@ class ParallelKernel(MCMCKernel):
                 missing, does not fit the model or has no finite density.
             RuntimeError: from NumPyro, where it finds no valid start.
         """
-        model_kwargs = {} if model_kwargs is None else model_kwargs
-        if self._run is None or not self._run.is_of(model_args, model_kwargs):
-            self._run = Run(model_args, model_kwargs)
-        state = self.begin(
-            rng_key, num_warmup, init_params, model_args, model_kwargs, self._compiled_once
-        )
-        return with_choice(self, state, is_prng_key(rng_key), self._run, self._compiled_once)
+        model_kwargs = NO_ARGUMENTS if model_kwargs is None else model_kwargs
+        run = self._run
+        if run is None or not run.is_of(model_args, model_kwargs, num_warmup):
+            run = Run(model_args, model_kwargs, num_warmup)
+            if not any_traced((rng_key, model_args, model_kwargs)):
+                self._run = run
+        state = self.begin(rng_key, num_warmup, init_params, model_args, model_kwargs, run.compiled)
+        return with_choice(self, state, is_prng_key(rng_key), run)
 
     def begin(
         self,
@@ -251,14 +253,6 @@ class ParallelKernel(MCMCKernel):
         elif init_params is not None:
             check_finite(state.potential_energy)
         return state
-
-    def _compiled_once(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
-        """For the chains of one run."""
-        run = one_matrix_at_a_time(functools.partial(run, args=args, kwargs=kwargs))
-        if any_traced((args, kwargs)):
-            return run
-        assert self._run is not None  # `init` has made it
-        return self._run.programs.setdefault(name, jax.jit(run))
 
     def sample(
         self, state: ParallelState, model_args: tuple, model_kwargs: dict | None
@@ -364,7 +358,12 @@ class ParallelKernel(MCMCKernel):
 
     def options_of(self, plan: Plan, x: Any) -> Chosen:
         """Of a chain that hands out draws of a buffer."""
-        return plan.chosen or self.options(x, None, plan.able)
+        if plan.options is None:
+            return self.options(x, None, plan.able)
+        if self._run is not None and self._run.chosen and self._run.chosen.options == plan.options:
+            return self._run.chosen
+        why = f"{plan.options.solver.name}: by a pilot of another run"
+        return Chosen(plan.options, plan.options.window or WINDOW, why)
 
     def options(
         self,
@@ -386,7 +385,11 @@ class ParallelKernel(MCMCKernel):
         window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
             window = length = SEQUENTIAL_WINDOW
-        options = Options(choice.solver, window, self.tol, choice.max_iterations)
+        # Numbers, as they may become part of the plan of a state.
+        tol, limit = self.tol, choice.max_iterations
+        if not any_traced((tol, limit)):
+            tol, limit = None if tol is None else float(tol), int(limit)
+        options = Options(choice.solver, window, tol, limit)
         return Chosen(options, length, choice.reason)
 
     def _sample_one(self, state, model_args, model_kwargs):

@@ -21,7 +21,7 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
-from parallel_mcmc.adaptation import FEWEST_GRADIENTS, RADIUS, check_helpers
+from parallel_mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS, check_helpers
 from parallel_mcmc.auto import Auto
 from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_helpers import (
@@ -69,7 +69,7 @@ class AdaptiveKernel(ParallelKernel):
         target_accept_prob: float | None = None,
         init_strategy: Callable = DEFAULT_INIT,
         regularize_mass_matrix: bool | None = None,
-        num_helpers: int = 64,
+        num_helpers: int = NUM_HELPERS,
         solver: Solver | Auto | None = None,
         window: int | None = None,
         tol: float | None = None,

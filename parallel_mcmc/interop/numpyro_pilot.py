@@ -1,6 +1,7 @@
 """Which solver the chains of a run get: by a pilot, from where the warm-up has led the first."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 
 from parallel_mcmc.auto import any_traced, compares
 from parallel_mcmc.interop.numpyro_window import Chosen, ParallelState, length_of
+from parallel_mcmc.lapack import one_matrix_at_a_time
+from parallel_mcmc.programs import within_memory
 from parallel_mcmc.transition import attempted
 
 if TYPE_CHECKING:
@@ -22,17 +25,27 @@ class Run:
 
     Attributes:
         args, kwargs: of the model; kept, so that no others have their ids.
+        num_warmup: as given.
         programs: compiled functions by name.
-        chosen: by the first chain; None if nothing was, ``...`` if that is yet to come.
+        has_chosen: whether the first chain was there, which chooses for all.
+        chosen: what it chose; None if it could not.
     """
 
-    def __init__(self, args: tuple, kwargs: dict):
-        self.args, self.kwargs = args, kwargs
+    def __init__(self, args: tuple, kwargs: dict, num_warmup: int):
+        self.args, self.kwargs, self.num_warmup = args, kwargs, num_warmup
         self.programs: dict[tuple, Callable] = {}
-        self.chosen: Any = ...
+        self.has_chosen = False
+        self.chosen: Chosen | None = None
 
-    def is_of(self, args: tuple, kwargs: dict) -> bool:
-        return self.args is args and self.kwargs is kwargs
+    def is_of(self, args: tuple, kwargs: dict, num_warmup: int) -> bool:
+        return self.args is args and self.kwargs is kwargs and self.num_warmup == num_warmup
+
+    def compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
+        """``run`` of its first argument, as one program for all chains."""
+        run = one_matrix_at_a_time(functools.partial(run, args=args, kwargs=kwargs))
+        if any_traced((args, kwargs)):
+            return run
+        return self.programs.setdefault(name, jax.jit(run))
 
 
 def attempt_of(
@@ -60,28 +73,27 @@ def attempt_of(
 
 
 def with_choice(
-    kernel: "ParallelKernel",
-    state: ParallelState,
-    one: bool,
-    run: Run,
-    compiled: Callable,
+    kernel: "ParallelKernel", state: ParallelState, one: bool, run: Run
 ) -> ParallelState:
     """The state of one chain, or a batch, with the solver of the run in its plan.
 
     Only where helpers have done the warm-up of the first chain: from elsewhere a pilot says little.
     """
     traced = any_traced((state, run.args, run.kwargs))
-    if traced or state.plan.num_warmup == 0 or not compares(kernel.solver):
+    if traced or not compares(kernel.solver):
         return state
-    if run.chosen is ...:
-        run.chosen = None
+    if not run.has_chosen:
+        run.has_chosen = True
         first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
         if bool(first.warmup.settled):
-            attempt = attempt_of(kernel, first, run.args, run.kwargs, compiled)
-            run.chosen = Chosen(*kernel.options(first.x, None, state.plan.able, attempt))
+            pilots = Run(run.args, run.kwargs, run.num_warmup)  # whose programs are done with
+            attempt = attempt_of(kernel, first, run.args, run.kwargs, pilots.compiled)
+            chains = 1 if one else state.i.shape[0]
+            with within_memory():
+                run.chosen = kernel.options(first.x, None, state.plan.able, attempt, chains)
     if run.chosen is None:
         return state
-    plan = dataclasses.replace(state.plan, chosen=run.chosen)
+    plan = dataclasses.replace(state.plan, options=run.chosen.options)
     return resized(state._replace(plan=plan), run.chosen.length)
 
 

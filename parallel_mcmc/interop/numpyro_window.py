@@ -83,12 +83,13 @@ class Plan:
     Attributes:
         num_warmup: steps of the warm-up.
         able: what JAX can make of a step, where a solver has to be chosen.
-        chosen: what a pilot has; None where there was none.
+        options: that a pilot has chosen; None where there was none. Without its words, which are
+            others for each key, as the program is not.
     """
 
     num_warmup: int
     able: Ability
-    chosen: Chosen | None = None
+    options: Options | None = None
 
 
 class ParallelState(NamedTuple):
