@@ -88,7 +88,10 @@ def parser() -> Parser:
     parser.add_argument("--solver", choices=SOLVERS, help="by default what suits the kernel")
     parser.add_argument("--draws", type=whole(4), default=1000, help="per chain")
     parser.add_argument(
-        "--warmup", type=whole(20), default=1000, help="most gradients of the helpers"
+        "--warmup",
+        type=whole(20),
+        default=1000,
+        help="most gradients of the helpers, or steps of window adaptation",
     )
     parser.add_argument("--chains", type=whole(1), default=4)
     parser.add_argument("--seed", type=whole(0, 2**32 - 1, "the largest seed"), default=0)

@@ -20,7 +20,6 @@ from parallel_mcmc.tuning import cost_of_tuning, tuned
 FEWEST_HELPERS = 8
 """Of which R-hat and a covariance say something."""
 
-
 NUM_HELPERS = 64
 """By default."""
 
@@ -123,8 +122,13 @@ def adapt_helpers(
 ) -> Found:
     """Helpers around one position, adapted; as one program.
 
-    The step size is for trajectories of so many leapfrog steps, or of the helpers' own length.
+    The step size is for trajectories of ``num_integration_steps``, or of the helpers' own length
+    where that is None, or there are too few gradients to find it.
     """
+    if num_integration_steps is not None:
+        num_integration_steps = int(num_integration_steps)
+        if max_gradients < FEWEST_GRADIENTS + cost_of_tuning(num_integration_steps):
+            num_integration_steps = None
     dim = ravel_pytree(position)[0].size
     estimate = estimate_of(dim, is_mass_matrix_diagonal)
     found = _adapt_helpers(
@@ -141,7 +145,7 @@ def _adapt_helpers(
     num_integration_steps, rng_key, position, max_gradients,
 ):  # fmt: skip
     x, unravel = ravel_pytree(position)
-    key_start, key_rounds = jax.random.split(rng_key)
+    key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
 
     def of_vector(x):
         return logdensity_fn(unravel(x))
@@ -155,7 +159,6 @@ def _adapt_helpers(
         target_acceptance_rate,
     )
     if num_integration_steps is not None:
-        key_tune = jax.random.fold_in(rng_key, 1)
         pool = tuned(of_vector, key_tune, pool, num_integration_steps, target_acceptance_rate)
     info = PoolInfo(
         settled=pool.settled,
@@ -167,8 +170,11 @@ def _adapt_helpers(
     return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)
 
 
-def warn_unsettled(info: PoolInfo, advice: str) -> None:
-    """That BlackJAX's window adaptation goes on where the helpers have come to."""
+def warn_unsettled(info: PoolInfo, advice: str, stacklevel: int) -> None:
+    """That BlackJAX's window adaptation goes on where the helpers have come to.
+
+    ``stacklevel`` as `warnings.warn` has it, from the caller on.
+    """
     last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
     why = why_unsettled(
         info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
@@ -177,5 +183,5 @@ def warn_unsettled(info: PoolInfo, advice: str) -> None:
         f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "
         f"other; {advice}, or reparameterise.",
         AdaptationWarning,
-        stacklevel=4,
+        stacklevel=stacklevel + 1,
     )

@@ -103,7 +103,7 @@ def adapt(
         if found.info.settled:
             return Adapted(positions, step_size, metric, gradients)
         cost = f"{gradients} and {cost}"
-        warn_unsettled(found.info, "give more `--warmup`")
+        warn_unsettled(found.info, "give more `--warmup`", stacklevel=3)
     last, found = _adapt(
         algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
         tuple(parameters.items()), jax.random.split(key_chains, num_chains), positions, step_size,
@@ -189,7 +189,7 @@ def tuned_mala(
     Step by step 0.57 is best. Solved in parallel the larger steps take several times the
     iterations, which their shorter memory does not make up for.
 
-    HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what BlackJAX adapts.
+    HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what is adapted.
     """
     found = adapt(
         rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
@@ -232,7 +232,7 @@ def tuned_nuts(
     num_steps: int,
     is_mass_matrix_diagonal: bool = True,
 ) -> Tuned:
-    """`blackjax.nuts` as BlackJAX adapts it."""
+    """`blackjax.nuts` with the step size and the metric of `adapt`."""
     import blackjax
 
     found = adapt(

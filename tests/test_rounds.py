@@ -208,3 +208,12 @@ def test_the_pooled_covariance_is_of_recent_draws_alone_and_mixed_with_its_diago
 def test_few_helpers_are_refused():
     with pytest.raises(ValueError, match="at least 8"):
         pm.parallel_adaptation(blackjax.nuts, correlated, num_helpers=4)
+
+
+@pytest.mark.slow
+def test_many_leapfrog_steps_leave_the_helpers_their_gradients():
+    warmup = pm.parallel_adaptation(blackjax.hmc, correlated, num_integration_steps=50)
+    _, info = warmup.run(
+        jax.random.key(0), {"x": jnp.zeros(3)}
+    )  # 24 trajectories are 1,200 gradients
+    assert info.settled and info.num_rounds > 3

@@ -45,7 +45,7 @@ def parallel_adaptation(
         num_helpers: at least 8; they cost memory, and no time on a device that has room for them.
         radius: helpers start uniformly within this distance of the position, in each unknown.
         extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC, for which 24
-            steps more find the step size.
+            steps more find the step size if ``num_steps`` has room for them.
 
     Returns:
         An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` is the most
@@ -81,7 +81,7 @@ def parallel_adaptation(
         start = first_of(found.info.positions)
         if found.info.settled:
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
-        warn_unsettled(found.info, "give more `num_steps`")
+        warn_unsettled(found.info, "give more `num_steps`", stacklevel=2)
         matrix = found.inverse_mass_matrix
         # A covariance of many unknowns takes more draws than one chain makes.
         if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:
