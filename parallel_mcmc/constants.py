@@ -63,5 +63,5 @@ LATTICE_SHARE = 100
 """One pair of moves in so many of equal size makes a lattice."""
 
 SHORT_ROW = 4
-"""Entries of a row up to which its sum is written out, rather than a kernel of its own: six kernels
-of an iteration on a state of two."""
+"""Entries of a row up to which its sum is written out, rather than a kernel of its own on a GPU:
+see `rows.of_row`."""

@@ -58,6 +58,7 @@ WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
 
 NO_ARGUMENTS: dict[str, Any] = {}
+"""Of a model without, the same for all chains of a run: see `numpyro_pilot.Run`."""
 
 SEQUENTIAL_WINDOW = 32
 """The same where a solver takes one step after the other, and a window gains nothing."""
