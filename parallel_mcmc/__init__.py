@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
     from parallel_mcmc.interop.blackjax_transition import from_blackjax
     from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
+    from parallel_mcmc.interop.numpyro_centering import Centering, centering
     from parallel_mcmc.interop.numpyro_gibbs import ParallelGibbs
     from parallel_mcmc.interop.numpyro_hmc import ParallelHMC
     from parallel_mcmc.interop.numpyro_mala import ParallelMALA
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _INTEROP = {
     "to_inference_data": "arviz",
     "BlockInfo": "blackjax",
+    "Centering": "numpyro_centering",
     "MCMC": "numpyro_mcmc",
     "ParallelBlackJAX": "numpyro_blackjax",
     "ParallelGibbs": "numpyro_gibbs",
@@ -57,6 +59,7 @@ _INTEROP = {
     "ParallelMALA": "numpyro_mala",
     "ParallelRandomWalk": "numpyro_random_walk",
     "blackjax_integrator": "blackjax_integrator",
+    "centering": "numpyro_centering",
     "from_blackjax": "blackjax_transition",
     "parallel_adaptation": "blackjax_adaptation",
     "parallelize": "blackjax",
@@ -68,6 +71,7 @@ __all__ = [
     "MCMC",
     "AdaptationWarning",
     "BlockInfo",
+    "Centering",
     "ConvergenceError",
     "ConvergenceWarning",
     "Exponent",
@@ -88,6 +92,7 @@ __all__ = [
     "auto",
     "blackjax_integrator",
     "block_quasi_deer",
+    "centering",
     "deer",
     "elk",
     "exact_blocks",

@@ -30,6 +30,12 @@ RADIUS = 2.0
 """Of the helpers' starts: NumPyro's own in unconstrained values, of `init_to_uniform`."""
 
 
+GOES_ON = (
+    "`blackjax.window_adaptation` goes on from there, one step after the other; give more `{}`, or "
+    "reparameterise"
+)
+
+
 class AdaptationWarning(UserWarning):
     """A warm-up in parallel did not settle, and was gone on with step by step."""
 
@@ -170,8 +176,8 @@ def _adapt_helpers(
     return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)
 
 
-def warn_unsettled(info: PoolInfo, advice: str, stacklevel: int) -> None:
-    """That BlackJAX's window adaptation goes on where the helpers have come to.
+def warn_unsettled(info: PoolInfo, so: str, stacklevel: int) -> None:
+    """Where the helpers have come to, and what follows from it.
 
     ``stacklevel`` as `warnings.warn` has it, from the caller on.
     """
@@ -179,9 +185,4 @@ def warn_unsettled(info: PoolInfo, advice: str, stacklevel: int) -> None:
     why = why_unsettled(
         info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
     )
-    warnings.warn(
-        f"{why}, so that `blackjax.window_adaptation` goes on from there, one step after the "
-        f"other; {advice}, or reparameterise.",
-        AdaptationWarning,
-        stacklevel=stacklevel + 1,
-    )
+    warnings.warn(f"{why}, so that {so}.", AdaptationWarning, stacklevel=stacklevel + 1)

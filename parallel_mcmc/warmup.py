@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc.adaptation import (
     FEWEST_GRADIENTS,
+    GOES_ON,
     NUM_HELPERS,
     RADIUS,
     adapt_helpers,
@@ -25,6 +26,7 @@ from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.mala import mala
 from parallel_mcmc.kernels.random_walk import random_walk
 from parallel_mcmc.programs import compiled
+from parallel_mcmc.tuning import cost_of_tuning
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -79,7 +81,7 @@ def adapt(
         position: around which chains and helpers start.
         num_chains: to return a start for.
         num_steps: the most gradients of the helpers that follow one another, and steps of the
-            window adaptation. Under 200 there are no helpers.
+            window adaptation. There are no helpers under 200, and what ``tuned_for`` takes.
         is_mass_matrix_diagonal, target_acceptance_rate: as BlackJAX has them.
         tuned_for: leapfrog steps of a trajectory, where helpers are to find a step size for so many
             rather than for trajectories of about a quarter period.
@@ -90,7 +92,7 @@ def adapt(
     """
     key_start, key_chains = jax.random.split(rng_key)
     cost = f"{num_steps} steps"
-    if num_steps < FEWEST_GRADIENTS:
+    if num_steps < FEWEST_GRADIENTS + cost_of_tuning(tuned_for):
         positions, metric, step_size = scatter(key_start, position, num_chains), None, 1.0
     else:
         found = adapt_helpers(
@@ -103,7 +105,7 @@ def adapt(
         if found.info.settled:
             return Adapted(positions, step_size, metric, gradients)
         cost = f"{gradients} and {cost}"
-        warn_unsettled(found.info, "give more `--warmup`", stacklevel=3)
+        warn_unsettled(found.info, GOES_ON.format("--warmup"), stacklevel=3)
     last, found = _adapt(
         algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
         tuple(parameters.items()), jax.random.split(key_chains, num_chains), positions, step_size,

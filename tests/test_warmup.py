@@ -56,6 +56,12 @@ def test_mala_accepts_about_as_asked():
     assert 0.7 < trace.sample_stats["acceptance_rate"].mean() < 0.96
 
 
+def test_where_there_is_no_room_to_tune_there_are_no_helpers():
+    # Their step size would be that of longer trajectories.
+    tuned = warmup.tuned_mala(jax.random.key(1), logdensity_fn, START, 2, 210)
+    assert tuned.cost == "210 steps"
+
+
 def test_a_random_walk_takes_steps_of_2_38_over_root_d():
     tuned = warmup.tuned_random_walk(jax.random.key(1), logdensity_fn, START, 4, 600)
     trace = pm.sample(

@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from parallel_mcmc.adaptation import (
+    GOES_ON,
     NUM_HELPERS,
     RADIUS,
     PoolInfo,
@@ -81,7 +82,7 @@ def parallel_adaptation(
         start = first_of(found.info.positions)
         if found.info.settled:
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
-        warn_unsettled(found.info, "give more `num_steps`", stacklevel=2)
+        warn_unsettled(found.info, GOES_ON.format("num_steps"), stacklevel=2)
         matrix = found.inverse_mass_matrix
         # A covariance of many unknowns takes more draws than one chain makes.
         if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:

@@ -1,0 +1,119 @@
+"""How far to centre a hierarchical model: what closed forms say, and which sites there are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.contrib.control_flow import scan
+from numpyro.handlers import reparam, seed, trace
+from numpyro.infer.util import log_density
+
+import parallel_mcmc as pm
+from parallel_mcmc.interop.numpyro_centering import best_centered, decentered
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.1, 0.9, 1), (1, 0.4, 0.6), (10, 0, 0.1)])
+def test_the_best_is_the_share_that_data_say(noise, low, high):
+    # x | y, loc, scale of a normal hierarchy; its variance is 1 - share times that of the prior.
+    keys = jax.random.split(KEY, 4)
+    loc, log_scale = (0.3 * jax.random.normal(key, (4_000, 3)) for key in keys[:2])
+    scale, y = jnp.exp(log_scale), 2 * jax.random.normal(keys[2], (3,))
+    share = scale**2 / (scale**2 + noise**2)
+    mean, sd = loc + share * (y - loc), scale * jnp.sqrt(1 - share)
+    x = mean + sd * jax.random.normal(keys[3], (4_000, 3))
+    found = best_centered(x, loc, scale)
+    assert found.shape == (3,)
+    assert np.all((low <= found) & (found <= high)), found
+
+
+def test_it_is_decentred_where_draws_say_nothing():
+    same = jnp.ones((16, 2))
+    np.testing.assert_array_equal(best_centered(same, same, same), 0)
+
+
+def several(y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    tau = numpyro.sample("tau", dist.LogNormal(mu, 1))  # not of all real numbers
+    df = numpyro.sample("df", dist.Gamma(2, 0.1))
+    numpyro.sample("given", dist.Normal(jnp.array([0.0, 1.0]), 2).to_event(1))
+    numpyro.sample("located", dist.Laplace(mu, 1))
+    numpyro.sample("heavy", dist.StudentT(df, 0, tau).expand([4, 3]).to_event(1))
+    with numpyro.plate("rows", 3, dim=-2), numpyro.plate("columns", 2, dim=-1):
+        numpyro.sample("table", dist.Normal(mu, tau))
+
+    def step(carry, _):
+        return numpyro.sample("walk", dist.Normal(carry, tau)), None
+
+    scan(step, mu, None, length=3)
+    numpyro.sample("y", dist.Normal(mu, tau), obs=y)
+
+
+def test_sites_are_those_that_hang_on_others_and_can_be_reached():
+    config = decentered(several, KEY, (0.5,), {})
+    assert set(config) == {"located", "heavy", "table"}
+    assert config["heavy"].shape_params == ("df",)
+
+
+def test_a_model_without_such_sites_is_left_alone():
+    def model():
+        numpyro.sample("x", dist.Normal(0, 1).expand([2]))
+
+    assert pm.centering(KEY, model) == pm.Centering({}, True, 0)
+
+
+def test_few_helpers_are_refused():
+    with pytest.raises(ValueError, match="num_helpers must be at least 8"):
+        pm.centering(KEY, several, (0.5,), num_helpers=4)
+
+
+@pytest.mark.slow
+def test_every_shape_is_found_and_the_posterior_stays():
+    found = pm.centering(KEY, several, (0.5,), num_helpers=64)
+    config = found.config
+    assert found.settled
+    assert 0 < found.num_gradients <= 1_000
+    assert {name: one.centered.shape for name, one in config.items()} == {
+        "located": (), "heavy": (4, 3), "table": (3, 2),
+    }  # fmt: skip
+    model = reparam(several, config=config)
+    sites = trace(seed(model, KEY)).get_trace(0.5)
+    written = {n: s["value"] for n, s in sites.items() if s["type"] == "sample"}
+    as_found, _ = log_density(model, (0.5,), {}, written)
+    values = {name: site["value"] for name, site in sites.items()}
+    as_written, _ = log_density(several, (0.5,), {}, values)
+    # x = ... + scale^(1 - centered) y
+    scales = {"located": 1.0, "heavy": sites["tau"]["value"], "table": sites["tau"]["value"]}
+    jacobian = sum(jnp.sum((1 - config[n].centered) * jnp.log(scales[n])) for n in config)
+    np.testing.assert_allclose(as_found, as_written + jacobian, rtol=1e-4)
+
+
+def schools(y, sigma):
+    mu = numpyro.sample("mu", dist.Normal(0, 5))
+    tau = numpyro.sample("tau", dist.HalfCauchy(5))
+    with numpyro.plate("schools", len(y)):
+        theta = numpyro.sample("theta", dist.Normal(mu, tau))
+        numpyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+EFFECTS = jnp.array([28.0, 8, -3, 7, -1, 1, 18, 12])
+
+
+@pytest.mark.slow
+def test_each_element_is_centred_by_what_is_known_of_it():
+    sigma = jnp.array([0.1] * 4 + [30.0] * 4)
+    found = pm.centering(KEY, schools, (EFFECTS, sigma))
+    assert found.settled
+    centered = found.config["theta"].centered
+    assert np.all(centered[:4] > 0.9), centered
+    assert np.all(centered[4:] < 0.5), centered
+
+
+@pytest.mark.slow
+def test_too_few_gradients_are_told():
+    with pytest.warns(pm.AdaptationWarning, match="`max_gradients`"):
+        found = pm.centering(KEY, schools, (EFFECTS, jnp.full(8, 10.0)), max_gradients=60)
+    assert not found.settled
