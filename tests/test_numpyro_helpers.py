@@ -307,3 +307,11 @@ def test_without_a_warm_up_by_helpers_numpyros_own_class_has_no_pilot():
     kernel = pm.ParallelHMC(model, solver=pm.auto(platform="gpu"), num_helpers=0, step_size=0.1)
     settings = kernel.settings(started(kernel, num_warmup=20))
     assert settings["solver_choice"] == "deer: inside jit, without a pilot, for 3 unknowns"
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_trajectories_that_are_cut_short_after_the_warm_up_are_told(cls):
+    kernel = pm.ParallelHMC(model, trajectory_length=20.0, max_num_steps=8, solver=pm.sequential())
+    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains .* `max_num_steps`, 8"):
+        mcmc = run(kernel, cls, num_samples=4)
+    assert np.all(mcmc.last_state.num_steps == 8)

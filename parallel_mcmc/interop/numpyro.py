@@ -136,6 +136,9 @@ class ParallelKernel(MCMCKernel):
         """This kernel with trajectories of a part of their length, as `init` has left it."""
         return self
 
+    def warn_of_adapted(self, state: ParallelState) -> None:
+        """Of what the warm-up of one chain or of several has led to."""
+
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
     ) -> Any:
@@ -207,6 +210,8 @@ class ParallelKernel(MCMCKernel):
             if not any_traced((rng_key, model_args, model_kwargs)):
                 self._run = run
         state = self.begin(rng_key, num_warmup, init_params, model_args, model_kwargs, run.compiled)
+        if not any_traced(state.warmup) and jnp.all(state.warmup.settled):
+            self.warn_of_adapted(state)
         return with_choice(self, state, is_prng_key(rng_key), run)
 
     def begin(

@@ -5,9 +5,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from parallel_mcmc.adaptation import AdaptationWarning
 from parallel_mcmc.interop.numpyro_adaptive import AdaptiveKernel
+from parallel_mcmc.interop.numpyro_window import ParallelState
 from parallel_mcmc.kernels.hmc import hmc
 from parallel_mcmc.kernels.leapfrog import steps_of
 from parallel_mcmc.transition import Transition
@@ -36,7 +40,8 @@ class ParallelHMC(AdaptiveKernel):
             that is too curved for it, see ``thinning`` of `pm.MCMC`.
         max_num_steps: of a trajectory, as NUTS has a limit. It binds at the beginning of a warm-up,
             where the metric is not that of the posterior yet and steps may have to be tiny; such a
-            trajectory is shorter than ``trajectory_length``.
+            trajectory is shorter than ``trajectory_length``. After it an `AdaptationWarning` says
+            where it still does.
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
             adapted for as many; with both the step size is their quotient, and not adapted.
         init_strategy: as in NumPyro.
@@ -139,6 +144,23 @@ class ParallelHMC(AdaptiveKernel):
         length = self._trajectory_length / number
         kernel.__dict__.update(self.__dict__, _trajectory_length=length)
         return kernel
+
+    def warn_of_adapted(self, state: ParallelState) -> None:
+        if self.trajectory_to_divide is None:
+            return
+        length, most = self.trajectory_to_divide
+        step_size = np.atleast_1d(jax.device_get(state.adapt_state.step_size))
+        cut = length > most * step_size
+        if np.any(cut):
+            which = f"of {cut.sum()} of {cut.size} chains " if cut.size > 1 else ""
+            warnings.warn(
+                f"{which}trajectories are cut short by `max_num_steps`, {most}: with a step size "
+                f"of {step_size.min():.2g} they take {int(np.ceil(length / step_size.min())):,} "
+                f"for their length of {length:.3g}, and forget less; reparameterise, or give more "
+                "`max_num_steps`.",
+                AdaptationWarning,
+                stacklevel=3,
+            )
 
     def num_steps_to_tune(self) -> int | None:
         return self._num_steps if self._trajectory_length is None else None

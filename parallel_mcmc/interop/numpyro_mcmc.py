@@ -118,7 +118,10 @@ class MCMC(SequentialMCMC):
         init_params: Any = None,
         **kwargs: Any,
     ) -> None:
-        """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step."""
+        """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step.
+
+        And of those whose trajectories `ParallelHMC` has cut short.
+        """
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
         self._chosen = self._settings = self._division = None
@@ -130,6 +133,7 @@ class MCMC(SequentialMCMC):
         finally:
             self._cache_of_run = {}
         if isinstance(self.sampler, ParallelKernel):
+            self.sampler.divided(self._division or 1).warn_of_adapted(self._last_state)
             report(self._last_state.solve, "finish", None)
 
     def __getstate__(self) -> dict[str, Any]:
