@@ -6,13 +6,13 @@ say little of it, and of the other kind where they say much. NumPyro's `LocScale
     y = centered * loc + (x - loc) / scale^(1 - centered)
 
 in its place, which is neither for the right number. Helpers draw from the model with
-``centered=0``; the same draws say, for any other number, how far y and what it hangs on would be
-from normal. Of coordinates y with the residual r of a regression on loc and log(scale), that is
+``centered=0``; the same draws say, for any other number, how far y would be from hanging on
+nothing else: up to what all numbers have in common by
 
-    log sd(r) + (1 - centered) mean(log scale)
+    log E|y - median| + (1 - centered) E log(scale)
 
-up to what all numbers have in common: the relative entropy from the normal that comes closest, as
-dy/dx is scale^-(1 - centered). The least of it is taken.
+as dy/dx is scale^-(1 - centered). The least of it is taken. Deviations are not squared, as priors
+may have heavy tails.
 
 Partial centering is from Papaspiliopoulos, Roberts and Skold (2007); Gorinova, Moore and Hoffman
 (arXiv:1906.03028) fit it along with a variational approximation.
@@ -24,11 +24,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer.reparam import LocScaleReparam
-from numpyro.infer.util import constrain_fn
 
 from parallel_mcmc.adaptation import (
     RADIUS,
@@ -37,17 +35,8 @@ from parallel_mcmc.adaptation import (
     check_helpers,
     warn_unsettled,
 )
+from parallel_mcmc.interop.numpyro_hierarchy import decentered, sites_of
 from parallel_mcmc.interop.numpyro_start import DEFAULT_INIT, find_start
-
-SHAPE_PARAMS: dict[type, tuple[str, ...]] = {
-    dist.Cauchy: (),
-    dist.Gumbel: (),
-    dist.Laplace: (),
-    dist.Logistic: (),
-    dist.Normal: (),
-    dist.StudentT: ("df",),
-}
-"""Distributions of all real numbers with ``loc`` and ``scale``, and what else they have."""
 
 NUM_HELPERS = 256
 """As each of them is one draw."""
@@ -95,12 +84,15 @@ def centering(
             and, where helpers do not settle, half with the model as written.
 
     Returns:
-        A `Centering`, whose ``config`` is for `numpyro.handlers.reparam`. Sites are considered that
-        are real, of a distribution with ``loc`` and ``scale``, if one of these depends on another
-        site; ``config`` is empty where there are none.
+        A `Centering`, whose ``config`` is for `numpyro.handlers.reparam`. Sites are considered of
+        a `Normal`, `StudentT`, `Laplace`, `AsymmetricLaplace`, `SoftLaplace`, `Logistic` or
+        `Gumbel` whose ``loc`` or ``scale`` depends on another site, and on no discrete one. Those
+        within `scan`, masked or of a subsample are left as they are; ``config`` is empty where
+        there are no others.
 
     Raises:
         ValueError: for fewer than 8 helpers.
+        TypeError: for ``model_args`` that are no tuple.
 
     Warns:
         AdaptationWarning: where helpers did not settle; the config is of where they have come to.
@@ -122,57 +114,62 @@ def centering(
     >>> kernel = pm.ParallelHMC(numpyro.handlers.reparam(schools, config=found.config))
     """
     check_helpers(num_helpers)
-    model_kwargs = {} if model_kwargs is None else model_kwargs
-    data = model_args, model_kwargs
+    if not isinstance(model_args, tuple | list):
+        raise TypeError("model_args is a tuple: of one argument `(y,)`.")
+    data = tuple(model_args), model_kwargs or {}
     begin, num_gradients = decentered(model, rng_key, *data), 0
     if not begin:
         return Centering({}, True, 0)
     # Where data say much, so that decentred values hang on each other, they do not as written.
     for attempt, now in enumerate((handlers.reparam(model, config=begin), model)):
         key = jax.random.fold_in(rng_key, attempt)
-        info = helpers_of(now, key, *data, max_gradients // 2, num_helpers)
+        info, values = helpers_of(now, key, *data, max_gradients // 2, num_helpers)
+        config = chosen(model, begin, values, *data)
         num_gradients += int(info.num_gradients)
-        config = chosen(model, now, begin, info.positions, *data)
         if info.settled:
             return Centering(config, True, num_gradients)
     so = "the centering is of where they have come to; give more `max_gradients`"
-    warn_unsettled(info, so, stacklevel=2)
+    warn_unsettled(info._replace(num_gradients=jnp.asarray(num_gradients)), so, stacklevel=2)
     return Centering(config, False, num_gradients)
 
 
 def helpers_of(
     model: Callable, rng_key: Any, args: tuple, kwargs: dict, max_gradients: int, num_helpers: int
-) -> PoolInfo:
-    """Helpers around zero, in unconstrained values."""
+) -> tuple[PoolInfo, dict[str, Array]]:
+    """Helpers that began around zero, and the values of all sites where they are."""
     key_start, key_helpers = jax.random.split(rng_key)
-    info = find_start(model, key_start, DEFAULT_INIT, True, False, args, kwargs)
-    potential_fn = info.potential_fn(*args, **kwargs)
-    zero = jax.tree.map(jnp.zeros_like, info.param_info.z)
-    return adapt_helpers(
+    model_info = find_start(model, key_start, DEFAULT_INIT, True, False, args, kwargs)
+    potential_fn = model_info.potential_fn(*args, **kwargs)
+    zero = jax.tree.map(jnp.zeros_like, model_info.param_info.z)
+    info = adapt_helpers(
         key_helpers, lambda z: -potential_fn(z), zero, max_gradients, None, 0.8, num_helpers,
         RADIUS,
     ).info  # fmt: skip
+    values = jax.jit(jax.vmap(model_info.postprocess_fn(*args, **kwargs)))(info.positions)
+    fixed = {
+        name: jnp.broadcast_to(site["value"], (num_helpers, *jnp.shape(site["value"])))
+        for name, site in model_info.model_trace.items()
+        if site["type"] == "param"
+    }
+    return info, fixed | values
 
 
 def chosen(
-    model: Callable, now: Callable, begin: dict, z: Any, args: tuple, kwargs: dict
+    model: Callable, begin: dict, values: dict[str, Array], args: tuple, kwargs: dict
 ) -> dict[str, LocScaleReparam]:
-    """The config for a model as it was written that suits draws ``z`` of it as it is ``now``."""
-    key = jax.random.key(0)  # for what is discrete
+    """The config for a model as it is written that suits draws of its values."""
 
-    def as_written(z):
-        values = constrain_fn(now, args, kwargs, z, return_deterministic=True)
-        sites = sites_of(handlers.substitute(model, data=values), key, args, kwargs)
+    def of_sites(values):
+        sites = sites_of(handlers.substitute(model, data=values), jax.random.key(0), args, kwargs)
         drawn = {name: sites[name] for name in begin}
         return {name: jnp.broadcast_arrays(x, fn.loc, fn.scale) for name, (x, fn) in drawn.items()}
 
-    def best(z):
-        return {name: best_centered(*draws) for name, draws in jax.vmap(as_written)(z).items()}
+    def best(values):
+        return {name: best_centered(*drawn) for name, drawn in jax.vmap(of_sites)(values).items()}
 
-    found = jax.device_get(jax.jit(best)(z))
     return {
         name: LocScaleReparam(centered, begin[name].shape_params)
-        for name, centered in found.items()
+        for name, centered in jax.device_get(jax.jit(best)(values)).items()
         if np.any(centered < 1)
     }
 
@@ -180,57 +177,15 @@ def chosen(
 def best_centered(
     x: Float[Array, "K ..."], loc: Float[Array, "K ..."], scale: Float[Array, "K ..."]
 ) -> Float[Array, "..."]:
-    """By which each element is nearest to normal, of K draws; 0 where that cannot be said."""
-    shape = x.shape[1:]
-    x, loc, log_scale = (a.reshape(len(a), -1).T for a in (x, loc, jnp.log(scale)))
-    known = jnp.stack([jnp.ones_like(loc), loc, log_scale], axis=-1)
-    # Unit columns: one of zeros, or of what another has already, is left out by its singular value.
-    known /= jnp.maximum(jnp.linalg.norm(known, axis=1, keepdims=True), 1e-30)
-    left, singular, _ = jnp.linalg.svd(known, full_matrices=False)
-    left *= (singular > 1e-3 * singular[:, :1])[:, None]
+    """Of each element, from K draws; 0 where these do not say."""
+    log_scale = jnp.log(scale)
 
-    def from_normal(centered):
+    def unevenness(centered):
         y = centered * loc + (x - loc) * jnp.exp((centered - 1) * log_scale)
-        residual = y - jnp.einsum("nkp,nlp,nl->nk", left, left, y)
-        return jnp.log(jnp.std(residual, axis=1)) + (1 - centered) * jnp.mean(log_scale, axis=1)
+        deviation = jnp.mean(jnp.abs(y - jnp.median(y, axis=0)), axis=0)
+        return jnp.log(deviation) + (1 - centered) * jnp.mean(log_scale, axis=0)
 
     tried = jnp.asarray(CENTERED, x.dtype)
-    distance = jax.vmap(from_normal)(tried)
-    distance = jnp.where(jnp.isfinite(distance), distance, jnp.inf)
-    return tried[jnp.argmin(distance, axis=0)].reshape(shape)
-
-
-def sites_of(
-    model: Callable, rng_key: Any, args: tuple, kwargs: dict
-) -> dict[str, tuple[Array, dist.Distribution]]:
-    """Latent values whose distribution has a location and a scale, with that distribution."""
-    trace = handlers.trace(handlers.seed(model, rng_key)).get_trace(*args, **kwargs)
-    found = {}
-    for name, site in trace.items():
-        if site["type"] == "sample" and not site["is_observed"]:
-            fn = site["fn"]
-            while isinstance(fn, dist.Independent | dist.ExpandedDistribution):
-                fn = fn.base_dist
-            if type(fn) in SHAPE_PARAMS:
-                found[name] = site["value"], fn
-    return found
-
-
-def decentered(
-    model: Callable, rng_key: Any, args: tuple, kwargs: dict
-) -> dict[str, LocScaleReparam]:
-    """Of each site whose location or scale is random, if NumPyro's handler reaches it."""
-    reached = set()
-
-    def note(site):
-        if site["value"] is None:  # within `scan` it comes with values
-            reached.add(site["name"])
-
-    noted = handlers.reparam(model, config=note)
-    one, other = (sites_of(noted, key, args, kwargs) for key in jax.random.split(rng_key))
-    return {
-        name: LocScaleReparam(0.0, SHAPE_PARAMS[type(fn)])
-        for name, (_, fn) in one.items()
-        if name in reached
-        and (np.any(fn.loc != other[name][1].loc) or np.any(fn.scale != other[name][1].scale))
-    }
+    found = jax.lax.map(unevenness, tried)  # one by one, as each is as large as all draws
+    found = jnp.where(jnp.isfinite(found), found, jnp.inf)
+    return tried[jnp.argmin(found, axis=0)]
