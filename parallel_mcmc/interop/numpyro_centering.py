@@ -7,12 +7,12 @@ say little of it, and of the other kind where they say much. NumPyro's `LocScale
 
 in its place, which is neither for the right number. Helpers draw from the model with
 ``centered=0``; the same draws say, for any other number, how far y would be from hanging on
-nothing else: up to what all numbers have in common by
+nothing else, but for what a metric takes away: up to what all numbers have in common by
 
-    log E|y - median| + (1 - centered) E log(scale)
+    log E|r| - centered E log(scale)
 
-as dy/dx is scale^-(1 - centered). The least of it is taken. Deviations are not squared, as priors
-may have heavy tails.
+where r is what a regression of y on loc and log(scale) leaves, as dy/dx is scale^-(1 - centered).
+The least of it is taken. Deviations are not squared, as priors may have heavy tails.
 
 Partial centering is from Papaspiliopoulos, Roberts and Skold (2007); Gorinova, Moore and Hoffman
 (arXiv:1906.03028) fit it along with a variational approximation.
@@ -43,6 +43,9 @@ NUM_HELPERS = 256
 
 CENTERED = np.linspace(0, 1, 21)
 """What is tried: with so many draws nearer ones cannot be told apart."""
+
+LEAST_VARIANCE = 1e-10
+"""Of a location or the logarithm of a scale that is not one number, but for rounding."""
 
 
 class Centering(NamedTuple):
@@ -179,13 +182,25 @@ def best_centered(
 ) -> Float[Array, "..."]:
     """Of each element, from K draws; 0 where these do not say."""
     log_scale = jnp.log(scale)
+    width = log_scale - jnp.mean(log_scale, axis=0)
+    place = without(loc - jnp.mean(loc, axis=0), width)
+    # Where the scale is known all dependence is linear, and nothing else is there to go by.
+    varies = jnp.mean(width**2, axis=0) > LEAST_VARIANCE
 
-    def unevenness(centered):
+    def from_independent(centered):
         y = centered * loc + (x - loc) * jnp.exp((centered - 1) * log_scale)
-        deviation = jnp.mean(jnp.abs(y - jnp.median(y, axis=0)), axis=0)
-        return jnp.log(deviation) + (1 - centered) * jnp.mean(log_scale, axis=0)
+        y = y - jnp.mean(y, axis=0)
+        y = jnp.where(varies, without(without(y, width), place), y)
+        return jnp.log(jnp.mean(jnp.abs(y), axis=0)) - centered * jnp.mean(log_scale, axis=0)
 
     tried = jnp.asarray(CENTERED, x.dtype)
-    found = jax.lax.map(unevenness, tried)  # one by one, as each is as large as all draws
+    found = jax.lax.map(from_independent, tried)  # one by one, as each is as large as all draws
     found = jnp.where(jnp.isfinite(found), found, jnp.inf)
     return tried[jnp.argmin(found, axis=0)]
+
+
+def without(y: Float[Array, "K ..."], by: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
+    """What a regression on ``by`` leaves; both have mean zero."""
+    square = jnp.mean(by**2, axis=0)
+    slope = jnp.mean(y * by, axis=0) / jnp.where(square > LEAST_VARIANCE, square, jnp.inf)
+    return y - slope * by
