@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parallel_mcmc.adaptation import AdaptationWarning
+from parallel_mcmc.auto import any_traced
 from parallel_mcmc.interop.numpyro_adaptive import AdaptiveKernel
 from parallel_mcmc.interop.numpyro_window import ParallelState
 from parallel_mcmc.kernels.hmc import hmc
@@ -146,7 +147,7 @@ class ParallelHMC(AdaptiveKernel):
         return kernel
 
     def warn_of_adapted(self, state: ParallelState) -> None:
-        if self.trajectory_to_divide is None:
+        if self.trajectory_to_divide is None or any_traced(state.adapt_state.step_size):
             return
         length, most = self.trajectory_to_divide
         step_size = np.atleast_1d(jax.device_get(state.adapt_state.step_size))
