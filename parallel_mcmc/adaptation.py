@@ -29,15 +29,15 @@ FEWEST_GRADIENTS = 200
 RADIUS = 2.0
 """Of the helpers' starts: NumPyro's own in unconstrained values, of `init_to_uniform`."""
 
-
 GOES_ON = (
     "`blackjax.window_adaptation` goes on from there, one step after the other; give more `{}`, or "
     "reparameterise"
 )
+"""What follows where BlackJAX is the host, given the name of the setting: see `warn_unsettled`."""
 
 
 class AdaptationWarning(UserWarning):
-    """A warm-up in parallel did not settle, and was gone on with step by step."""
+    """A warm-up in parallel did not settle, or led to what will not do."""
 
 
 def check_helpers(num_helpers: int, others: str = "") -> None:

@@ -44,9 +44,11 @@ def test_a_location_far_from_zero_makes_no_difference():
     keys = jax.random.split(KEY, 2)
     loc = jax.random.normal(keys[0], (256, 4)).astype(jnp.float32)
     x = loc / 2 + jax.random.normal(keys[1], (256, 4)) / 2
-    near, far = (best_centered(x + by, loc + by, jnp.ones_like(x)) for by in (0, 1e3))
-    np.testing.assert_allclose(near, far, atol=0.051)
-    np.testing.assert_allclose(near, 0.5, atol=0.15)
+    varying = jnp.exp(0.3 * jax.random.normal(keys[1], (256, 4))[::-1])
+    for scale in (jnp.ones_like(x), varying):
+        near, far = (best_centered(x + by, loc + by, scale) for by in (0, 1e3))
+        np.testing.assert_allclose(near, far, atol=0.051)
+    np.testing.assert_allclose(best_centered(x, loc, jnp.ones_like(x)), 0.5, atol=0.15)
 
 
 def test_it_is_decentred_where_draws_say_nothing():

@@ -21,6 +21,7 @@ from parallel_mcmc.interop.numpyro_forward import with_forward_gradient
 from parallel_mcmc.interop.numpyro_helpers import (
     Helped,
     HelpersPlan,
+    has_settled,
     settle,
     warn_of_helpers,
     without_helpers,
@@ -210,7 +211,7 @@ class ParallelKernel(MCMCKernel):
             if not any_traced((rng_key, model_args, model_kwargs)):
                 self._run = run
         state = self.begin(rng_key, num_warmup, init_params, model_args, model_kwargs, run.compiled)
-        if not any_traced(state.warmup) and jnp.all(state.warmup.settled):
+        if has_settled(state.warmup):
             self.warn_of_adapted(state)
         return with_choice(self, state, is_prng_key(rng_key), run)
 

@@ -74,9 +74,9 @@ def centering(
 ) -> Centering:
     """Find how far to centre the sites of a NumPyro model whose location or scale is random.
 
-    A hierarchical model whose perturbations grow, or that forgets slowly, is solved in few
-    iterations or none; mostly for how it is written. The posterior stays what it is, whatever
-    is found here.
+    A hierarchical model whose chain lets perturbations grow, or forgets slowly, takes many
+    iterations or is not solved, mostly for how it is written. The posterior stays what it is,
+    whatever is found here.
 
     Args:
         rng_key: typed or raw.

@@ -188,6 +188,11 @@ def by_blocks(matrix: Array, dense_mass: bool | list, z: Any) -> Any:
     return found
 
 
+def has_settled(warmup: Warmup) -> bool:
+    """Whether helpers have left nothing to adapt, as far as is known before the chain runs."""
+    return not any_traced(warmup) and bool(np.all(jax.device_get(warmup.settled)))
+
+
 def warn_of_helpers(warmup: Warmup, z: Any) -> None:
     """That the helpers of some chains have not settled; from inside `jit` where it must be.
 

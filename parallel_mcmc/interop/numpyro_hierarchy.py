@@ -55,14 +55,12 @@ def decentered(
         if site["value"] is None:  # within `scan` it comes with values
             reached.add(site["name"])
 
-    noted, levels = (
-        handlers.reparam(model, config=note),
-        discrete_levels(model, rng_key, args, kwargs),
-    )
+    noted = handlers.reparam(model, config=note)
+    levels = discrete_levels(model, rng_key, args, kwargs)
 
     def drawn(key, level):
-        start = handlers.substitute(handlers.seed(noted, key), substitute_fn=DEFAULT_INIT())
-        return sites_of(handlers.substitute(start, data=levels[level]), key, args, kwargs)
+        given = handlers.substitute(drawn_by(noted, key), data=levels[level])
+        return sites_of(given, key, args, kwargs)
 
     key, other_key = jax.random.split(rng_key)
     one, other, other_level = drawn(key, 0), drawn(other_key, 0), drawn(key, 1)
@@ -73,14 +71,18 @@ def decentered(
     }
 
 
+def drawn_by(model: Callable, rng_key: Any) -> Callable:
+    """With values as NumPyro looks for a start, as there are none of an improper prior."""
+    return handlers.substitute(handlers.seed(model, rng_key), substitute_fn=DEFAULT_INIT())
+
+
 def differ(one: dist.Distribution, other: dist.Distribution) -> bool:
     return bool(np.any(one.loc != other.loc) or np.any(one.scale != other.scale))
 
 
 def discrete_levels(model: Callable, rng_key: Any, args: tuple, kwargs: dict) -> tuple[dict, dict]:
     """The least and the largest value of each latent site that is discrete."""
-    start = handlers.substitute(handlers.seed(model, rng_key), substitute_fn=DEFAULT_INIT())
-    trace = handlers.trace(start).get_trace(*args, **kwargs)
+    trace = handlers.trace(drawn_by(model, rng_key)).get_trace(*args, **kwargs)
     sites = {
         name: (site["fn"].enumerate_support(expand=False), site["value"])
         for name, site in trace.items()

@@ -19,6 +19,7 @@ from numpyro.util import is_prng_key
 from parallel_mcmc.auto import any_traced
 from parallel_mcmc.interop.numpyro import ParallelKernel
 from parallel_mcmc.interop.numpyro_fingerprint import digest
+from parallel_mcmc.interop.numpyro_helpers import has_settled
 from parallel_mcmc.interop.numpyro_phases import Collect, adapted, finished, solved
 from parallel_mcmc.interop.numpyro_pilot import attempt_of
 from parallel_mcmc.interop.numpyro_window import ParallelState
@@ -243,7 +244,7 @@ class MCMC(SequentialMCMC):
         )
 
         parts = []
-        if warm.num_steps and not warm.kept and has_settled(state):
+        if warm.num_steps and not warm.kept and has_settled(state.warmup):
             state = state._replace(i=state.i + warm.num_steps)
         elif warm.num_steps:
             collected, state = self._program("warm-up", one, warm, None, args, kwargs)((state, 0))
@@ -373,11 +374,6 @@ def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) 
     if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
         return 0
     return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
-
-
-def has_settled(state: ParallelState) -> bool:
-    """Whether helpers have left nothing to adapt, as far as is known before the chain runs."""
-    return not any_traced(state.warmup) and bool(np.all(jax.device_get(state.warmup.settled)))
 
 
 def shifted(steps: range, by: int) -> range:
