@@ -44,11 +44,8 @@ FEW = 8
 """Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""
 
 PROPORTION = 8
-"""How many times its noise a step may be off once it is looked at, and one step in ten to the end:
+"""How many times its noise a step may be off at a look, and one step in ten once all were within:
 as its map is steep. A decision that flips is off by the chain's own moves."""
-
-NUM_LOOKS = 3
-"""At the nearest point of the grid, at the midpoint below and at the one above."""
 
 SHORT = 32
 """Twice what must be found to tremble besides: so few steps come out exact before they stand."""

@@ -30,17 +30,16 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc.constants import ASK_AGAIN
 from parallel_mcmc.correction import secant
-from parallel_mcmc.falling import no_snapshot
+from parallel_mcmc.falling import Snapshot, no_snapshot
+from parallel_mcmc.judgement import Judgement, judged
 from parallel_mcmc.linearize import Recursion
 from parallel_mcmc.moves import moves
 from parallel_mcmc.outcome import (
     Block,
     Details,
-    Judgement,
     Limits,
     Outcome,
     Progress,
-    judged,
     outcome,
 )
 from parallel_mcmc.rows import (
@@ -52,7 +51,7 @@ from parallel_mcmc.rows import (
 )
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.time_blocks import map_steps
-from parallel_mcmc.trembling import Evidence, no_evidence
+from parallel_mcmc.trembling import no_evidence
 
 
 def iterate(
@@ -88,6 +87,17 @@ def iterate(
         assert solver.linearize is not None  # `sequential()` does not come here
         return solver.linearize(f, x_prev, u, rng_key)
 
+    def judge(progress: Progress, snapshot: Snapshot) -> tuple[Judgement, Any, Any]:
+        offset: Any = offset_of(progress)
+        u = some_rows(block.inputs, offset, block.window) if slides else block.inputs
+
+        def look(first, states):
+            x_prev = jnp.stack([before(x, first) for x in states], axis=1)
+            values = map_steps(jax.vmap(f, in_axes=(0, None)), x_prev, u)
+            return jnp.moveaxis(values, 1, 0)
+
+        return judged(progress, snapshot, block, limits, offset, look)
+
     def iterate_once(progress: Progress) -> Progress:
         # Of an evaluation in the carry, so that it is assessed once and in one place.
         seen, details = outcome(progress, block, limits, offset_of(progress))
@@ -107,13 +117,21 @@ def iterate(
     def until_judged(carry: tuple[Progress, Judgement]) -> tuple[Progress, Judgement]:
         progress = carry[0]._replace(stops=jnp.zeros((), bool))
         progress = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
-        judgement = judged(progress, carry[1].snapshot, block, limits, offset_of(progress))
+        judgement, states, f_values = judge(progress, carry[1].snapshot)
         counted = jnp.zeros(block.window, bool)
-        # States that must be exact stay so; to ask costs an evaluation, on a GPU or of many chains.
-        later = progress.num_iterations + progress.num_iterations // ASK_AGAIN + 1
+        num_iterations = progress.num_iterations + judgement.looked
+        # States that must be exact stay so.
+        later = num_iterations + num_iterations // ASK_AGAIN + 1
         later = jnp.where(judgement.must_be_exact, later, 0)
         ask_from = jnp.maximum(judgement.snapshot.ask_from, later)
-        progress = progress._replace(replaced=counted, limited=counted, ask_from=ask_from)
+        progress = progress._replace(
+            states=states,
+            f_values=f_values,
+            replaced=counted,
+            limited=counted,
+            ask_from=ask_from,
+            num_iterations=jnp.minimum(num_iterations, limits.max_iterations),
+        )
         return progress, judgement
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
@@ -128,8 +146,11 @@ def iterate(
             states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
             f_before = shift(f_before, slide)
             careful = None if careful is None else shift(careful, slide)
-            pairs = zip(evidence, no_evidence(x), strict=True)
-            evidence = Evidence(*(shift(a, slide, behind) for a, behind in pairs))
+            none = no_evidence(x)
+            evidence = evidence._replace(
+                trembled=shift(evidence.trembled, slide, none.trembled),
+                moved=shift(evidence.moved, slide, none.moved),
+            )
         if slides and block.extend_guess:
             unseen = (jnp.arange(len(states)) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x[-1], states)
@@ -182,7 +203,7 @@ def iterate(
         early=jnp.zeros((), bool),
     )
     begin = no_snapshot(states)
-    judgement = jax.eval_shape(lambda progress: judged(progress, begin, block, limits, 0), progress)
+    judgement = jax.eval_shape(judge, progress, begin)[0]
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)
     judgement = judgement._replace(snapshot=begin)
     return jax.lax.while_loop(lambda carry: ~carry[1].settled, until_judged, (progress, judgement))

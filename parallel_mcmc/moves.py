@@ -1,7 +1,7 @@
 """Where the states of a window go in one iteration.
 
-Most go to f_t + A_t d_{t-1}: see `correction`. Those that are solved stay, some are moved to be
-looked at, and what is not finite begins anew at the last state that is right.
+Most go to f_t + A_t d_{t-1}: see `correction`. Those that are solved stay, and what is not finite
+begins anew at the last state that is right.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from parallel_mcmc.outcome import Block, Details, Outcome, Progress
 from parallel_mcmc.rows import all_of, either, finite_rows, most_of, state_before
 from parallel_mcmc.solvers import Solver
 from parallel_mcmc.tolerance import aimed_at, noise, rounding
-from parallel_mcmc.trembling import Evidence, in_units, looked_at
+from parallel_mcmc.trembling import Evidence, in_units
 
 
 class Moves(NamedTuple):
@@ -75,8 +75,6 @@ def moves(
     predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
     stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
-    # The step at the frontier is f at a solved state, and so exact.
-    evidence, x_new = looked_at(details.evidence, behind & details.complete, x_new, unit)
 
     def made(x):
         gained = seen.lead - progress.expected
@@ -100,7 +98,8 @@ def moves(
     x_new = jnp.where(replaced[:, None], safe, x_new)
     replaced = replaced | bad
     moved = most_of(in_units(x_new - x, noise(x, unit)))
-    evidence = evidence._replace(moved=moved)
+    complete = details.evidence.complete | details.complete
+    evidence = details.evidence._replace(moved=moved, complete=complete)
     evidence = either(seen.stops, progress.evidence, evidence)
     return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
 

@@ -6,16 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc.constants import FEW
-from parallel_mcmc.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc.linear_maps import LinearMap
 from parallel_mcmc.rows import (
     all_of,
-    before,
     either,
     first_false,
     least_and_sums,
     most_of,
-    state_before,
     window_of,
 )
 from parallel_mcmc.tolerance import noise, rounding, spread
@@ -25,7 +22,6 @@ from parallel_mcmc.trembling import (
     all_tremble,
     counted,
     in_units,
-    may_tremble,
     watched,
 )
 
@@ -75,7 +71,7 @@ class Progress(NamedTuple):
         expected: leading steps that were right after the last iteration, with those it made.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
-        num_iterations: evaluations so far.
+        num_iterations: evaluations so far, those of the looks that are made side by side as one.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
@@ -114,7 +110,7 @@ class Outcome(NamedTuple):
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
         early: whether the early stop that the user asked for is reached.
         done: nothing more to gain from iterating.
-        asks: whether what is not exact trembles and might stand, which `judged` decides.
+        asks: whether what is not exact trembles and might stand, which `judgement` decides.
         stops: whether the iterations are done, or ask.
     """
 
@@ -153,27 +149,6 @@ class Details(NamedTuple):
     evidence: Evidence
 
 
-class Judgement(NamedTuple):
-    """What the iterations on a window came to.
-
-    Attributes:
-        k, unit: as in `Outcome`.
-        within: which steps are solved, given the state before them, ``(W,)``.
-        num_trembling: steps that stand although they tremble.
-        settled: whether there is nothing more to gain.
-        must_be_exact: whether what trembles is in states that must be exact.
-        snapshot: to hold the states against when it is asked the next time.
-    """
-
-    k: Int[Array, ""]
-    unit: Float[Array, " D"]
-    within: Bool[Array, " W"]
-    num_trembling: Int[Array, ""]
-    settled: Bool[Array, ""]
-    must_be_exact: Bool[Array, ""]
-    snapshot: Snapshot
-
-
 def outcome(
     progress: Progress, block: Block, limits: Limits, offset: Any
 ) -> tuple[Outcome, Details]:
@@ -190,7 +165,7 @@ def outcome(
     evidence = either(evaluated, evidence, progress.evidence)
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
-    near = agrees | (evidence.num_looks >= 0)
+    near = agrees | (evidence.trembled >= 0)
     # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
     enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
     k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
@@ -224,41 +199,3 @@ def outcome(
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
     return seen, Details(x, r, agrees, wanted, near, complete, size, evidence)
-
-
-def judged(
-    progress: Progress, snapshot: Snapshot, block: Block, limits: Limits, offset: Any
-) -> Judgement:
-    """The last evaluation, and whether what trembles in it may stand.
-
-    That takes statistics of the chain, as much as all else of an iteration that is not f: so it is
-    looked at where `Outcome.asks` and at the end, and not in every iteration.
-    """
-    seen, details = outcome(progress, block, limits, offset)
-    x, r, wanted = details.x, details.r, details.wanted
-    own = x - before(x, state_before(progress.states, block.x_start, jnp.asarray(offset)))
-    of_noise = noise(x, seen.unit)
-    may_stand, must_be_exact = may_tremble(details.evidence, wanted, x, r, own, of_noise)
-    slides = block.window < len(progress.states)
-    since = x - window_of(snapshot.states, offset, block.window)
-    moved = typical(most_of(in_units(since, of_noise)), wanted, slides)
-    left = typical(details.size, wanted, slides)
-    n = progress.num_iterations
-    # A block may be near from the first, as windows before it have reached into it.
-    slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
-    known = slowness if block.extend_guess else None
-    is_down = come_down(snapshot, left, moved, n, known)
-    new = another(snapshot, progress.states, moved, n, known)
-    stand = seen.asks & is_down & may_stand
-    num_left = jnp.minimum(block.num_steps - offset, block.window)
-    # As the loop found it, which may round otherwise than here.
-    all_stand = stand | progress.early
-    return Judgement(
-        k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),
-        unit=seen.unit,
-        within=details.agrees | (wanted & all_stand),
-        num_trembling=jnp.where(stand, seen.num_inexact, 0),
-        settled=progress.done | stand,
-        must_be_exact=must_be_exact,
-        snapshot=either(n >= snapshot.ask_from, new, snapshot),
-    )

@@ -7,16 +7,19 @@ rounds anew. A window may then stand as it is, once all of this has been seen of
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
   of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
-- they answer in proportion where they are looked at three times more, at states that are moved to
-  the next point of a coarser grid, and to the next midpoints below and above: a comparison that
-  is about to flip does so at one of them, and states that must be exact, such as counters, land
-  on their very values, which are points of the grid;
+- since all are, steps were found to be off by at most 8 grains of the spread, as many as half of
+  the window or of those that are not exact, and a few more: where few tremble these come to rest,
+  or to flip, by themselves;
 - they have come down as far as they will, so that states are off by no more: see `falling`;
-- then they are found to be off by at most 8 grains of the spread, half of the window or those that
-  are not exact, and a few more: where few tremble these come to rest, or to flip, by themselves;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
-  lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone.
+  lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone;
+- at last they answer in proportion where they are looked at nearby, at copies of the states that
+  are moved by half the unit of a coarse grid, down and up, and to its nearest point: a comparison
+  that is about to flip does so at one of them.
+
+Where states must be exact the iterations go on from the points of the grid, as counters land on
+their very values there.
 
 A decision that tips, or a residual that means something, starts the count of its step anew. A part
 of a window never stands: the step behind it may hang on the last bit of its last state.
@@ -34,7 +37,6 @@ from parallel_mcmc.constants import (
     LATTICE_PAIRS,
     LATTICE_ROWS,
     LATTICE_SHARE,
-    NUM_LOOKS,
     OWN_MOVES,
     PROPORTION,
     SHORT,
@@ -47,21 +49,20 @@ class Evidence(NamedTuple):
     """What has been seen of the steps of a window.
 
     Attributes:
-        num_looks: how many have agreed, -1 where the residual is more than noise, ``(W,)``.
-        looks: whether the next evaluation is at a state that was moved to be looked at, ``(W,)``.
-        trembled: how often the step was found to tremble after the looks, ``(W,)``.
+        trembled: how often the step was found to tremble since all steps were right up to noise,
+            -1 where its residual is more than that, ``(W,)``.
         moved: how far the last iteration moved each state, in units of its noise, ``(W,)``.
+        complete: whether all steps were right up to noise.
     """
 
-    num_looks: Int[Array, " W"]
-    looks: Bool[Array, " W"]
     trembled: Int[Array, " W"]
     moved: Float[Array, " W"]
+    complete: Bool[Array, ""]
 
 
 def no_evidence(x: Float[Array, "W D"]) -> Evidence:
     none = jnp.zeros(len(x), jnp.int32)
-    return Evidence(none - 1, none > 0, none, jnp.full(len(x), jnp.inf, x.dtype))
+    return Evidence(none - 1, jnp.full(len(x), jnp.inf, x.dtype), jnp.zeros((), bool))
 
 
 def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
@@ -72,19 +73,12 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
         size: of the residuals, in units of the noise.
         few: whether they are not zero, and a few ulp.
     """
-    num_looks, looks, trembled, moved = evidence
-    begun = looks | (num_looks > 0)
-    goes_on = begun & (moved <= 4 * PROPORTION)
-    agrees = size <= jnp.where(begun, PROPORTION, 1)
-    # A state is looked at for the next step, which may have tipped at it.
-    goes_on = goes_on & (after(size) <= OWN_MOVES)
-    trembles = (num_looks == NUM_LOOKS) & few
-    return Evidence(
-        num_looks=jnp.where(agrees, jnp.where(goes_on, num_looks + looks, 0), -1),
-        looks=jnp.zeros_like(looks),
-        trembled=jnp.where(agrees & goes_on, trembled + trembles, 0),
-        moved=moved,
-    )
+    trembled, moved, complete = evidence
+    agrees = size <= jnp.where(complete & (trembled >= 0), PROPORTION, 1)
+    # The next step may have tipped at a state that moved.
+    goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
+    found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)
+    return evidence._replace(trembled=jnp.where(agrees, found, -1))
 
 
 class Counted(NamedTuple):
@@ -92,7 +86,7 @@ class Counted(NamedTuple):
 
     Attributes:
         inexact: whether the step is wanted and not exact.
-        not_ready: whether it then lacks looks.
+        not_ready: whether it then is not right up to noise.
         large: whether it is wanted, and off by more than the noise.
         found: how often it was found to tremble.
     """
@@ -118,9 +112,9 @@ def counted(
     inexact = wanted & (size > 0)
     return Counted(
         inexact=inexact,
-        not_ready=inexact & (evidence.num_looks < NUM_LOOKS),
+        not_ready=inexact & (evidence.trembled < 0),
         large=wanted & (size > 1),
-        found=jnp.where(inexact, evidence.trembled, 0),
+        found=jnp.where(inexact, jnp.maximum(evidence.trembled, 0), 0),
     )
 
 
@@ -131,6 +125,20 @@ def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
     return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
 
 
+class Trembling(NamedTuple):
+    """Of each coordinate, ``(D,)``.
+
+    Attributes:
+        at_all: whether any step trembles in it.
+        exactly: whether one does although its states must be exact.
+        may_not: whether none may, for that or as it is much.
+    """
+
+    at_all: Bool[Array, " D"]
+    exactly: Bool[Array, " D"]
+    may_not: Bool[Array, " D"]
+
+
 def may_tremble(
     evidence: Evidence,
     wanted: Bool[Array, " W"],
@@ -138,10 +146,8 @@ def may_tremble(
     r: Float[Array, "W D"],
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
-) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether what trembles may stand, and whether it may not as it is where states must be exact.
-
-    It may if it is small beside the chain's moves, and in no state that must be exact.
+) -> Trembling:
+    """Which coordinates do; they may if it is little beside the chain's moves.
 
     Args:
         evidence: with the present evaluation.
@@ -155,17 +161,17 @@ def may_tremble(
     width = jnp.max(jnp.where(wanted[:, None], width, 0), axis=0)
     own = jnp.where(wanted[:, None], own, 0)
     large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
-    exact = jnp.all((r == 0) | ~wanted[:, None], axis=0)
+    at_all = jnp.any((r != 0) & wanted[:, None], axis=0)
     # Of the values, as an iterate may be between the points where they are.
-    exactly = on_grid(x + r, wanted) | on_lattice(own, noise)
-    return jnp.all(exact | (large & ~exactly)), jnp.any(~exact & exactly)
+    exactly = at_all & (on_grid(x + r, wanted) | on_lattice(own, noise))
+    return Trembling(at_all, exactly, at_all & (exactly | ~large))
 
 
 def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
     """Whether the states are whole numbers, or all lack the last bits of the largest."""
     x = jnp.where(wanted[:, None], x, 0)
     unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)), 1)
-    return jnp.all(x == to_grid(x, unit, 0), axis=0)
+    return jnp.all(x == to_grid(x, unit), axis=0)
 
 
 def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
@@ -190,23 +196,19 @@ def more_than(
     return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
 
 
-def looked_at(
-    evidence: Evidence, rows: Bool[Array, " W"], x: Float[Array, "W D"], scale: Float[Array, " D"]
-) -> tuple[Evidence, Float[Array, "W D"]]:
-    """States to evaluate next, of which those that need another look of the ``rows`` are moved."""
-    num_looks = evidence.num_looks
-    looks = rows & (num_looks >= 0) & (num_looks < NUM_LOOKS)
+def looks(
+    x: Float[Array, "W D"], scale: Float[Array, " D"], these: Bool[Array, "W D"]
+) -> Float[Array, "3 W D"]:
+    """States of which some are moved by no more than rounding, to be evaluated at."""
     unit = power_of_two(2 * noise(x, scale, FEW))
-    moved = to_grid(x, unit, num_looks[:, None])
-    return evidence._replace(looks=looks), jnp.where(looks[:, None] & (scale > 0), moved, x)
+    moved = jnp.stack([to_grid(x, unit), x - unit / 2, x + unit / 2])
+    return jnp.where(these & (scale > 0), moved, x)
 
 
-def to_grid(x: Float[Array, "W D"], unit: Float[Array, "..."], side: Any) -> Float[Array, "W D"]:
-    """The nearest multiple of ``unit``, 0, or the next midpoint between two below, 1, or above."""
+def to_grid(x: Float[Array, "W D"], unit: Float[Array, "..."]) -> Float[Array, "W D"]:
+    """The nearest multiple of ``unit``."""
     unit = jnp.where(unit > 0, unit, 1)
-    x = x / unit
-    half = jnp.where(side == 1, jnp.floor(x - 0.5), jnp.ceil(x - 0.5)) + 0.5
-    return jnp.where(side == 0, jnp.round(x), half) * unit
+    return jnp.round(x / unit) * unit
 
 
 def power_of_two(a: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -35,6 +35,7 @@ LAYERS = [
     "stepwise",
     "frontier",
     "outcome",
+    "judgement",
     "moves",
     "iteration",
     "report",

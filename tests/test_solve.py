@@ -198,15 +198,15 @@ def test_jacobi_needs_one_iteration_more_than_the_memory_of_the_recursion(memory
 
 def test_deer_solves_a_linear_recursion_in_one_iteration_and_looks_again(dtype, sequential_chain):
     # Newton is exact for a linear map, up to rounding: one iteration to solve it, one to see it,
-    # three looks at moved states, and two to find that it trembles.
+    # one to find that it trembles, and one for the looks at states nearby.
     matrix = (0.9 * np.linalg.qr(np.random.default_rng(0).normal(size=(D, D)))[0]).astype(dtype)
 
     def linear(x, u):
         return matrix @ x + u
 
     inputs = jax.random.normal(jax.random.key(0), (1000, D), dtype)
-    # With its limits Newton takes one more, for states beyond the reach of a first step.
-    for solver, iterations in [(pm.deer(max_norm=None), 7), (pm.deer(), 8)]:
+    # With its limits Newton may take more, for states beyond the reach of a first step.
+    for solver, iterations in [(pm.deer(max_norm=None), 4), (pm.deer(), 6)]:
         solution = pm.solve(linear, x0_of(dtype), inputs, solver=solver)
         assert_same_chain(solution.trajectory, sequential_chain(linear, x0_of(dtype), inputs))
         assert int(solution.info.num_iterations) <= iterations
@@ -349,8 +349,9 @@ def test_under_vmap_each_chain_is_as_if_alone(name, window, sequential_chain):
         ends = [(s.info.status, s.info.frontier) for s in (alone, of_chain)]
         np.testing.assert_array_equal(*ends)
         # Programs for one chain and for four round differently: a correction at the very edge of
-        # the trust region may cost an iteration in one of them.
-        assert abs(int(alone.info.num_iterations) - int(of_chain.info.num_iterations)) <= 1
+        # the trust region may cost an iteration in one of them, in some of the five windows.
+        more = abs(int(alone.info.num_iterations) - int(of_chain.info.num_iterations))
+        assert more <= (1 if window is None else 3)
         assert_same_chain(of_chain.trajectory, np.asarray(alone.trajectory))
         assert_same_chain(of_chain.trajectory, sequential_chain(gated, x0[i], inputs))
         statuses.append(int(alone.info.status))
