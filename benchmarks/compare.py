@@ -29,7 +29,7 @@ def min_ess(chains: list[np.ndarray]) -> float:
     """Bulk effective sample size of the chains together, the least over coordinates."""
     import arviz
 
-    from parallel_mcmc.interop.arviz import build
+    from parallel_mcmc._arviz import build
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "More chains")

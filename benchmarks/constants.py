@@ -16,7 +16,7 @@ import parallel_mcmc as pm
 from benchmarks import defaults, hard
 from benchmarks.records import Record
 from benchmarks.runs import Case, Options, keep_position, prepare, selected
-from parallel_mcmc import constants
+from parallel_mcmc._core import constants
 
 T, CHAINS = 1_024, 4
 FACTORS = 0.5, 2.0
@@ -55,7 +55,6 @@ def run_one(
     with varied(name, factor) as value:
         # After the number has changed, which a solver may be made of.
         made = pm.deer if solver == "deer" else pm.quasi_deer
-        made.cache_clear()
         solver_as_it_is = made(trust_radius=constants.TRUST_RADIUS)
         infos = [solved(case, solver_as_it_is, options) for case in cases]
     iterations = [np.asarray(info.num_iterations) for info in infos]

@@ -17,7 +17,7 @@ import jax._src.xla_bridge as xla_bridge
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from parallel_mcmc import time_blocks
+from parallel_mcmc._core import time_blocks
 
 DEVICE = "NVIDIA H100 80GB HBM3 (described)"
 PLUGINS = "jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13"

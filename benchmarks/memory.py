@@ -18,7 +18,7 @@ from benchmarks.records import Record
 from benchmarks.runs import Options, keep_position, selected
 from benchmarks.suites import SOLVERS
 from benchmarks.timing import Program, compile_for
-from parallel_mcmc.auto import Auto, window_for
+from parallel_mcmc._core.auto import Auto, window_for
 
 T, D = 1_000_000, 25
 BUDGETS = (1e9, 1e8)

@@ -40,7 +40,7 @@ from benchmarks.runs import (
 from benchmarks.suites import SOLVERS
 from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, run_parallel, run_sequential, targets
-from parallel_mcmc.transition import recursion
+from parallel_mcmc._mcmc.transition import recursion
 
 NAMES = "deer", "quasi-deer, 1 probe"
 

@@ -21,9 +21,9 @@ from benchmarks.records import Record
 from benchmarks.suites import SOLVERS, SUITES, solvers_for
 from benchmarks.timing import Program, compile_for, in_turn
 from parallel_mcmc import Status, lyapunov_exponent, run_parallel, run_sequential
-from parallel_mcmc.auto import choose
-from parallel_mcmc.lyapunov import Exponent
-from parallel_mcmc.transition import attempt_once, recursion
+from parallel_mcmc._core.auto import choose
+from parallel_mcmc._core.lyapunov import Exponent
+from parallel_mcmc._mcmc.transition import attempt_once, recursion
 
 
 class Options(NamedTuple):

@@ -19,9 +19,9 @@ from benchmarks.problems import Problem
 from benchmarks.records import Record
 from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spreads
 from benchmarks.timing import compile_for, in_turn
-from parallel_mcmc import time_blocks
-from parallel_mcmc.scans import affine_scan
-from parallel_mcmc.transition import recursion
+from parallel_mcmc._core import time_blocks
+from parallel_mcmc._core.scans import affine_scan
+from parallel_mcmc._mcmc.transition import recursion
 
 
 class Size(NamedTuple):

@@ -4,7 +4,7 @@ import parallel_mcmc as pm
 from benchmarks import blackjax_kernels, defaults, examples, hard, paper
 from benchmarks.problems import Example
 from parallel_mcmc import Solver
-from parallel_mcmc.auto import Auto
+from parallel_mcmc._core.auto import Auto
 
 SUITES: dict[str, tuple[Example, ...]] = {
     "examples": examples.EXAMPLES,

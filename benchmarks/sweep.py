@@ -15,7 +15,7 @@ import parallel_mcmc as pm
 from benchmarks.hard import HARD, Hard
 from benchmarks.records import Record
 from benchmarks.runs import Options, selected
-from parallel_mcmc.transition import recursion
+from parallel_mcmc._mcmc.transition import recursion
 
 T = 4_096
 STEPS = np.logspace(-2.5, 0.5, 13)

@@ -18,7 +18,7 @@ import numpy as np
 import parallel_mcmc as pm
 from benchmarks.records import Record
 from benchmarks.runs import Options, selected
-from parallel_mcmc.tolerance import grain
+from parallel_mcmc._core.tolerance import grain
 
 T = 1_000
 THETAS = np.linspace(0, 1, 12)
@@ -299,6 +299,6 @@ def wrong_steps(case: Case, x: np.ndarray, is_exact: bool) -> np.ndarray:
 
 
 def noise(x: np.ndarray) -> np.ndarray:
-    """Of a step, as `parallel_mcmc.tolerance` has it."""
+    """Of a step, as `parallel_mcmc._core.tolerance` has it."""
     eps = np.finfo(x.dtype).eps
     return 64 * grain(x.dtype) * x.std(axis=1, keepdims=True) + 4 * eps * np.abs(x)

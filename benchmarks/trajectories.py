@@ -15,8 +15,8 @@ import parallel_mcmc as pm
 from benchmarks.records import Record
 from benchmarks.runs import Options, selected, spread
 from benchmarks.timing import compile_for, in_turn
-from parallel_mcmc.kernels.coordinates import coordinates
-from parallel_mcmc.kernels.leapfrog import PhasePoint, leapfrog
+from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.leapfrog import PhasePoint, leapfrog
 from parallel_mcmc.targets import Target, banana, eight_schools
 
 LENGTH = 1.5

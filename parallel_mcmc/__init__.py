@@ -4,22 +4,27 @@ The same seed gives the same draws as the sequential sampler, whichever solver
 computes them.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from parallel_mcmc.adaptation import AdaptationWarning
-from parallel_mcmc.auto import auto
-from parallel_mcmc.diagnostics import Predictability
-from parallel_mcmc.kernels.gibbs import GibbsBlock, gibbs
-from parallel_mcmc.kernels.hmc import hmc
-from parallel_mcmc.kernels.mala import mala
-from parallel_mcmc.kernels.random_walk import random_walk
-from parallel_mcmc.kernels.trajectory import parallel_integrator
-from parallel_mcmc.linearize import exact_blocks, exact_diagonal, hutchinson, hutchinson_blocks
-from parallel_mcmc.lyapunov import Exponent, lyapunov_exponent
-from parallel_mcmc.report import ConvergenceError, ConvergenceWarning, Solution, SolveInfo, Status
-from parallel_mcmc.sampling import predictability, sample
-from parallel_mcmc.solve import solve
-from parallel_mcmc.solvers import (
+from parallel_mcmc._core.auto import auto
+from parallel_mcmc._core.diagnostics import Predictability
+from parallel_mcmc._core.linearize import (
+    exact_blocks,
+    exact_diagonal,
+    hutchinson,
+    hutchinson_blocks,
+)
+from parallel_mcmc._core.lyapunov import Exponent, lyapunov_exponent
+from parallel_mcmc._core.report import (
+    ConvergenceError,
+    ConvergenceWarning,
+    Solution,
+    SolveInfo,
+    Status,
+)
+from parallel_mcmc._core.solve import solve
+from parallel_mcmc._core.solvers import (
     Solver,
     block_quasi_deer,
     deer,
@@ -30,42 +35,49 @@ from parallel_mcmc.solvers import (
     quasi_elk,
     sequential,
 )
-from parallel_mcmc.trace import Trace
-from parallel_mcmc.transition import Transition, run_parallel, run_sequential
+from parallel_mcmc._mcmc.adaptation import AdaptationWarning
+from parallel_mcmc._mcmc.gibbs import GibbsBlock, gibbs
+from parallel_mcmc._mcmc.hmc import hmc
+from parallel_mcmc._mcmc.mala import mala
+from parallel_mcmc._mcmc.random_walk import random_walk
+from parallel_mcmc._mcmc.sampling import predictability, sample
+from parallel_mcmc._mcmc.trace import Trace
+from parallel_mcmc._mcmc.trajectory import parallel_integrator
+from parallel_mcmc._mcmc.transition import Transition, run_parallel, run_sequential
 from parallel_mcmc.version import __version__
 
 if TYPE_CHECKING:
-    from parallel_mcmc.interop.arviz import to_inference_data
-    from parallel_mcmc.interop.blackjax import BlockInfo, parallelize, run_inference_algorithm
-    from parallel_mcmc.interop.blackjax_adaptation import parallel_adaptation
-    from parallel_mcmc.interop.blackjax_integrator import blackjax_integrator
-    from parallel_mcmc.interop.blackjax_transition import from_blackjax
-    from parallel_mcmc.interop.numpyro_blackjax import ParallelBlackJAX
-    from parallel_mcmc.interop.numpyro_centering import Centering, centering
-    from parallel_mcmc.interop.numpyro_gibbs import ParallelGibbs
-    from parallel_mcmc.interop.numpyro_hmc import ParallelHMC
-    from parallel_mcmc.interop.numpyro_mala import ParallelMALA
-    from parallel_mcmc.interop.numpyro_mcmc import MCMC
-    from parallel_mcmc.interop.numpyro_random_walk import ParallelRandomWalk
+    from parallel_mcmc._arviz import to_inference_data
+    from parallel_mcmc._blackjax.adaptation import parallel_adaptation
+    from parallel_mcmc._blackjax.algorithm import BlockInfo, parallelize, run_inference_algorithm
+    from parallel_mcmc._blackjax.integrator import blackjax_integrator
+    from parallel_mcmc._blackjax.transition import from_blackjax
+    from parallel_mcmc._numpyro.blackjax import ParallelBlackJAX
+    from parallel_mcmc._numpyro.centering import Centering, centering
+    from parallel_mcmc._numpyro.gibbs import ParallelGibbs
+    from parallel_mcmc._numpyro.hmc import ParallelHMC
+    from parallel_mcmc._numpyro.mala import ParallelMALA
+    from parallel_mcmc._numpyro.mcmc import MCMC
+    from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
 
-_INTEROP = {
-    "to_inference_data": "arviz",
-    "BlockInfo": "blackjax",
-    "Centering": "numpyro_centering",
-    "MCMC": "numpyro_mcmc",
-    "ParallelBlackJAX": "numpyro_blackjax",
-    "ParallelGibbs": "numpyro_gibbs",
-    "ParallelHMC": "numpyro_hmc",
-    "ParallelMALA": "numpyro_mala",
-    "ParallelRandomWalk": "numpyro_random_walk",
-    "blackjax_integrator": "blackjax_integrator",
-    "centering": "numpyro_centering",
-    "from_blackjax": "blackjax_transition",
-    "parallel_adaptation": "blackjax_adaptation",
-    "parallelize": "blackjax",
-    "run_inference_algorithm": "blackjax",
+_ON_DEMAND = {
+    "to_inference_data": "_arviz",
+    "BlockInfo": "_blackjax.algorithm",
+    "Centering": "_numpyro.centering",
+    "MCMC": "_numpyro.mcmc",
+    "ParallelBlackJAX": "_numpyro.blackjax",
+    "ParallelGibbs": "_numpyro.gibbs",
+    "ParallelHMC": "_numpyro.hmc",
+    "ParallelMALA": "_numpyro.mala",
+    "ParallelRandomWalk": "_numpyro.random_walk",
+    "blackjax_integrator": "_blackjax.integrator",
+    "centering": "_numpyro.centering",
+    "from_blackjax": "_blackjax.transition",
+    "parallel_adaptation": "_blackjax.adaptation",
+    "parallelize": "_blackjax.algorithm",
+    "run_inference_algorithm": "_blackjax.algorithm",
 }
-"""Where to find what needs another library's module; imported when first asked for."""
+"""Where to find what needs another library; imported when first asked for."""
 
 __all__ = [
     "MCMC",
@@ -124,8 +136,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _INTEROP:
-        import importlib
-
-        return getattr(importlib.import_module(f"parallel_mcmc.interop.{_INTEROP[name]}"), name)
+    if name in _ON_DEMAND:
+        return getattr(importlib.import_module(f"parallel_mcmc.{_ON_DEMAND[name]}"), name)
     raise AttributeError(f"module 'parallel_mcmc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 
 import parallel_mcmc as pm
-from parallel_mcmc import targets, warmup
-from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
-from parallel_mcmc.interop.arviz import netcdf
-from parallel_mcmc.rows import first_of
+from parallel_mcmc import targets
+from parallel_mcmc._arviz import netcdf
+from parallel_mcmc._cli import warmup
+from parallel_mcmc._cli.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc._core.rows import first_of
 
 
 class Setup(NamedTuple):

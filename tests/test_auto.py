@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.auto import Choice, choose, window_for
-from parallel_mcmc.pilot import Pilot, forecast, pilot
-from parallel_mcmc.windows import default_limits, run_info
+from parallel_mcmc._core.auto import Choice, choose, window_for
+from parallel_mcmc._core.pilot import Pilot, forecast, pilot
+from parallel_mcmc._core.windows import default_limits, run_info
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
 pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")

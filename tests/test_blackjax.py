@@ -10,6 +10,7 @@ from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 from benchmarks.blackjax_kernels import KERNELS, SCALE, TARGETS, make
+from parallel_mcmc._mcmc import transition as transitions
 
 NUM_STEPS = 48
 
@@ -120,6 +121,6 @@ def decision_ties(kernel, target, x, t):
     noise = np.random.default_rng(0).integers(-8, 9, (256, before.size))
     nearby = before * (1 + noise * np.finfo("float32").eps).astype("float32")
     u = jax.tree.map(lambda leaf: leaf[t], inputs)
-    f = pm.transition.recursion(transition)
+    f = transitions.recursion(transition)
     outcomes = np.asarray(jax.vmap(lambda x: f(x, u))(nearby))
     return bool(np.any(np.ptp(outcomes, axis=0) > 1e-3 * np.abs(SCALE[target]).min()))

@@ -11,6 +11,7 @@ import pytest
 from blackjax.base import SamplingAlgorithm
 
 import parallel_mcmc as pm
+from parallel_mcmc._mcmc import transition as transitions
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -440,7 +441,7 @@ def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
     transition = pm.from_blackjax(algorithm, jnp.zeros(3))
     state = transition.init(jnp.zeros(3), jax.random.key(0))
     inputs = transition.draw_inputs(jax.random.key(1), 256, state)
-    f = pm.transition.recursion(transition)
+    f = transitions.recursion(transition)
     for size in (1e2, 1e9, 1e160):  # log u counts, is lost, and the log likelihood overflows
         x = jax.vmap(lambda u, size=size: f(jnp.full(3, size), u))(inputs)
         assert x.shape == (256, 3)

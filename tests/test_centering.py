@@ -11,8 +11,8 @@ from numpyro.handlers import reparam, seed, substitute, trace
 from numpyro.infer.util import log_density
 
 import parallel_mcmc as pm
-from parallel_mcmc.interop.numpyro_centering import best_centered
-from parallel_mcmc.interop.numpyro_hierarchy import decentered
+from parallel_mcmc._numpyro.centering import best_centered
+from parallel_mcmc._numpyro.hierarchy import decentered
 
 KEY = jax.random.key(0)
 

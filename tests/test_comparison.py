@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from parallel_mcmc.comparison import Timed, compare, describe_solve, timed
-from parallel_mcmc.report import SolveInfo, Status
-from parallel_mcmc.trace import Trace
+from parallel_mcmc._cli.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc._core.report import SolveInfo, Status
+from parallel_mcmc._mcmc.trace import Trace
 
 
 def trace_of(draws, status=(0, 0), steps=(0, 0)):
@@ -74,14 +74,14 @@ def test_it_is_said_which_run_is_faster(draws):
 def test_every_chain_has_a_line_and_a_failure_has_a_warning(draws):
     solved = list(describe_solve(trace_of(draws)))
     assert len(solved) == 3
-    assert (
-        "chain 0: 50 draws in 7 iterations, residual 1.0e-07, 0 steps one by one, conv" in solved[1]
-    )
+    line = "  chain 0: Solved in parallel: 7 iterations for 50 draws, residual 1.0e-07, 0 steps one"
+    assert solved[1].startswith(line)
 
     failed = trace_of(draws, (Status.CONVERGED, Status.FINISHED_SEQUENTIALLY), (0, 20))
     lines = list(describe_solve(failed))
     assert lines[1] == solved[1]
-    assert "20 steps one by one, finished sequentially" in lines[2]
+    assert "Not solved in parallel: 9 iterations" in lines[2]
+    assert lines[2].endswith("20 steps one by one")
     assert lines[3].startswith(
         "Warning: 1 of 2 chains did not converge; chain 1: the solve stopped after 9 iterations"
     )
@@ -115,4 +115,4 @@ def test_steps_made_within_the_iterations_are_told(draws):
     solve = trace.solve._replace(num_frontier_steps=np.array([0, 16]))
     _, first, second = describe_solve(trace._replace(solve=solve))
     assert "within the iterations" not in first
-    assert "16 steps made one by one within the iterations" in second
+    assert ", 16 within the iterations" in second

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.diagnostics import amplification, loop_squares, tree_squares
-from parallel_mcmc.lyapunov import (
+from parallel_mcmc._core.diagnostics import amplification, loop_squares, tree_squares
+from parallel_mcmc._core.lyapunov import (
     batch_means,
     log_growth,
     loop_growth,
     tree_growth,
 )
-from parallel_mcmc.rows import before
+from parallel_mcmc._core.rows import before
 
 A = np.array([[0.8, 0.3, 0.0], [0.0, 0.7, 0.2], [0.1, 0.0, 0.5]])
 LOG_RADIUS = np.log(np.abs(np.linalg.eigvals(A)).max())

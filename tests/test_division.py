@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.division import DIVISIONS, growth, highest_rise
+from parallel_mcmc._mcmc.division import DIVISIONS, growth, highest_rise
 
 KEY = jax.random.key(0)
 

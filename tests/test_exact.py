@@ -11,9 +11,11 @@ import pytest
 
 import parallel_mcmc as pm
 from benchmarks import torture
-from parallel_mcmc.constants import NOISE
-from parallel_mcmc.tolerance import grain
-from parallel_mcmc.trembling import on_lattice
+from parallel_mcmc._core import report
+from parallel_mcmc._core.constants import NOISE
+from parallel_mcmc._core.tolerance import grain
+from parallel_mcmc._core.trembling import on_lattice
+from parallel_mcmc._mcmc import transition as transitions
 
 T, CHAINS = 1_000, 8
 KINDS = [
@@ -98,7 +100,7 @@ def test_what_trembles_is_counted_and_told():
     solution, _ = solved(forgetting_slowly, pm.deer(), np.float32)
     trembling = np.asarray(solution.info.num_trembling)
     assert np.all(trembling > T / 10)  # 22 to 44 % of the steps
-    assert f"{trembling.sum()} steps right up to rounding" in pm.report.remarks(solution.info)
+    assert f"{trembling.sum()} steps right up to rounding" in report.remarks(solution.info)
 
 
 @pytest.mark.parametrize("window", [None, 256])
@@ -200,7 +202,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
     transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.8)
     state = transition.init(jnp.zeros(2), jax.random.key(1))
     inputs = transition.draw_inputs(jax.random.key(0), 300, state)
-    plain = pm.transition.recursion(transition)
+    plain = transitions.recursion(transition)
 
     def other(state, inputs):
         u, wrong = inputs
@@ -211,7 +213,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
         return lambda x, inputs: plain(x, inputs[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pm.transition, "recursion", of_the_solve)
+        patch.setattr(transitions, "recursion", of_the_solve)
         disagrees = jnp.arange(300) % 3 == 0
         kernel = transition._replace(step=other)
         final, (states, _), info = pm.run_parallel(
@@ -222,7 +224,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
     assert int(info.num_ties) > 30 and int(info.num_sequential_steps) == 300
     np.testing.assert_allclose(states.position, expected.position, rtol=1e-6)
     np.testing.assert_allclose(final.position, expected_final.position, rtol=1e-6)
-    assert "came out otherwise" in pm.report.describe_failure(info)
+    assert "came out otherwise" in report.describe_failure(info)
 
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])

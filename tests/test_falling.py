@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import pytest
 
-from parallel_mcmc.constants import FEW, NOISE, PROPORTION, WAIT
-from parallel_mcmc.falling import another, come_down, no_snapshot, slowness_of, typical
+from parallel_mcmc._core.constants import FEW, NOISE, PROPORTION, WAIT
+from parallel_mcmc._core.falling import another, come_down, no_snapshot, slowness_of, typical
 
 N = 100  # iterations until it is asked the first time
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.constants import MOST_STEPS
-from parallel_mcmc.frontier import make_steps, num_steps_to_make
+from parallel_mcmc._core.constants import MOST_STEPS
+from parallel_mcmc._core.frontier import make_steps, num_steps_to_make
 
 NOISE = jax.random.normal(jax.random.key(0), (2_000, 1))
 CHAOTIC = (1_000, 1_060)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.kalman import kalman_scan, loop_filter, smooth, tree_filter
-from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal
-from parallel_mcmc.penalty import penalised_recurrence
-from parallel_mcmc.scans import affine_scan
+from parallel_mcmc._core.kalman import kalman_scan, loop_filter, smooth, tree_filter
+from parallel_mcmc._core.linear_maps import Block2x2, Dense, Diagonal
+from parallel_mcmc._core.penalty import penalised_recurrence
+from parallel_mcmc._core.scans import affine_scan
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import numpyro.distributions as dist
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc import lapack
-from parallel_mcmc.lapack import NUM_AXES, batch_of, one_matrix_at_a_time
-from parallel_mcmc.time_blocks import inside
+from parallel_mcmc._core import lapack
+from parallel_mcmc._core.lapack import NUM_AXES, batch_of, one_matrix_at_a_time
+from parallel_mcmc._core.time_blocks import inside
 
 KEY = jax.random.key(0)
 ROOT = jax.random.normal(KEY, (2, 3, 4, 4))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal, Identity, Zero, spectral_norm
+from parallel_mcmc._core.linear_maps import Block2x2, Dense, Diagonal, Identity, Zero, spectral_norm
 
 D, H = 4, 2
 

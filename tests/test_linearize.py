@@ -10,8 +10,8 @@ import pytest
 from solver_table import SOLVERS
 
 import parallel_mcmc as pm
-from parallel_mcmc import linearize as lin
-from parallel_mcmc.linear_maps import Dense, Diagonal, Identity, Zero
+from parallel_mcmc._core import linearize as lin
+from parallel_mcmc._core.linear_maps import Dense, Diagonal, Identity, Zero
 
 T, D = 5, 3
 

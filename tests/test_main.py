@@ -69,7 +69,7 @@ def test_the_report_says_how_the_chains_were_solved(eight_schools):
     _, report = eight_schools
     assert re.search(r"^theta\[7\] ", report, re.MULTILINE), "the summary"
     chains = re.findall(
-        r"chain \d: 1000 draws in (\d+) iterations, residual \S+, 0 steps one by one, converged",
+        r"chain \d: Solved in parallel: (\d+) iterations for 1,000 draws, residual \S+, 0 steps",
         report,
     )
     assert len(chains) == 4
@@ -137,7 +137,7 @@ def test_nuts_of_blackjax_step_by_step(tmp_path, capsys):
     )
     out, _ = capsys.readouterr()
     assert "Solved by sequential" in out
-    assert "50 draws in 0 iterations, residual 0.0e+00, 50 steps one by one, converged" in out
+    assert "chain 1: Run step by step: 50 draws" in out
     assert "difference" not in out, "there is nothing to compare with"
     assert float(group(tmp_path / "banana.nc", "sample_stats")["tree_depth"].max()) > 1
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parallel_mcmc.interop.numpyro_fingerprint import digest, fingerprint, names
+from parallel_mcmc._numpyro.fingerprint import digest, fingerprint, names
 
 Y = np.array([[0.5, -1.5], [2.0, 0.0]], np.float32)
 KEY = jax.random.key(0)

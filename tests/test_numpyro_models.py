@@ -89,7 +89,7 @@ BLOCK = {("mu", "tau"): np.array([[2.0, 0.5], [0.5, 1.0]])}
     ids=["dense", "diagonal", "block"],
 )
 def test_whitening_is_undone(dense_mass, matrix):
-    from parallel_mcmc.interop.numpyro_metric import unwhiten, whiten
+    from parallel_mcmc._numpyro.metric import unwhiten, whiten
 
     def two(sigma):
         numpyro.sample("mu", dist.Normal(0.0, 2.0))

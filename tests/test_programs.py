@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc import warmup
-from parallel_mcmc.programs import NUM_KEPT, compiled
+from parallel_mcmc._cli import warmup
+from parallel_mcmc._core.programs import NUM_KEPT, compiled
 
 KEY, START = jax.random.key(0), jnp.zeros(2)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parallel_mcmc.quartiles import by_counting, by_ranking, quartiles
+from parallel_mcmc._core.quartiles import by_counting, by_ranking, quartiles
 
 # Not denormal numbers, which a sort of XLA takes for zeros.
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1e-37, -1e-37, 3e38, -3e38]

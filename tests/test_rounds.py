@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.helpers import good_ones, replaced
-from parallel_mcmc.pooling import (
+from parallel_mcmc._mcmc.helpers import good_ones, replaced
+from parallel_mcmc._mcmc.pooling import (
     covariance,
     drift,
     gap_of,

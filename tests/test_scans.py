@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parallel_mcmc.linear_maps import Block2x2, Dense, Diagonal, Identity, Zero
-from parallel_mcmc.scans import affine_scan, loop_scan, tree_scan
+from parallel_mcmc._core.linear_maps import Block2x2, Dense, Diagonal, Identity, Zero
+from parallel_mcmc._core.scans import affine_scan, loop_scan, tree_scan
 
 D, H = 4, 2
 KINDS = ["dense", "diagonal", "block2x2", "identity", "zero"]

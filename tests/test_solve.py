@@ -11,7 +11,7 @@ from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 from parallel_mcmc import targets
-from parallel_mcmc.tolerance import grain
+from parallel_mcmc._core.tolerance import grain
 
 pytestmark = pytest.mark.slow
 PARALLEL = [name for name in SOLVERS if name != "sequential"]

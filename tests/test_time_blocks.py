@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc import time_blocks
-from parallel_mcmc.time_blocks import (
+from parallel_mcmc._core import time_blocks
+from parallel_mcmc._core.time_blocks import (
     CACHE_BYTES,
     FEW,
     MANY,

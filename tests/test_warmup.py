@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc import warmup
-from parallel_mcmc.helpers import scatter
+from parallel_mcmc._cli import warmup
+from parallel_mcmc._mcmc.helpers import scatter
 
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
+from parallel_mcmc._mcmc import transition as transitions
 
 pytestmark = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -392,8 +393,8 @@ def test_a_decision_that_the_last_pass_tips_is_counted_and_the_solved_chain_stan
         """The program of the solve: it accepts."""
         return lambda x, inputs: plain(x, inputs[0])
 
-    plain = pm.transition.recursion(transition)
-    monkeypatch.setattr(pm.transition, "recursion", recursion)
+    plain = transitions.recursion(transition)
+    monkeypatch.setattr(transitions, "recursion", recursion)
     _, (states, _), info = pm.run_parallel(
         transition._replace(step=step), state, (inputs, jnp.arange(60)), solver=pm.jacobi()
     )

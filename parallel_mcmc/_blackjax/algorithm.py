@@ -1,0 +1,186 @@
+"""BlackJAX: any of its kernels, evaluated in parallel over the length of the chain.
+
+`run_inference_algorithm` takes the place of `blackjax.util.run_inference_algorithm`
+and returns the same. It splits keys as BlackJAX does, so that both give the same draws.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from parallel_mcmc._blackjax.transition import from_blackjax
+from parallel_mcmc._core.auto import Auto, any_traced, choose
+from parallel_mcmc._core.programs import compiled
+from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
+from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.windows import check_tol, check_window
+from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keep_all, run_parallel
+
+
+class BlockInfo(NamedTuple):
+    """One step of `parallelize`: its block's states and infos, and the solve's report."""
+
+    states: Any
+    infos: Any
+    solve: SolveInfo
+
+
+def run_inference_algorithm(
+    rng_key: Any,
+    inference_algorithm: Any,
+    num_steps: int,
+    initial_state: Any = None,
+    initial_position: Any = None,
+    transform: Callable = keep_all,
+    *,
+    solver: Solver | Auto | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+    fields: tuple[str, ...] | None = None,
+    on_failure: str = "finish",
+) -> tuple[Any, Any]:
+    """`blackjax.util.run_inference_algorithm`, solved in parallel over the chain.
+
+    The same arguments, the same draws and the same return value; swap the function.
+
+    Args:
+        rng_key: typed or raw.
+        inference_algorithm: a BlackJAX `SamplingAlgorithm`.
+        num_steps: length of the chain.
+        initial_state: where to start, or
+        initial_position: a position to start from; a key is then split off, as BlackJAX does.
+        transform: what to keep of ``(state, info)`` of each step.
+        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        fields: as in `from_blackjax`.
+
+    Returns:
+        ``(final_state, history)``. A solve that has to finish step by step warns.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2, jnp.ones(2), 8)
+    >>> final_state, (states, infos) = pm.run_inference_algorithm(
+    ...     jax.random.key(0), algorithm, 500, initial_position=jnp.zeros(2)
+    ... )
+    >>> states.position.shape
+    (500, 2)
+    """
+    check_on_failure(on_failure)
+    check_tol(tol)
+    if (initial_state is None) == (initial_position is None):
+        raise ValueError("Give either `initial_state` or `initial_position`.")
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+    if initial_state is None:
+        rng_key, init_key = jax.random.split(rng_key)
+        with jax.default_matmul_precision("highest"):  # as in the solve
+            initial_state = jax.jit(inference_algorithm.init)(initial_position, init_key)
+    if not hasattr(initial_state, "position"):
+        raise TypeError(
+            f"The state of the algorithm, a {type(initial_state).__name__}, has no `position`; "
+            "only Markov chains with one can be solved in parallel."
+        )
+    transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
+
+    def attempt(solver, num_steps, limit):
+        return attempt_once(transition, solver, num_steps, rng_key, initial_state, tol, limit)
+
+    x = jax.eval_shape(transition.ravel, initial_state)
+    traced = any_traced((rng_key, initial_state))
+    choice = choose(
+        solver,
+        window,
+        num_steps,
+        x,
+        None if traced else attempt,
+        able=lambda: ability_of(transition, initial_state),
+        max_iterations=max_iterations,
+    )
+    final_state, history, info = _run(
+        transition,
+        choice.solver,
+        choice.window,
+        num_steps,
+        transform,
+        rng_key,
+        initial_state,
+        tol,
+        choice.max_iterations,
+    )
+    report(info, on_failure, (final_state, history))
+    return final_state, history
+
+
+@compiled(num_static=5)
+def _run(transition, solver, window, num_steps, transform, rng_key, state, tol, max_iterations):
+    # As BlackJAX: split, then loop.
+    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    return run_parallel(
+        transition,
+        state,
+        inputs,
+        solver=solver,
+        window=window,
+        tol=tol,
+        max_iterations=max_iterations,
+        transform=transform,
+    )
+
+
+def parallelize(
+    algorithm: Any,
+    num_steps: int,
+    *,
+    solver: Solver | Auto | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+    fields: tuple[str, ...] | None = None,
+) -> Any:
+    """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
+
+    BlackJAX's own loops can drive it: ``step(rng_key, state)`` splits its key into
+    ``num_steps`` keys and returns the block's last state and a `BlockInfo`.
+
+    Args:
+        algorithm: a BlackJAX `SamplingAlgorithm`.
+        num_steps: steps in a block.
+        solver, window, tol, max_iterations: as in `parallel_mcmc.solve`.
+        fields: as in `from_blackjax`.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> block = pm.parallelize(blackjax.mala(lambda x: -0.5 * jnp.sum(x**2), 0.3), 100)
+    >>> state, info = jax.jit(block.step)(jax.random.key(0), block.init(jnp.zeros(2)))
+    >>> info.states.position.shape, int(info.solve.status)
+    ((100, 2), 0)
+    """
+    from blackjax.base import SamplingAlgorithm
+
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+    check_window(window, num_steps)
+    check_tol(tol)
+
+    def step(rng_key, state):
+        transition = from_blackjax(algorithm, state.position, fields=fields)
+        # In a loop of BlackJAX's, where nothing can be tried.
+        x = jax.eval_shape(transition.ravel, state)
+        choice = choose(
+            solver, window, num_steps, x, None,
+            able=lambda: ability_of(transition, state), max_iterations=max_iterations,
+        )  # fmt: skip
+        final_state, (states, infos), info = _run(
+            transition,
+            choice.solver,
+            choice.window,
+            num_steps,
+            keep_all,
+            rng_key,
+            state,
+            tol,
+            choice.max_iterations,
+        )
+        return final_state, BlockInfo(states, infos, info)
+
+    return SamplingAlgorithm(algorithm.init, step)

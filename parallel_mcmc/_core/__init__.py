@@ -1,0 +1,1 @@
+"""The solve: all states of a recursion at once, and its diagnosis."""

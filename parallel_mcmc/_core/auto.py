@@ -1,0 +1,275 @@
+"""`auto`: the solver for a chain, from the platform, its size, the memory and its beginning.
+
+1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
+2. Elsewhere the first steps, up to 256, are run one by one, and the exponent of a perturbation
+   is taken along them. Where it is positive no parallel method helps, and the chain runs step by
+   step. Where Jacobi is expected to need few iterations it is taken: it costs no derivative, and
+   nothing else has to be compiled.
+3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
+   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, in at most 200 iterations, or half as
+   many as steps. The one with the fewest gradients that follow one another is taken, Jacobi by what
+   it is expected to need for the whole chain: as that does not grow with the chain, it may be more
+   than the pilot has steps.
+   What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
+4. Where none of them solves its pilot, and Jacobi is not expected to solve the chain in two thirds
+   as many iterations as steps, it runs step by step. A long pilot tells chains whose iterations
+   stay as they are when the chain grows from those whose grow with it, as of random walks.
+5. The window is as long as the memory allows.
+
+That steps run one by one on an accelerator is told with a warning, as it is slow there.
+
+Iterations are counted, not timed, so that the choice is the same for the same key on
+the same kind of machine. The draws do not depend on it, beyond rounding.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from parallel_mcmc._core.linearize import Ability, dense
+from parallel_mcmc._core.options import written
+from parallel_mcmc._core.pilot import Pilot, forecast
+from parallel_mcmc._core.report import ConvergenceWarning, Status
+from parallel_mcmc._core.solvers import (
+    Solver,
+    deer,
+    gradients_in_turn,
+    jacobi,
+    quasi_deer,
+    sequential,
+)
+from parallel_mcmc._core.time_blocks import device_memory
+from parallel_mcmc._core.windows import check_window
+
+FEWEST_STEPS = 4
+"""Of a chain that is worth a solver."""
+
+LEAST_STEPS = 256
+"""Of a pilot where the chain has as many; less says little."""
+
+MOST_ITERATIONS = 200
+"""Of a solver, on a pilot and of a solve by default, unless Jacobi is expected to need more."""
+
+PART_THAT_PAYS = 2 / 3
+"""Of the steps of a window, as iterations of Jacobi: each has one gradient more than a step."""
+
+AS_FORESEEN = 4
+"""Times as many iterations as Jacobi is expected to need are allowed, if they are more than 200."""
+
+FEW_ITERATIONS = 40
+"""Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
+
+# What to do where steps run one by one on an accelerator.
+IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
+WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
+WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
+
+Attempt = Callable[[Solver, int, int], Pilot]
+"""``(solver, num_steps, max_iterations) -> pilot``: run or solve a chain of that many steps."""
+
+logger = logging.getLogger("parallel_mcmc")
+
+
+class Auto(NamedTuple):
+    """A solver that is yet to be chosen; see `auto`."""
+
+    platform: str | None
+    num_pilot_steps: int
+    max_dense: int
+    memory: float | None
+
+    def __repr__(self) -> str:
+        return f"auto({written(auto, **self._asdict())})"
+
+
+class Choice(NamedTuple):
+    """What was chosen, why, in words, and how many iterations it has."""
+
+    solver: Solver
+    window: int
+    reason: str
+    max_iterations: Any = MOST_ITERATIONS
+
+
+def auto(
+    platform: str | None = None,
+    num_pilot_steps: int = 1_024,
+    max_dense: int = 64,
+    memory: float | None = None,
+) -> Auto:
+    """Choose the solver for the chain at hand: the default wherever a solver can be given.
+
+    Args:
+        platform: ``"cpu"`` or another; by default that of JAX's default device. On a CPU the
+            choice is `sequential()`.
+        num_pilot_steps: most steps of the pilot, at least 2. It is a quarter of the chain where
+            that is less, but at least 256 steps, or the chain; and no longer than a window.
+        max_dense: unknowns up to which DEER is tried, which keeps their square per step.
+        memory: bytes for the arrays of one window, all chains together; by default half of the
+            device's memory, or 1e9 where JAX does not know that.
+
+    Of several chains the first decides. Costs a run of 256 steps one by one and a perturbation
+    along them, and if that does not decide up to three programs to compile and three solves of the
+    pilot. Under NumPyro's own `MCMC` that is in `init`, for a chain as long as a window, where
+    helpers have done the warm-up of the first chain. Inside `jit` there can be no pilot: there it
+    is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it
+    is Jacobi, and step by step where JAX cannot batch a step.
+
+    The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> transition = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), 0.2)
+    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 500, solver=pm.auto("cpu"))
+    >>> trace.settings["solver_choice"]
+    'sequential: on a CPU steps run fastest one after the other'
+    """
+    if num_pilot_steps < 2:
+        raise ValueError(f"num_pilot_steps must be at least 2, got {num_pilot_steps}.")
+    return Auto(platform, num_pilot_steps, max_dense, memory)
+
+
+def choose(
+    solver: Solver | Auto | None,
+    window: int | None,
+    num_steps: int,
+    x: Any,
+    attempt: Attempt | None,
+    num_chains: int = 1,
+    able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
+    max_iterations: Any = None,
+) -> Choice:
+    """The solver and the window for a chain.
+
+    Args:
+        solver: what the user gave. A `Solver` is taken as it is; None is `auto()`.
+        window: what the user gave; None for as long as the memory allows.
+        num_steps: T.
+        x: the state as a vector, or its shape and dtype.
+        attempt: how to run the pilot; None where that cannot be done.
+        num_chains: that share the memory.
+        able: what can be made of a step; asked for where the answer matters.
+        max_iterations: what the user gave; None for 200, or more where they are expected to pay.
+    """
+    whole = check_window(window, num_steps)
+    default = MOST_ITERATIONS if max_iterations is None else max_iterations
+    if isinstance(solver, Solver):
+        return Choice(solver, whole, f"{solver.name}: as asked", default)
+    options = auto() if solver is None else solver
+    if not isinstance(options, Auto):
+        raise TypeError(
+            f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
+        )
+    memory = options.memory or default_memory()
+    itemsize = x.dtype.itemsize * num_chains
+    length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
+    given = None if any_traced(max_iterations) else max_iterations
+    chosen, why, advice, expected = choose_solver(
+        options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length), given
+    )
+    if advice:
+        message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    if max_iterations is None:  # as many as steps always suffice
+        default = max(default, min(AS_FORESEEN * expected, num_steps))
+    steps = whole
+    if window is None:
+        steps = window_for(chosen, num_steps, x.size, itemsize, memory)
+        if steps < num_steps:
+            why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}", default)
+    logger.info("%s", choice.reason)
+    return choice
+
+
+def any_traced(tree: Any) -> bool:
+    """Whether the values are not there yet, so that no pilot can be run."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def compares(solver: Solver | Auto | None) -> bool:
+    """Whether several solvers come into question."""
+    if isinstance(solver, Solver):
+        return False
+    return ((solver and solver.platform) or jax.default_backend()) != "cpu"
+
+
+def choose_solver(
+    options: Auto,
+    num_steps: int,
+    x: Any,
+    memory: float,
+    attempt: Attempt | None,
+    able: Callable[[], Ability],
+    most_of_jacobi: int,
+    given: int | None,
+) -> tuple[Solver, str, str, int]:
+    """The solver, why, what to do where steps run one by one, and Jacobi's iterations to expect.
+
+    The last is 0 of other solvers, and the advice is for accelerators alone.
+    """
+    dim = x.size
+    if not compares(options):
+        return sequential(), "on a CPU steps run fastest one after the other", "", 0
+    allowed = able()
+    if allowed == Ability.STEPS:
+        return sequential(), "JAX cannot batch a step", IN_PARALLEL, 0
+    candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
+    if allowed == Ability.DERIVATIVES:
+        newton = [deer()] if dim <= options.max_dense else []
+        candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
+    costliest = candidates[-1]
+    if num_steps < FEWEST_STEPS:
+        return sequential(), f"{num_steps} steps are too few", "", 0
+    if attempt is None:
+        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", "", 0
+    most_of_jacobi = most_of_jacobi if given is None else min(most_of_jacobi, given)
+    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
+    length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
+    first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps)
+    if first.grows:
+        return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS, 0
+    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
+        expected = f"about {first.iterations} iterations to expect"
+        return jacobi(), f"{first.words}: {expected}{left_out}", "", first.iterations
+    limit = min(MOST_ITERATIONS if given is None else given, max(1, length // 2))
+    iterations = {}
+    for solver in candidates:
+        info = attempt(solver, length, limit).info
+        if np.asarray(info.status) == Status.CONVERGED:
+            iterations[solver] = int(info.num_iterations)
+    counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
+    reason = f"a pilot of {length} steps took these iterations: {counts}"
+    if not iterations:
+        reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
+    # Of a pilot that it has not solved, more than that has shown is foreseen, or nothing.
+    solved = iterations.get(jacobi(), limit)
+    if solved < first.iterations < num_steps and length < num_steps:
+        reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
+        iterations[jacobi()] = first.iterations
+    if iterations.get(jacobi(), 0) > most_of_jacobi:
+        iterations.pop(jacobi())
+    if not iterations:
+        return sequential(), reason + left_out, WHERE_IT_LASTS, 0
+    chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
+    return chosen, reason + left_out, "", iterations[chosen] * (chosen == jacobi())
+
+
+def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
+    """The largest power of two, at least 16, that fits; all steps where they do.
+
+    A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
+    figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
+    slide, and 3 to 4 matrices, of which a scan that is a tree takes twice as many.
+    """
+    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
+    if solver.linearize is None or per_step * num_steps <= memory:
+        return num_steps
+    return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))
+
+
+def default_memory() -> float:
+    return device_memory(unknown=2e9) / 2

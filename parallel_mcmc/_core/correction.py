@@ -1,0 +1,95 @@
+"""How far one iteration moves the states: x_t <- f_t + A_t d_{t-1}, by one linear recurrence.
+
+    d_t = s_t A_t d_{t-1} + r_t
+
+Newton's correction is that of s_t = 1, and where the residuals are small it is right: there A_t
+is taken as it is. Elsewhere the linearisation says little about f, a decision of the chain may
+tip, and a product of A_t along a stretch that expands is astronomical. So where |r_{t-1}| or |r_t|
+is more than the ``trust_radius``, A_t is limited in norm and scaled by how far its last prediction
+came true, `secant`. The rule looks at the residuals, which are known, and not at the correction,
+which would have to be solved for first.
+
+It does not touch the fixed point: where d_{t-1} is zero, what is added to f_t is zero too.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.linear_maps import LinearMap
+from parallel_mcmc._core.rows import all_of, before, sum_of
+from parallel_mcmc._core.scans import affine_scan
+
+
+class Correction(NamedTuple):
+    """What one iteration adds to f_t.
+
+    Attributes:
+        predicted: by how much f_t moves, ``(T, D)``.
+        careful: the same before it is scaled by the factor, of which the next one is made: see
+            `secant`. None where none is.
+        limited: maps whose norm was limited, or corrections penalised, ``(T,)``.
+    """
+
+    predicted: Float[Array, "T D"]
+    careful: Float[Array, "T D"] | None
+    limited: Bool[Array, " T"]
+
+
+Correct: TypeAlias = Callable[..., Correction]
+"""``(A, r, factor, unit, k) -> Correction``: from maps and residuals, factors of `secant`, the
+spread of the chain per coordinate, and how many leading steps are solved: their r is zero."""
+
+
+def newton(A: LinearMap, r: Float[Array, "T D"], factor, unit, k) -> Correction:
+    """A_t as it is, everywhere."""
+    scale = behind(r, k).astype(r.dtype)
+    predicted = A.apply(before(affine_scan(A.scale_rows(scale), r)))
+    return Correction(predicted, None, jnp.zeros(len(r), bool))
+
+
+def limited(
+    A: LinearMap,
+    r: Float[Array, "T D"],
+    factor: Float[Array, " T"],
+    unit: Float[Array, " D"],
+    k: Int[Array, ""],
+    *,
+    max_norm: float,
+    trust_radius: float,
+) -> Correction:
+    """The rule above.
+
+    Args:
+        A, r, factor, unit, k: as for every `Correct`.
+        max_norm: limit on the norm of a map, in coordinates scaled by their spread.
+        trust_radius: residuals that are small, in spreads.
+    """
+    small = all_of(jnp.abs(r) <= trust_radius * unit)
+    small = (small & before(small, True))[:, None]
+    limit = A.limit(max_norm, jnp.where(unit > 0, unit, 1))
+    kept = jnp.where(small, 1, limit.factor)
+    scale = jnp.where(behind(r, k), jnp.where(small, 1, factor[:, None]) * kept, 0)
+    full = A.apply(before(affine_scan(A.scale_rows(scale), r)))
+    return Correction(scale * full, kept * full, limit.limited & ~small[:, 0])
+
+
+def behind(r: Float[Array, "T D"], k: Int[Array, ""]) -> Bool[Array, "T 1"]:
+    """Steps whose map has a correction to pass on. A product of others may overflow, in a tree."""
+    return (jnp.arange(len(r)) > k)[:, None]
+
+
+def secant(change: Float[Array, "*T D"], predicted: Float[Array, "*T D"]) -> Float[Array, "*T"]:
+    """The factor in [0, 1] by which the last prediction of each f_t comes closest to what f_t did.
+
+    Where the map bends within the last correction, or an accept decision tipped, its
+    derivative says little about the next one: there the factor goes to 0, which is
+    Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
+    evaluation of its own. A prediction of nothing counts as right.
+    """
+    dot = sum_of(change * predicted)
+    square = sum_of(predicted**2)
+    factor = jnp.clip(dot / jnp.where(square > 0, square, 1), 0, 1)
+    return jnp.where((square > 0) & jnp.isfinite(dot), factor, 1)

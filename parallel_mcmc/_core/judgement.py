@@ -1,0 +1,107 @@
+"""Whether what trembles may stand, where the iterations have stopped to ask.
+
+That takes statistics of the chain, as much as all else of an iteration that is not f, and where
+these allow it f at states nearby: so it is no part of an iteration. See `trembling` and `falling`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.constants import PROPORTION
+from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
+from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
+from parallel_mcmc._core.rows import before, either, most_of, state_before, window_of
+from parallel_mcmc._core.tolerance import noise
+from parallel_mcmc._core.trembling import in_units, looks, may_tremble
+
+
+class Judgement(NamedTuple):
+    """What the iterations on a window came to.
+
+    Attributes:
+        k, unit: as in `Outcome`.
+        within: which steps are solved, given the state before them, ``(W,)``.
+        num_trembling: steps that stand although they tremble.
+        settled: whether there is nothing more to gain.
+        looked: whether f was evaluated once more, at states nearby.
+        must_be_exact: whether what trembles is in states that must be exact.
+        snapshot: to hold the states against when it is asked the next time.
+    """
+
+    k: Int[Array, ""]
+    unit: Float[Array, " D"]
+    within: Bool[Array, " W"]
+    num_trembling: Int[Array, ""]
+    settled: Bool[Array, ""]
+    looked: Bool[Array, ""]
+    must_be_exact: Bool[Array, ""]
+    snapshot: Snapshot
+
+
+def judged(
+    progress: Progress,
+    snapshot: Snapshot,
+    block: Block,
+    limits: Limits,
+    offset: Any,
+    look: Callable,
+) -> tuple[Judgement, Float[Array, "L D"], Float[Array, "W D"]]:
+    """The last evaluation, and whether what trembles in it may stand.
+
+    And the states to go on from, with values to go by: those of the first look where states must
+    be exact, as counters are on its grid.
+
+    Args:
+        progress, block, limits, offset: as for `outcome`.
+        snapshot: of when it was asked the last time.
+        look: f at the states before each of the window, ``(num_looks, W, D)``, given the state
+            before the first and so many windows of states.
+    """
+    seen, details = outcome(progress, block, limits, offset)
+    x, r, wanted = details.x, details.r, details.wanted
+    first = state_before(progress.states, block.x_start, jnp.asarray(offset))
+    of_noise = noise(x, seen.unit)
+    tremble = may_tremble(details.evidence, wanted, x, r, x - before(x, first), of_noise)
+    must_be_exact = seen.asks & jnp.any(tremble.exactly)
+    slides = block.window < len(progress.states)
+    since = x - window_of(snapshot.states, offset, block.window)
+    moved = typical(most_of(in_units(since, of_noise)), wanted, slides)
+    left = typical(details.size, wanted, slides)
+    n = progress.num_iterations
+    # A block may be near from the first, as windows before it have reached into it.
+    slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
+    known = slowness if block.extend_guess else None
+    stand = seen.asks & ~jnp.any(tremble.may_not) & come_down(snapshot, left, moved, n, known)
+
+    looked = stand | must_be_exact
+    # Coordinates that do not tremble are decided on at their values.
+    columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
+    rows = wanted & (jnp.arange(block.window) >= seen.k)
+    copies = looks(x, seen.unit, rows[:, None] & columns)
+    values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
+    off = most_of(in_units(values - copies, noise(copies, seen.unit)))
+    stand &= jnp.all((off <= PROPORTION) | ~wanted)
+    goes_on = must_be_exact & ~progress.done
+    x, f_values = either(goes_on, (copies[0], values[0]), (x, progress.f_values))
+    states = x
+    if slides:
+        states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
+    new = another(snapshot, states, moved, n + looked, known)  # nothing comes down at a look
+    num_left = jnp.minimum(block.num_steps - offset, block.window)
+    # As the loop found it, which may round otherwise than here.
+    all_stand = stand | progress.early
+    judgement = Judgement(
+        k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),
+        unit=seen.unit,
+        within=details.agrees | (wanted & all_stand),
+        num_trembling=jnp.where(stand, seen.num_inexact, 0),
+        settled=progress.done | stand,
+        looked=looked,
+        must_be_exact=must_be_exact,
+        snapshot=either(n >= snapshot.ask_from, new, snapshot),
+    )
+    return judgement, states, f_values

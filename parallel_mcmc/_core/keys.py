@@ -1,0 +1,45 @@
+"""Keys whose numbers depend on how many are drawn at once, of which no chain can be solved."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from parallel_mcmc._core.time_blocks import inside
+
+
+def check_keys(f: Callable, *args: Any) -> None:
+    """Refuse a function that draws other numbers under `jax.vmap` than by itself.
+
+    A solve evaluates all steps at once, and must see the numbers that the steps see one by one.
+    Looks into the program of f, so that keys are found that f has from elsewhere, or makes.
+
+    Args:
+        f: of one step. Costs a trace of it.
+        args: its arguments, or their shapes.
+
+    Raises:
+        ValueError: where it draws by keys of kind `rbg` or `unsafe_rbg`, whose batches come from
+            the device's generator.
+
+    >>> import jax
+    >>> check_keys(jax.random.normal, jax.random.key(0, impl="threefry2x32"))
+    """
+    for impl in kinds_drawn(jax.make_jaxpr(f)(*args).jaxpr):
+        if "rbg" in impl:
+            raise ValueError(
+                f"Keys of kind {impl} draw other numbers for many steps at once than one by one; "
+                'use jax.random.key(seed, impl="threefry2x32"), or solver=pm.sequential().'
+            )
+
+
+def kinds_drawn(jaxpr: Any) -> Iterator[str]:
+    """The kinds of keys by which a program, or one that it calls, draws numbers."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "rng_bit_generator":
+            yield "rbg"
+        if equation.primitive.name == "random_bits":
+            tag = str(equation.invars[0].aval.dtype).removeprefix("key<").removesuffix(">")
+            yield {"urbg": "unsafe_rbg"}.get(tag, tag)
+    for program in inside(jaxpr):
+        yield from kinds_drawn(getattr(program, "jaxpr", program))

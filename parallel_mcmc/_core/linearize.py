@@ -1,0 +1,286 @@
+"""Linearisations: evaluate the recursion and what stands in for its Jacobian, at all t at once.
+
+A linearisation is a function
+
+    linearize(f, x_prev, inputs, rng_key) -> (f_values, A)
+
+with ``f_values[t] = f(x_prev[t], inputs[t])`` and ``A[t]`` a linear map that
+approximates the derivative of f there. Value and derivative come from one
+forward pass. All derivatives are forward mode, so that f may contain loops of
+unknown length (NUTS, slice sampling), and they are those of the branch taken:
+an accept decision is held fixed (arXiv:2508.18413). What JAX can make of an f is its `Ability`.
+
+| function              | products with the Jacobian, per step | memory, per step |
+|-----------------------|--------------------------------------|------------------|
+| `dense`               | D                                    | D^2              |
+| `exact_diagonal()`    | D                                    | D                |
+| `hutchinson(k)`       | k                                    | D                |
+| `exact_blocks()`      | D                                    | D                |
+| `hutchinson_blocks(k)`| 2k                                   | D                |
+| `identity`, `zero`    | none                                 | none             |
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc._core.linear_maps import Block2x2, Dense, Diagonal, Identity, LinearMap, Zero
+from parallel_mcmc._core.options import Partial
+from parallel_mcmc._core.time_blocks import map_steps
+
+Recursion: TypeAlias = Callable[[Float[Array, " D"], Any], Float[Array, " D"]]
+Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
+
+
+class Ability(enum.IntEnum):
+    """What JAX can make of a recursion, each with what stands before it."""
+
+    STEPS = 0
+    """One step after the other: `jax.pure_callback` without a ``vmap_method`` allows no more."""
+
+    BATCHES = 1
+    """All steps at once, by `jax.vmap`."""
+
+    DERIVATIVES = 2
+    """Products with the Jacobian, by `jax.jvp`. A gradient of what has a `jax.custom_vjp`, as
+    `jax.experimental.ode.odeint` has, of ``gammainc`` in its shape or of a callback has none."""
+
+
+def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
+    """What can be made of f, found by tracing it, without an evaluation.
+
+    Args:
+        f: ``(x, u) -> x``.
+        x: a state.
+        inputs: u_1..u_T with time leading, of which only the first is looked at.
+
+    Values or shapes will do. Costs up to two traces of f and its derivative.
+    """
+
+    def first(x, inputs):
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), jax.tree.map(
+            lambda leaf: leaf[:1], inputs
+        )
+
+    def product(x, u):
+        return jax.jvp(lambda x: f(x, u), (x,), (x,))
+
+    row = jax.eval_shape(first, x, inputs)
+    if traces(jax.vmap(product), *row):
+        return Ability.DERIVATIVES
+    return Ability.BATCHES if traces(jax.vmap(f), *row) else Ability.STEPS
+
+
+def traces(f: Callable, *args: Any) -> bool:
+    try:
+        jax.eval_shape(f, *args)
+    except Exception:  # JAX has one of its own for every cause
+        return False
+    return True
+
+
+def at_all_steps(
+    f: Recursion, at: Callable, x_prev: Float[Array, "T D"], inputs: Any, *others: Any
+) -> Any:
+    """`map_steps` of ``at``, f or f with its derivative, which says what is missing.
+
+    Raises:
+        TypeError: where JAX cannot batch f or ``at``, but can trace f.
+    """
+    try:
+        return map_steps(at, x_prev, inputs, *others)
+    except Exception as error:
+        x, u = jax.tree.map(lambda leaf: leaf[0], (x_prev, inputs))
+        able = ability(f, x, inputs)
+        if able == Ability.DERIVATIVES or not traces(f, x, u):
+            raise
+        cause = str(error).strip().split("\n")[0].rstrip(".")
+        raise TypeError(WHAT_TO_TAKE[able].format(cause)) from error
+
+
+WHAT_TO_TAKE = {
+    Ability.STEPS: (
+        "A parallel solver takes all steps at once, which JAX cannot here ({}); give a "
+        "`jax.pure_callback` a `vmap_method`, or use pm.sequential()."
+    ),
+    Ability.BATCHES: (
+        "This solver needs the forward-mode derivative of a step, which JAX does not have here "
+        "({}); use pm.jacobi() or pm.picard(), which need none, or pm.sequential()."
+    ),
+}
+"""For a solver that asks for more."""
+
+
+def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """The full Jacobian: Newton's method (DEER, arXiv:2309.12252)."""
+
+    def at(x, u):
+        def product(v):
+            return jax.jvp(lambda x: f(x, u), (x,), (v,))
+
+        basis = jnp.eye(x.size, dtype=x.dtype)
+        return jax.vmap(product, out_axes=(None, -1))(basis)
+
+    f_values, jacobian = at_all_steps(f, at, x_prev, inputs)
+    return f_values, Dense(jacobian)
+
+
+def exact_diagonal() -> Linearize:
+    """The diagonal of the Jacobian, one coordinate at a time (quasi-DEER, arXiv:2407.19115).
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_deer(pm.exact_diagonal())
+    """
+    return Partial.of(diagonal, "exact_diagonal")
+
+
+def diagonal(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    def at(x, u):
+        def entry(i):
+            unit = jnp.zeros_like(x).at[i].set(1)
+            value, column = jax.jvp(lambda x: f(x, u), (x,), (unit,))
+            return value, column[i]
+
+        return jax.vmap(entry, out_axes=(None, 0))(jnp.arange(x.size))
+
+    f_values, entries = at_all_steps(f, at, x_prev, inputs)
+    return f_values, Diagonal(entries)
+
+
+def hutchinson(num_probes: int = 1) -> Linearize:
+    """The diagonal of the Jacobian J, estimated as the mean of z * (J z) with z = +-1.
+
+    Stochastic quasi-DEER (arXiv:2508.18413; the estimator is that
+    of Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact in one probe where J is
+    diagonal. The probes belong to the solve's ``rng_key`` and stay the same in
+    all of its iterations.
+
+    Args:
+        num_probes: products with the Jacobian per step, at least 1.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_deer(pm.hutchinson(num_probes=2))
+    """
+    check_num_probes(num_probes)
+
+    return Partial.of(probed_diagonal, "hutchinson", num_probes=num_probes)
+
+
+def probed_diagonal(
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
+):
+    T, D = x_prev.shape
+    probes = jax.random.rademacher(rng_key, (T, num_probes, D), x_prev.dtype)
+
+    def at(x, u, probes):
+        def product(z):
+            value, Jz = jax.jvp(lambda x: f(x, u), (x,), (z,))
+            return value, z * Jz
+
+        value, estimates = jax.vmap(product, out_axes=(None, 0))(probes)
+        return value, estimates.mean(axis=0)
+
+    f_values, estimates = at_all_steps(f, at, x_prev, inputs, probes)
+    return f_values, Diagonal(estimates)
+
+
+def exact_blocks() -> Linearize:
+    """The diagonals of the four blocks of the Jacobian on x = (q, p) (arXiv:2508.18413).
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.block_quasi_deer(pm.exact_blocks())
+    """
+    return Partial.of(blocks, "exact_blocks")
+
+
+def blocks(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    basis = jnp.eye(half_of(x_prev), dtype=x_prev.dtype)
+
+    def at(x, u):
+        f_value, entries = block_estimates(f, x, u, basis)
+        return f_value, Block2x2(*entries.sum(axis=0))
+
+    return at_all_steps(f, at, x_prev, inputs)
+
+
+def hutchinson_blocks(num_probes: int = 1) -> Linearize:
+    """`exact_blocks`, estimated as the mean of z * (J (z, 0)) and of z * (J (0, z)) with z = +-1.
+
+    Stochastic block quasi-DEER (arXiv:2508.18413). Exact in one probe where the blocks are
+    diagonal. Probes as in `hutchinson`.
+
+    Args:
+        num_probes: at least 1; each costs two products with the Jacobian per step, which
+            for leapfrog steps are Hessian-vector products.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.block_quasi_deer(pm.hutchinson_blocks(num_probes=2))
+    """
+    check_num_probes(num_probes)
+
+    return Partial.of(probed_blocks, "hutchinson_blocks", num_probes=num_probes)
+
+
+def probed_blocks(
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
+):
+    shape = x_prev.shape[0], num_probes, half_of(x_prev)
+    probes = jax.random.rademacher(rng_key, shape, x_prev.dtype)
+
+    def at(x, u, probes):
+        f_value, estimates = block_estimates(f, x, u, probes)
+        return f_value, Block2x2(*estimates.mean(axis=0))
+
+    return at_all_steps(f, at, x_prev, inputs, probes)
+
+
+def check_num_probes(num_probes: int) -> None:
+    if num_probes < 1:
+        raise ValueError(
+            f"num_probes must be at least 1, got {num_probes}; "
+            "use pm.jacobi() for a solve without derivatives."
+        )
+
+
+def half_of(x: Float[Array, "T D"]) -> int:
+    D = x.shape[-1]
+    if D % 2:
+        raise ValueError(
+            "Blocks are for states of two halves, position and momentum, of one size; got "
+            f"{D} numbers. Use pm.quasi_deer() for other states."
+        )
+    return D // 2
+
+
+def block_estimates(
+    f: Recursion, x: Float[Array, " D"], u: Any, probes: Float[Array, "K H"]
+) -> tuple[Float[Array, " D"], Float[Array, "K 4 H"]]:
+    """f, and for each probe z the products z * (J (z, 0)) and z * (J (0, z)), as a, b, c, d."""
+
+    def product(v, z):
+        f_value, Jv = jax.jvp(lambda x: f(x, u), (x,), (v,))
+        return f_value, z * Jv.reshape(2, -1)
+
+    none = jnp.zeros_like(probes)
+    q_probes, p_probes = (jnp.concatenate(v, axis=-1) for v in ((probes, none), (none, probes)))
+    in_turn = jax.vmap(product, out_axes=(None, 0))
+    f_value, from_both = in_turn(
+        jnp.concatenate([q_probes, p_probes]), jnp.concatenate([probes, probes])
+    )
+    a_and_c, b_and_d = jnp.split(from_both, 2)
+    blocks = jnp.stack([a_and_c, b_and_d], axis=2)  # probe, row of the block, column, coordinate
+    return f_value, blocks.reshape(len(probes), 4, -1)
+
+
+def identity(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """No derivative: A = 1 (Picard iterations)."""
+    return at_all_steps(f, f, x_prev, inputs), Identity()
+
+
+def zero(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
+    """No derivative: A = 0 (Jacobi iterations)."""
+    return at_all_steps(f, f, x_prev, inputs), Zero()

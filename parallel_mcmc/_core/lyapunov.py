@@ -1,0 +1,210 @@
+"""The largest Lyapunov exponent: how fast a small perturbation of the chain grows or is forgotten.
+
+Along a trajectory x_t = f(x_{t-1}, u_t) a perturbation obeys the linear recurrence
+
+    v_t = J_t v_{t-1},      J_t = df/dx at (x_{t-1}, u_t),
+
+and the exponent is its mean rate of growth (arXiv:2508.16817, from Oseledets 1968)
+
+    lambda = lim (1/T) log |J_T ... J_1 v_0|                          in nats per step.
+
+Negative: two chains with the same randomness meet, and a parallel solve converges
+quickly. Positive: they part, and no parallel method helps. Only the growth of each step is
+kept, never the product itself, so that nothing over- or underflows.
+
+| where                             | how                                    | per step            |
+|-----------------------------------|----------------------------------------|---------------------|
+| accelerator, D <= ``max_dense``   | a tree of renormalised matrix products | D products, D^2     |
+| CPU, or more unknowns             | one renormalised vector, step by step  | one product, D      |
+| no forward-mode derivatives       | two nearby trajectories, step by step  | two steps, D        |
+
+The columns are products with the Jacobian and memory; the tree takes D^3 arithmetic besides. Two
+trajectories with the same randomness are brought back to their distance after each step (Benettin
+et al. 1976). What brings them closer by more than the root of rounding, 3e-4 in float32, counts as
+forgetting at a blow, and an accept decision that tips between them as growth.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from parallel_mcmc._core import linearize as lin
+from parallel_mcmc._core.linearize import Ability, Recursion, ability
+from parallel_mcmc._core.programs import compiled
+from parallel_mcmc._core.rows import before
+from parallel_mcmc._core.tolerance import spread
+from parallel_mcmc._core.windows import num_steps_of
+
+MAX_DENSE = 50
+"""Unknowns up to which full Jacobians are formed: as far as `parallel_mcmc.deer` is meant for."""
+
+
+class Exponent(NamedTuple):
+    """The largest Lyapunov exponent and its standard error, in nats per step.
+
+    Attributes:
+        value: -inf where a Jacobian is zero: there the state is forgotten at a blow.
+        standard_error: from batch means; inf where T < 4 leaves one batch alone.
+    """
+
+    value: Float[Array, ""]
+    standard_error: Float[Array, ""]
+
+
+def lyapunov_exponent(
+    f: Callable[[Any, Any], Any],
+    x0: Any,
+    inputs: Any,
+    trajectory: Any,
+    *,
+    rng_key: Any = None,
+    max_dense: int = MAX_DENSE,
+) -> Exponent:
+    """The largest Lyapunov exponent of x_t = f(x_{t-1}, u_t) along a trajectory.
+
+    Args:
+        f, x0, inputs: the recursion, as in `parallel_mcmc.solve`.
+        trajectory: x_1..x_T, solved or sequential, a pytree as x0 with time leading.
+        rng_key: draws the perturbation v_0; a fixed key by default. All but a set of
+            measure zero give the same limit.
+        max_dense: unknowns up to which an accelerator forms all Jacobians at once.
+
+    Returns:
+        `Exponent`, in nats per step.
+
+    Raises:
+        ValueError: when trajectory and inputs differ in their number of steps.
+
+    The mean and its standard error come from about sqrt(T) batches of sqrt(T) steps, without the
+    first one (if there are four), in which v turns to the direction that grows most. Growth that
+    stays correlated for longer than sqrt(T) steps makes the error too small. Accept decisions
+    are held fixed: forward mode differentiates the branch taken. Without forward-mode derivatives
+    the growth is that between two nearby trajectories.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> f = lambda x, u: 0.5 * x + u
+    >>> solution = pm.solve(f, jnp.zeros(2), jnp.ones((100, 2)))
+    >>> exponent = pm.lyapunov_exponent(f, jnp.zeros(2), jnp.ones((100, 2)), solution.trajectory)
+    >>> round(float(jnp.exp(exponent.value)), 3)
+    0.5
+    """
+    steps, found = num_steps_of(inputs), num_steps_of(trajectory)
+    if steps != found:
+        raise ValueError(
+            f"The trajectory has {found} steps and the inputs have {steps}; give x_1..x_T, without "
+            "x0, for u_1..u_T."
+        )
+    rng_key = jax.random.key(0) if rng_key is None else rng_key
+    return _exponent(f, max_dense, x0, inputs, trajectory, rng_key)
+
+
+@compiled(num_static=2)
+def _exponent(f, max_dense, x0, inputs, trajectory, rng_key):
+    """`lyapunov_exponent` for pytrees, compiled: ravel, then as for vectors."""
+    vector0, unravel = ravel_pytree(x0)
+
+    def ravel(tree):
+        return ravel_pytree(tree)[0].astype(vector0.dtype)
+
+    def step(x, u):
+        return ravel(f(unravel(x), u))
+
+    x_prev = before(jax.vmap(ravel)(trajectory), vector0)
+    return batch_means(log_growth(step, x_prev, inputs, rng_key, max_dense))
+
+
+def log_growth(
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, max_dense: int = MAX_DENSE
+) -> Float[Array, " T"]:
+    """The growth log |v_t| / |v_{t-1}| of every step; |v| is the largest entry: no squares.
+
+    Where the Jacobian is zero the growth is -inf and the perturbation starts anew, so that the
+    steps where that happens can be counted. Of a state that is not finite it is NaN.
+    """
+    v0 = jax.random.normal(rng_key, x_prev.shape[1:], x_prev.dtype)
+    v0 = v0 / jnp.max(jnp.abs(v0))
+    loop = functools.partial(loop_growth, f)
+    tree = functools.partial(tree_growth, f)
+    with jax.default_matmul_precision("highest"):
+        if ability(f, x_prev[0], inputs) < Ability.DERIVATIVES:
+            growth = pair_growth(f, x_prev, inputs, v0)
+        elif v0.size > max_dense:
+            growth = loop(x_prev, inputs, v0)
+        else:
+            growth = jax.lax.platform_dependent(x_prev, inputs, v0, cpu=loop, default=tree)
+    return jnp.where(jnp.all(jnp.isfinite(x_prev), axis=-1), growth, jnp.nan)
+
+
+def loop_growth(f, x_prev, inputs, v0):
+    """`log_growth` step by step, with one product per step."""
+
+    def step(v, x_and_u):
+        x, u = x_and_u
+        return renormalised(v, jax.jvp(lambda x: f(x, u), (x,), (v,))[1])
+
+    return jax.lax.scan(step, v0, (x_prev, inputs))[1]
+
+
+def pair_growth(f, x_prev, inputs, v0):
+    """`log_growth` between two trajectories, at ``distance`` in the direction of v.
+
+    The distance of each coordinate is the root of its rounding times its spread: far above the
+    one and far below the other.
+    """
+    unit, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
+    unit = jnp.where(unit > 0, unit, jnp.where(size > 0, size, 1))
+    distance = jnp.sqrt(jnp.finfo(x_prev.dtype).eps * jnp.maximum(size, unit) * unit)
+
+    def step(v, x_and_u):
+        x, u = x_and_u
+        # In a loop, as two uses of one expression may round differently.
+        here, there = jax.lax.map(lambda x: f(x, u), jnp.stack([x, x + distance * v]))
+        return renormalised(v, (there - here) / distance)
+
+    return jax.lax.scan(step, v0, (x_prev, inputs))[1]
+
+
+def renormalised(v, image):
+    """What stands for the image of v at the next step, and how much it has grown."""
+    size = jnp.max(jnp.abs(image))
+    return jnp.where(size > 0, image / jnp.where(size > 0, size, 1), v), jnp.log(size)
+
+
+def tree_growth(f, x_prev, inputs, v0):
+    """`log_growth` as a tree of products (M, s), which stand for e^s M with max |M| = 1."""
+    J = lin.dense(f, x_prev, inputs)[1].matrix
+    forgets = jnp.all(J == 0, axis=(-2, -1))
+    J = jnp.where(forgets[:, None, None], jnp.eye(v0.size, dtype=J.dtype), J)
+
+    def normalised(M, s):
+        size = jnp.max(jnp.abs(M), axis=(-2, -1))
+        return M / jnp.where(size > 0, size, 1)[..., None, None], s + jnp.log(size)
+
+    def after(first, second):
+        (M1, s1), (M2, s2) = first, second
+        return normalised(M2 @ M1, s1 + s2)
+
+    M, s = jax.lax.associative_scan(after, normalised(J, jnp.zeros_like(J[:, 0, 0])))
+    log_v = s + jnp.log(jnp.max(jnp.abs(M @ v0), axis=-1))
+    growth = jnp.diff(log_v, prepend=jnp.zeros_like(log_v[:1]))
+    return jnp.where(forgets | jnp.isneginf(log_v), -jnp.inf, growth)
+
+
+def batch_means(growth: Float[Array, " T"]) -> Exponent:
+    """The mean of a correlated series and its standard error, from means over long batches."""
+    T = growth.size
+    n = math.isqrt(T)
+    means = growth[T - n * (T // n) :].reshape(n, T // n).mean(axis=1)
+    if n >= 4:
+        means = means[1:]  # The perturbation has yet to find its direction.
+    infinite = jnp.asarray(jnp.inf, growth.dtype)
+    forgets = jnp.any(jnp.isneginf(growth)) & ~jnp.any(jnp.isnan(growth))
+    error = jnp.std(means, ddof=1) / means.size**0.5 if n > 1 else infinite
+    value = jnp.where(forgets, -infinite, jnp.mean(means))
+    return Exponent(value, jnp.where(forgets, 0, error))

@@ -1,0 +1,201 @@
+"""How far an evaluation shows the steps of a window to be solved, and whether to go on."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.constants import FEW
+from parallel_mcmc._core.linear_maps import LinearMap
+from parallel_mcmc._core.rows import (
+    all_of,
+    either,
+    first_false,
+    least_and_sums,
+    most_of,
+    window_of,
+)
+from parallel_mcmc._core.tolerance import noise, rounding, spread
+from parallel_mcmc._core.trembling import (
+    Counted,
+    Evidence,
+    all_tremble,
+    counted,
+    in_units,
+    watched,
+)
+
+
+class Limits(NamedTuple):
+    """What bounds an iteration: see `parallel_mcmc.solve` for each."""
+
+    tol: Float[Array, ""]
+    max_iterations: Int[Array, ""]
+    scale: Float[Array, " D"] | None
+
+
+class Block(NamedTuple):
+    """The steps that are iterated on until the first ``num_steps`` are solved.
+
+    Attributes:
+        x_start: the state before the first step.
+        inputs: of all L steps.
+        num_steps: how many of them have to be solved; the rest is what the window may slide into.
+        window: steps iterated on at a time, L for a window that stays where it is.
+        extend_guess: steps that no window has seen start from the last state that one
+            has, not from what is in ``states``.
+        num_before: the most iterations that a block before this one took.
+    """
+
+    x_start: Float[Array, " D"]
+    inputs: Any
+    num_steps: Int[Array, ""]
+    window: int
+    extend_guess: bool
+    num_before: Int[Array, ""]
+
+
+class Progress(NamedTuple):
+    """Where the iterations on a block stand.
+
+    Attributes:
+        states: ``(L, D)``.
+        frontier: leading steps that are committed; here the window begins, if it slides.
+        f_values, A: the last evaluation, in the window. They go through the loop's
+            carry for a second reason: the residual and the next iterate then see the same
+            bits, while XLA may round two uses within one iteration differently.
+        factor: how far the last prediction of each f_t was right, ``(W,)``: see
+            `correction.secant`.
+        evidence: of which steps tremble, up to the last iteration: see `trembling`.
+        stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
+        expected: leading steps that were right after the last iteration, with those it made.
+        replaced, limited: states that the last iteration replaced, and linear maps whose norm it
+            limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
+        num_iterations: evaluations so far, those of the looks that are made side by side as one.
+        num_resets: states replaced because they were not finite, or the chain stood still.
+        num_limited: linear maps limited, or corrections penalised.
+        num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
+        ask_from: iterations before it may be asked again whether what trembles may stand.
+        stops, done, early: what the last evaluation was found to be: see `Outcome`.
+    """
+
+    states: Float[Array, "L D"]
+    frontier: Int[Array, ""]
+    f_values: Float[Array, "W D"]
+    A: LinearMap
+    factor: Float[Array, " W"]
+    evidence: Evidence
+    stood: Int[Array, ""]
+    expected: Int[Array, ""]
+    replaced: Bool[Array, " W"]
+    limited: Bool[Array, " W"]
+    num_iterations: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
+    ask_from: Int[Array, ""]
+    stops: Bool[Array, ""]
+    done: Bool[Array, ""]
+    early: Bool[Array, ""]
+
+
+class Outcome(NamedTuple):
+    """How far the last evaluation shows the window to be solved.
+
+    Attributes:
+        k: leading steps of the window that are solved.
+        lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
+        unit: the spread by which this evaluation is judged.
+        num_inexact: steps that have to be solved and are not exact.
+        num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
+        early: whether the early stop that the user asked for is reached.
+        done: nothing more to gain from iterating.
+        asks: whether what is not exact trembles and might stand, which `judgement` decides.
+        stops: whether the iterations are done, or ask.
+    """
+
+    k: Int[Array, ""]
+    lead: Int[Array, ""]
+    unit: Float[Array, " D"]
+    num_inexact: Int[Array, ""]
+    num_replaced: Int[Array, ""]
+    num_limited: Int[Array, ""]
+    early: Bool[Array, ""]
+    done: Bool[Array, ""]
+    asks: Bool[Array, ""]
+    stops: Bool[Array, ""]
+
+
+class Details(NamedTuple):
+    """What the next iteration needs besides, and no other.
+
+    Attributes:
+        x, r: the states of the window, and their residuals, ``(W, D)``.
+        agrees: which steps are exact, given the state before them.
+        wanted: which steps have to be solved.
+        near: which steps are solved or right up to noise, given the state before them.
+        complete: whether all steps of the block are, and no early stop is asked for.
+        size: of the residuals, in units of the noise.
+        evidence: as in `Progress`, with this evaluation.
+    """
+
+    x: Float[Array, "W D"]
+    r: Float[Array, "W D"]
+    agrees: Bool[Array, " W"]
+    wanted: Bool[Array, " W"]
+    near: Bool[Array, " W"]
+    complete: Bool[Array, ""]
+    size: Float[Array, " W"]
+    evidence: Evidence
+
+
+def outcome(
+    progress: Progress, block: Block, limits: Limits, offset: Any
+) -> tuple[Outcome, Details]:
+    """Hold the last evaluation against the states that it was made at."""
+    x = window_of(progress.states, offset, block.window)
+    r = progress.f_values - x
+    # Of the values, as at first all states are x_0.
+    scale = spread(progress.f_values) if limits.scale is None else limits.scale
+    evaluated = progress.num_iterations > 0
+    size = most_of(in_units(r, noise(x, scale)))
+    agrees = (size == 0) & evaluated
+    few = all_of(jnp.abs(r) <= noise(x, scale, FEW)) & (size > 0)
+    evidence = watched(progress.evidence, size, few)
+    evidence = either(evaluated, evidence, progress.evidence)
+    num_left = jnp.minimum(block.num_steps - offset, block.window)
+    wanted = jnp.arange(block.window) < num_left
+    near = agrees | (evidence.trembled >= 0)
+    # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
+    enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
+    k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
+        (first_false(agrees), first_false(near), enough | ~wanted),
+        (
+            progress.replaced,
+            progress.limited,
+            *counted(evidence, size, wanted),
+        ),
+    )
+    counts = Counted(*sums)
+    early = evaluated & (limits.tol > 0) & (all_enough == 1)
+    at_the_limit = progress.num_iterations >= limits.max_iterations
+    may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
+    asks = may_ask & all_tremble(counts, num_left)
+    k = jnp.where(early, jnp.maximum(k, num_left), k)
+    # At a state known to be right, a value that is not finite is the recursion's own.
+    at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
+    done = (k >= num_left) | at_the_limit | ~all_of(jnp.isfinite(at_frontier))
+    seen = Outcome(
+        k=k,
+        lead=lead,
+        unit=scale,
+        num_inexact=counts.inexact,
+        num_replaced=num_replaced,
+        num_limited=num_limited,
+        early=early,
+        done=done,
+        asks=asks,
+        stops=done | asks,
+    )
+    complete = (lead >= num_left) & ~(limits.tol > 0)
+    return seen, Details(x, r, agrees, wanted, near, complete, size, evidence)

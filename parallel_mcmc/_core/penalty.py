@@ -1,0 +1,65 @@
+"""ELK's correction: its size is penalised where Newton's is large (arXiv:2407.19115).
+
+    minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
+
+in units of the spread of the chain; see `kalman`. A step takes Newton's correction where that and
+its image are within the ``trust_radius``, so that the last iterations converge as Newton's do, and
+elsewhere the penalised one, scaled as in `correction`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from parallel_mcmc._core.correction import Correction, behind
+from parallel_mcmc._core.kalman import Map, kalman_scan
+from parallel_mcmc._core.rows import all_of, before
+from parallel_mcmc._core.scans import affine_scan
+
+
+def penalised(
+    A: Map,
+    r: Float[Array, "T D"],
+    factor: Float[Array, " T"],
+    unit: Float[Array, " D"],
+    k: Int[Array, ""],
+    *,
+    penalty: float,
+    trust_radius: float,
+) -> Correction:
+    """The rule above. A, r, factor, unit, k: as for every `correction.Correct`."""
+    d = before(affine_scan(A, r))
+    image = A.apply(d)
+    radius = trust_radius * unit
+    trusted = all_of((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius))
+
+    def elsewhere():
+        careful = A.apply(before(penalised_recurrence(A, r, unit, k, penalty)))
+        predicted = jnp.where(trusted[:, None], image, factor[:, None] * careful)
+        return Correction(predicted, careful, ~trusted)
+
+    def everywhere():
+        return Correction(image, image, ~trusted)
+
+    return jax.lax.cond(jnp.all(trusted), everywhere, elsewhere)
+
+
+def penalised_recurrence(
+    A: Map,
+    r: Float[Array, "T D"],
+    unit: Float[Array, " D"],
+    k: Int[Array, ""],
+    penalty: float,
+) -> Float[Array, "T D"]:
+    """The penalised correction, in units of the spread; zero at the first ``k`` steps.
+
+    Least squares would move solved states for the sake of later residuals, and causality
+    would be lost. Without residuals of their own, and without the map that ties the
+    next step to the last of them, they fall out of the sum: their best d is 0. What
+    follows loses nothing, as that map would multiply a zero. So when x_1..x_k are exact
+    x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
+    """
+    step = jnp.arange(r.shape[0])
+    unit = jnp.where(unit > 0, unit, 1)
+    A = A.in_units(unit).scale_rows(behind(r, k).astype(r.dtype))
+    return unit * kalman_scan(A, jnp.where((step < k)[:, None], 0, r / unit), penalty)

@@ -1,0 +1,85 @@
+"""How the beginning of a chain goes, and what it lets expect of the whole."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc._core.diagnostics import expected_iterations
+from parallel_mcmc._core.linearize import Recursion
+from parallel_mcmc._core.lyapunov import batch_means, log_growth
+from parallel_mcmc._core.report import SolveInfo
+from parallel_mcmc._core.rows import before
+from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.tolerance import aimed_at
+from parallel_mcmc._core.windows import Limits, num_steps_of, solve_vectors
+
+MOST_GROWTH = 10
+"""Nats over the whole chain by which a perturbation must grow, beyond the error, to be hopeless."""
+
+
+class Pilot(NamedTuple):
+    """What a run of the first n steps shows.
+
+    Attributes:
+        info: how it was solved.
+        growth: of a perturbation in each step, as `lyapunov.log_growth` has it, ``(n,)``; None
+            of a solver other than `sequential()`.
+    """
+
+    info: SolveInfo
+    growth: Float[Array, " n"] | None
+
+
+def pilot(
+    f: Recursion, x0: Float[Array, " D"], inputs: Any, solver: Solver, limits: Limits
+) -> Pilot:
+    """Run the steps of ``inputs`` as one window. Traceable."""
+    key, num_steps = jax.random.key(0), num_steps_of(inputs)
+    trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, limits, None, key)
+    if solver.linearize is not None:
+        return Pilot(info, None)
+    return Pilot(info, log_growth(f, before(trajectory, x0), inputs, key))
+
+
+class Forecast(NamedTuple):
+    """What the first steps let expect of a chain.
+
+    Attributes:
+        grows: whether a perturbation does, beyond the error and more than a solve can bear.
+        iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
+        words: how perturbations fare.
+    """
+
+    grows: bool
+    iterations: int
+    words: str
+
+
+@jax.jit
+def figures(growth: Float[Array, " n"], num_steps: Any) -> tuple[Array, Array, Array]:
+    """The exponent, its standard error and Jacobi's iterations, of the second half of a run.
+
+    The first half may be on its way from a poor start. One program, as each operation alone would
+    be another to compile.
+    """
+    growth = growth[growth.size // 2 :]
+    exponent = batch_means(growth)
+    expected = expected_iterations(exponent, growth, aimed_at(None, growth.dtype), num_steps)
+    # Forgotten at a blow, or a step of pieces whose derivative knows nothing of their edges.
+    unknown = jnp.isnan(expected) | jnp.any(jnp.isneginf(growth))
+    return exponent.value, exponent.standard_error, jnp.where(unknown, num_steps, expected)
+
+
+def forecast(pilot: Pilot, num_steps: int) -> Forecast:
+    """From a run step by step."""
+    value, error, iterations = (float(a) for a in figures(pilot.growth, num_steps))
+    grows = (value - 2 * error) * num_steps > MOST_GROWTH
+    does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
+    factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
+    words = f"perturbations {does} by a factor {factor} per step"
+    if math.isnan(value):
+        words = "how perturbations fare is unknown"
+    return Forecast(grows, round(iterations), words)

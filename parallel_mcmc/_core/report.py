@@ -1,0 +1,191 @@
+"""What a solve returns, and what it says when it did not converge."""
+
+import enum
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+MOST_TIES = 0.01
+"""Of all steps, beyond the first. In float32 rounding tips one decision in 1e5, or in 1e3 where a
+log density has thousands of nats; more say that the last pass makes other steps than the solve."""
+
+
+class Status(enum.IntEnum):
+    """How a solve ended."""
+
+    CONVERGED = 0
+    """Every step is solved (or was run step by step as asked)."""
+    FINISHED_SEQUENTIALLY = 1
+    """Iterations did not reach the end; the other steps were run one by one. The chain is right."""
+    NON_FINITE = 2
+    """The recursion itself returns a non-finite value; the trajectory is what f gives."""
+
+
+class SolveInfo(NamedTuple):
+    """What a solve did, as data: it lives inside `jit` and has a leading axis under `vmap`.
+
+    Attributes:
+        status: a `Status`.
+        num_iterations: parallel iterations, summed over windows.
+        residual: largest entry of x_t - f(x_{t-1}, u_t) when iterating stopped, in units
+            of the scale of its coordinate.
+        frontier: leading steps that were solved in parallel without a gap; of a chain
+            that is not finite, those before the first such state.
+        num_sequential_steps: steps that were run one by one after the iterations.
+        num_frontier_steps: steps made one by one within the iterations on a CPU, up to 16 in each
+            that found most of the steps solved and hardly advanced.
+        num_resets: states replaced on the way, as they were not finite or the chain had stood still
+            before them.
+        num_limited: linear maps whose norm was limited, or correction penalised, on the way.
+        num_trembling: steps that stand although their residual, which is within the rounding of a
+            step, did not settle: see `trembling` in the docs, How it works. At all others x_t is
+            f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
+        num_ties: steps of a kernel at which the pass that follows the solve came to
+            another state: an accept decision ties within rounding there. The solve's stands, unless
+            there are more than rounding can explain: then the chain is run step by step.
+    """
+
+    status: Int[Array, ""]
+    num_iterations: Int[Array, ""]
+    residual: Float[Array, ""]
+    frontier: Int[Array, ""]
+    num_sequential_steps: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
+    num_trembling: Int[Array, ""]
+    num_ties: Int[Array, ""]
+
+    def summary(self, what: str = "") -> str:
+        """In a line, for one chain or for several: iterations, and what was made step by step.
+
+        Args:
+            what: was solved for, such as ``"500 draws"``.
+
+        >>> import jax.numpy as jnp, parallel_mcmc as pm
+        >>> f = lambda x, u: jnp.tanh(x) / 2 + u
+        >>> print(pm.solve(f, jnp.zeros(1), jnp.zeros((9, 1)), solver=pm.deer()).info.summary())
+        Solved in parallel: 1 iteration, residual 0.0e+00, 0 steps one by one
+        """
+        info = jax.tree.map(np.atleast_1d, jax.device_get(self))
+        if not info.num_iterations.any():
+            return "Run step by step" + (f": {what}" if what else "")
+        solved, chains = int(np.sum(info.status == Status.CONVERGED)), info.status.size
+        low, high = int(info.num_iterations.min()), int(info.num_iterations.max())
+        made = int(info.num_frontier_steps.sum())
+        return (
+            ("Solved in parallel: " if solved or chains > 1 else "Not solved in parallel: ")
+            + (f"{solved} of {chains} chains, " if chains > 1 else "")
+            + (f"{low:,}" if low == high else f"{low:,}-{high:,}")
+            + (" iteration" if high == 1 else " iterations")
+            + (f" for {what}" if what else "")
+            + f", residual {info.residual.max():.1e}, "
+            + f"{int(info.num_sequential_steps.sum()):,} steps one by one"
+            + (f", {made:,} within the iterations" if made else "")
+            + remarks(info)
+        )
+
+    def __repr__(self) -> str:
+        known = all(isinstance(x, np.ndarray | np.generic | jax.Array) for x in self)
+        if not known or any(isinstance(x, jax.core.Tracer) for x in self):
+            return tuple.__repr__(self)
+        return f"<{self.summary()}>"
+
+
+class Solution(NamedTuple):
+    """The trajectory x_1..x_T (leading axis: time) and how it was found.
+
+    Attributes:
+        predictability: `Predictability` of the trajectory, where it was asked for.
+    """
+
+    trajectory: Any
+    info: SolveInfo
+    predictability: Any = None
+
+
+class ConvergenceWarning(UserWarning):
+    """A solve did not converge; the chain was finished step by step."""
+
+
+class ConvergenceError(RuntimeError):
+    """A solve did not converge and ``on_failure="raise"`` was given.
+
+    Nothing computed is lost: `result` is what would have been returned.
+    """
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
+
+
+def check_on_failure(on_failure: str) -> None:
+    """Before anything long starts."""
+    if on_failure not in ("finish", "raise"):
+        raise ValueError(f'on_failure must be "finish" or "raise", got {on_failure!r}.')
+
+
+def report(info: SolveInfo, on_failure: str, result: Any) -> None:
+    """Warn or raise outside `jit`, with a next step; ``result`` goes with the error."""
+    if isinstance(info.status, jax.core.Tracer):
+        return
+    message = describe_failure(info)
+    if message and on_failure == "raise":
+        raise ConvergenceError(message, result)
+    if message:
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def describe_failure(info: SolveInfo) -> str | None:
+    """What went wrong and what to try, or None; for one chain or for several."""
+    status, iterations, residual, frontier, steps, ties = (
+        np.atleast_1d(x)
+        for x in (
+            info.status,
+            info.num_iterations,
+            info.residual,
+            info.frontier,
+            info.num_sequential_steps,
+            info.num_ties,
+        )
+    )
+    failed = np.flatnonzero(status != Status.CONVERGED)
+    if not failed.size:
+        return None
+    # The gravest status first, then the most steps by hand.
+    worst = max(failed, key=lambda i: (status[i], steps[i]))
+    chain = (
+        f"{failed.size} of {status.size} chains did not converge; chain {worst}: "
+        if status.size > 1
+        else ""
+    )
+    if status[worst] == Status.NON_FINITE:
+        return (
+            f"{chain}the recursion itself returned a non-finite state after step "
+            f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
+            "log density) there."
+        )
+    if frontier[worst] == 0 and ties[worst] > 1 + MOST_TIES * steps[worst]:
+        return (
+            f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
+            "evaluation, more than rounding explains, so it was run one by one; look for what in "
+            "the kernel depends on batching, or enable `jax_enable_x64`."
+        )
+    return (
+        f"{chain}the solve stopped after {iterations[worst]} iterations with residual "
+        f"{residual[worst]:.1e} at step {frontier[worst]}; {steps[worst]} steps were run one by "
+        "one, so the chain is right but slow. Try a smaller `step_size`, whitened coordinates, a "
+        "shorter `window` or another solver such as `pm.deer()`; where residuals of rounding stay, "
+        "`jax_enable_x64`."
+    )
+
+
+def remarks(info: SolveInfo) -> str:
+    """What a report adds where not every step is exact, or a decision tied; empty mostly."""
+    trembling, ties = int(np.sum(info.num_trembling)), int(np.sum(info.num_ties))
+    return (f", {trembling:,} steps right up to rounding" if trembling else "") + (
+        f", {ties:,} decisions tied within rounding" if ties else ""
+    )

@@ -1,0 +1,212 @@
+"""The solvers: each is a linearisation and a correction, and nothing else.
+
+| solver                              | A_t                    | source                            |
+|-------------------------------------|------------------------|-----------------------------------|
+| `deer()`                            | the Jacobian           | arXiv:2309.12252, 2309.16318      |
+| `quasi_deer()`                      | diagonal, one probe    | arXiv:2508.18413                  |
+| `quasi_deer(exact_diagonal())`      | diagonal               | arXiv:2407.19115                  |
+| `block_quasi_deer()`                | four diagonals         | arXiv:2508.18413                  |
+| `picard()`                          | 1                      | arXiv:2506.09762                  |
+| `jacobi()`                          | 0                      | arXiv:2509.21716                  |
+| `elk()`                             | the Jacobian, penalised| arXiv:2407.19115                  |
+| `quasi_elk()`                       | diagonal, penalised    | arXiv:2407.19115                  |
+| `sequential()`                      | (step by step)         |                                   |
+
+They differ in speed alone: every one of them returns the sequential chain.
+"""
+
+import dataclasses
+
+from parallel_mcmc._core import linearize as lin
+from parallel_mcmc._core.constants import TRUST_RADIUS
+from parallel_mcmc._core.correction import Correct, limited, newton
+from parallel_mcmc._core.linearize import Linearize
+from parallel_mcmc._core.options import Partial, written
+from parallel_mcmc._core.penalty import penalised
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """How one iteration is made.
+
+    Attributes:
+        name: as it appears in reports.
+        linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
+        correct: from the maps A and the residuals, how far the states move: see `correction`.
+        options: as they were written, to be printed.
+
+    >>> import parallel_mcmc as pm
+    >>> pm.deer(), pm.quasi_deer(pm.exact_diagonal(), max_norm=None)
+    (deer(), quasi_deer(linearize=exact_diagonal(), max_norm=None))
+    """
+
+    name: str
+    linearize: Linearize | None
+    correct: Correct = newton
+    options: str = dataclasses.field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.options})"
+
+
+def deer(max_norm: float | None = 1.0, trust_radius: float = TRUST_RADIUS) -> Solver:
+    """Newton's method with the full Jacobian.
+
+    Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
+    step and iteration, so for up to about 50 dimensions.
+
+    Args:
+        max_norm: limit on the spectral norm of each Jacobian, in coordinates scaled by their
+            spread; products of Jacobians overflow where the map expands, and with 1 they stay
+            bounded. None for plain Newton.
+        trust_radius: where the residuals of a step and of the one before it are within this many
+            spreads of the chain, its Jacobian is taken as it is.
+    """
+    options = written(deer, max_norm=max_norm, trust_radius=trust_radius)
+    return Solver("deer", lin.dense, limits(max_norm, trust_radius), options)
+
+
+def quasi_deer(
+    linearize: Linearize | None = None,
+    max_norm: float | None = 1.0,
+    trust_radius: float = TRUST_RADIUS,
+) -> Solver:
+    """Quasi-Newton with a diagonal: memory and scan as the chain itself.
+
+    As good as Newton where the coordinates are nearly independent, that is, in
+    whitened coordinates.
+
+    Args:
+        linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
+            or `exact_diagonal()`.
+        max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
+    """
+    options = written(quasi_deer, linearize=linearize, max_norm=max_norm, trust_radius=trust_radius)
+    linearize = lin.hutchinson(1) if linearize is None else linearize
+    return Solver("quasi_deer", linearize, limits(max_norm, trust_radius), options)
+
+
+def block_quasi_deer(
+    linearize: Linearize | None = None,
+    max_norm: float | None = 1.0,
+    trust_radius: float = TRUST_RADIUS,
+) -> Solver:
+    """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
+
+    The Jacobian of a leapfrog step on (position, momentum) is a rotation for each
+    coordinate, whose diagonal alone says nothing; the diagonals of its four blocks
+    say all where the Hessian is diagonal (arXiv:2508.18413). For `solve` the state, as a
+    vector, has q in its first half and p in its second, such as the pytree ``(q, p)``.
+
+    Four times the memory and eight times the scan of `quasi_deer`.
+
+    Args:
+        linearize: `hutchinson_blocks()` with one probe by default, `hutchinson_blocks(k)`
+            or `exact_blocks()`.
+        max_norm, trust_radius: as in `deer`, the limit on the spectral norm of each 2x2
+            block.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> def f(x, h):  # a pendulum
+    ...     q = x[0] + h * x[1]
+    ...     return q, x[1] - h * jnp.sin(q)
+    >>> x0, steps = (jnp.ones(1), jnp.zeros(1)), jnp.full(200, 0.01)
+    >>> info = pm.solve(f, x0, steps, solver=pm.block_quasi_deer()).info
+    >>> bool(info.num_iterations < 20)
+    True
+    """
+    given = {"max_norm": max_norm, "trust_radius": trust_radius}
+    options = written(block_quasi_deer, linearize=linearize, **given)
+    linearize = lin.hutchinson_blocks(1) if linearize is None else linearize
+    return Solver("block_quasi_deer", linearize, limits(max_norm, trust_radius), options)
+
+
+def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
+    """Levenberg-Marquardt with the full Jacobian through a Kalman smoother (arXiv:2407.19115).
+
+    The correction d, ``(T, D)``, is the least-squares solution::
+
+        minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
+
+    in units of the spread of the chain, and Newton's (penalty 0) wherever that stays within the
+    ``trust_radius``, so that the last iterations converge as Newton's do. Solved steps
+    are held where they are, so that the first i states are exact after i iterations.
+
+    For stretches along which the map expands. D products with the Jacobian, D^2 memory and
+    some ten D^3 operations per step and iteration, a few times those of `deer`.
+
+    Args:
+        penalty: larger is more careful and slower. No d_t is longer than the norm of all
+            residuals over ``2 sqrt(penalty)``.
+        trust_radius: corrections up to this many spreads are Newton's; 0 penalises every
+            correction, as the paper does.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> f = lambda x, u: 2 * jnp.tanh(2 * x) + u
+    >>> pm.solve(f, jnp.zeros(2), jnp.ones((50, 2)), solver=pm.elk()).trajectory.shape
+    (50, 2)
+    """
+    options = written(elk, penalty=penalty, trust_radius=trust_radius)
+    return Solver("elk", lin.dense, penalty_of(penalty, trust_radius), options)
+
+
+def quasi_elk(
+    linearize: Linearize | None = None, penalty: float = 0.01, trust_radius: float = 0.3
+) -> Solver:
+    """`elk` with a diagonal: memory and smoother as the chain itself (arXiv:2407.19115).
+
+    A few elementwise operations per step and iteration on top of those of `quasi_deer`.
+
+    Args:
+        linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
+            or `exact_diagonal()`, which is the method of the paper.
+        penalty, trust_radius: as in `elk`.
+
+    >>> import parallel_mcmc as pm
+    >>> solver = pm.quasi_elk(pm.exact_diagonal(), penalty=1.0)
+    """
+    options = written(quasi_elk, linearize=linearize, penalty=penalty, trust_radius=trust_radius)
+    linearize = lin.hutchinson(1) if linearize is None else linearize
+    return Solver("quasi_elk", linearize, penalty_of(penalty, trust_radius), options)
+
+
+def penalty_of(penalty: float, trust_radius: float) -> Correct:
+    if not penalty > 0:
+        raise ValueError(
+            f"penalty must be positive, got {penalty}; pm.deer() and pm.quasi_deer() have none."
+        )
+    return Partial.of(penalised, penalty=penalty, trust_radius=trust_radius)
+
+
+def limits(max_norm: float | None, trust_radius: float) -> Correct:
+    if max_norm is None:
+        return newton
+    return Partial.of(limited, max_norm=max_norm, trust_radius=trust_radius)
+
+
+def picard() -> Solver:
+    """Fixed-point iteration on the sum x_t = x_0 + sum of increments: no derivatives."""
+    return Solver("picard", lin.identity)
+
+
+def jacobi() -> Solver:
+    """x_t <- f(x_{t-1}, u_t) for all t: no derivatives, no scan.
+
+    For chains that forget their state in a few steps, such as HMC over a quarter
+    period of a whitened posterior.
+    """
+    return Solver("jacobi", lin.zero)
+
+
+def sequential() -> Solver:
+    """Step by step: the reference, and the faster choice for cheap models on a CPU."""
+    return Solver("sequential", None)
+
+
+def gradients_in_turn(solver: Solver) -> int:
+    """That follow one another in an iteration, for each that follows another in a step.
+
+    A product with a step's Jacobian takes two for each of its gradients, and all products are made
+    side by side.
+    """
+    return 1 if solver.linearize in (lin.identity, lin.zero) else 3

@@ -1,0 +1,77 @@
+"""Step by step: the sequential reference, and the finish of a solve that did not converge."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.linearize import Recursion
+from parallel_mcmc._core.rows import some_rows
+
+
+def scan_steps(f: Recursion, x0: Float[Array, " D"], inputs: Any) -> Float[Array, "T D"]:
+    """x_1..x_T by a plain `jax.lax.scan`: what every solver must reproduce."""
+
+    def step(x, u):
+        x = f(x, u)
+        return x, x
+
+    return jax.lax.scan(step, x0, inputs)[1]
+
+
+def finish(
+    f: Recursion,
+    states: Float[Array, "L D"],
+    x_start: Float[Array, " D"],
+    inputs: Any,
+    wanted: Bool[Array, " L"],
+    allowed: Float[Array, " D"],
+    end: Int[Array, ""] | int | None = None,
+) -> tuple[Float[Array, "L D"], Int[Array, ""]]:
+    """Replace the ``wanted`` states step by step, and say how many steps that took.
+
+    Also the states behind them, up to ``end``, for as long as a replaced one has moved by
+    more than ``allowed``.
+
+    In pieces of about sqrt(L) steps: under `vmap` every turn of a `while_loop`
+    copies the whole trajectory, which must not happen at every step. Where no
+    chain needs it, no piece is run.
+    """
+    length = states.shape[0]
+    end = length if end is None else end
+    piece = max(1, int(length**0.5))
+    index = jnp.arange(length, dtype=jnp.int32)
+
+    def next_wanted(t):
+        ahead = wanted & (index >= t)
+        return jnp.where(jnp.any(ahead), jnp.argmax(ahead), length).astype(jnp.int32)
+
+    def body(carry):
+        states, t, moved, num_steps = carry
+        begin = jnp.minimum(t, length - piece)
+        x = jnp.where(begin == 0, x_start, states[begin - 1])
+
+        def step(carry, data):
+            x, moved = carry
+            u, index, wanted, known = data
+            replaced = (index >= t) & (index < end) & (wanted | moved)
+            x = jnp.where(replaced, f(x, u), known)
+            # Written so that NaN counts as moved.
+            now = replaced & ~jnp.all(jnp.abs(x - known) <= allowed)
+            moved = jnp.where(index >= t, now, moved)
+            return (x, moved), (x, replaced)
+
+        data = some_rows((inputs, index, wanted, states), begin, piece)
+        (_, moved), (done, replaced) = jax.lax.scan(step, (x, moved), data)
+        t = begin + piece
+        return (
+            jax.lax.dynamic_update_slice_in_dim(states, done, begin, 0),
+            jnp.where(moved, t, next_wanted(t)),
+            moved,
+            num_steps + jnp.sum(replaced, dtype=jnp.int32),
+        )
+
+    carry = (states, next_wanted(0), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
+    states, _, _, num_steps = jax.lax.while_loop(lambda carry: carry[1] < length, body, carry)
+    return states, num_steps

@@ -1,0 +1,65 @@
+"""The units of a residual: the spread of the posterior, and rounding.
+
+A step is solved when its residual is zero. Where ``tol`` asks for an early stop, that is made once
+all steps of a window have
+
+    |x_t - f(x_{t-1}, u_t)|  <=  tol * scale + 4 ulp(x_t)      in every coordinate
+
+Neither the size of x nor the change between iterates says whether a state is
+right. The scale is the spread of the chain itself. NaN is never within tolerance.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc._core.constants import GRAIN, NOISE, ROUNDING, SPREAD_ROWS
+from parallel_mcmc._core.quartiles import quartiles
+
+
+def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
+    """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
+
+    Quartiles, so that a few states far out do not count. The distance from the median, root mean
+    square, where more than half of the rows are equal; 0, which allows nothing, where that is not
+    finite.
+    """
+    sample = x[:: max(1, x.shape[0] // SPREAD_ROWS)]
+    lower, middle, upper = quartiles(sample)
+    width = (upper - lower) / 1.349
+    width = jnp.where(width == 0, jnp.sqrt(jnp.mean((sample - middle) ** 2, axis=0)), width)
+    return jnp.where(jnp.isfinite(width), width, 0)
+
+
+def noise(
+    x: Float[Array, "... D"], scale: Float[Array, " D"], num_grains: int | None = None
+) -> Float[Array, "... D"]:
+    """So many grains of the spread, `NOISE` by default, and 4 ulp of x: what rounding may make."""
+    num_grains = NOISE if num_grains is None else num_grains
+    return num_grains * grain(x.dtype) * scale + rounding(x)
+
+
+def grain(dtype: Any) -> float:
+    """A unit in the last place, of the bits that a step can be expected to get right: see `GRAIN`.
+
+    >>> grain("float32") * 2**23, grain("float64") * 2**42
+    (1.0, 1.0)
+    """
+    return max(float(jnp.finfo(dtype).eps), GRAIN)
+
+
+def aimed_at(tol: Any, dtype: Any) -> Any:
+    """The residual in units of the spread that a solve comes to: ``tol``, or the noise."""
+    return NOISE * grain(dtype) if tol is None else tol
+
+
+def rounding(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """Four units in the last place of x."""
+    return ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(x)
+
+
+def scaled(r: Float[Array, "T D"], scale: Float[Array, " D"]) -> Float[Array, "T D"]:
+    """The residual in units of ``scale``, or as it is where that is zero; inf for NaN."""
+    r = jnp.abs(r) / jnp.where(scale > 0, scale, 1)
+    return jnp.where(jnp.isnan(r), jnp.inf, r)

@@ -1,0 +1,222 @@
+"""What trembles by units in the last place, and may stand: on evidence, never by assumption.
+
+A step is solved when x_t is f(x_{t-1}, u_t) to the last bit. Where a chain forgets slowly that
+takes long: a difference of one unit in the last place (ulp) survives a step with a probability of
+about |A_t|, so that the bits of thousands of steps settle one by one, or never, as each correction
+rounds anew. A window may then stand as it is, once all of this has been seen of all of its steps:
+
+- nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
+  of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
+- since all are, steps were found to be off by at most 8 grains of the spread, as many as half of
+  the window or of those that are not exact, and a few more: where few tremble these come to rest,
+  or to flip, by themselves;
+- they have come down as far as they will, so that states are off by no more: see `falling`;
+- most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
+- no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
+  lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone;
+- at last they answer in proportion where they are looked at nearby, at copies of the states that
+  are moved by half the unit of a coarse grid, down and up, and to its nearest point: a comparison
+  that is about to flip does so at one of them.
+
+Where states must be exact the iterations go on from the points of the grid, as counters land on
+their very values there.
+
+A decision that tips, or a residual that means something, starts the count of its step anew. A part
+of a window never stands: the step behind it may hang on the last bit of its last state.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.constants import (
+    FEW,
+    LATTICE_PAIRS,
+    LATTICE_ROWS,
+    LATTICE_SHARE,
+    OWN_MOVES,
+    PROPORTION,
+    SHORT,
+)
+from parallel_mcmc._core.rows import after
+from parallel_mcmc._core.tolerance import noise
+
+
+class Evidence(NamedTuple):
+    """What has been seen of the steps of a window.
+
+    Attributes:
+        trembled: how often the step was found to tremble since all steps were right up to noise,
+            -1 where its residual is more than that, ``(W,)``.
+        moved: how far the last iteration moved each state, in units of its noise, ``(W,)``.
+        complete: whether all steps were right up to noise.
+    """
+
+    trembled: Int[Array, " W"]
+    moved: Float[Array, " W"]
+    complete: Bool[Array, ""]
+
+
+def no_evidence(x: Float[Array, "W D"]) -> Evidence:
+    none = jnp.zeros(len(x), jnp.int32)
+    return Evidence(none - 1, jnp.full(len(x), jnp.inf, x.dtype), jnp.zeros((), bool))
+
+
+def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
+    """With what another evaluation shows.
+
+    Args:
+        evidence: so far.
+        size: of the residuals, in units of the noise.
+        few: whether they are not zero, and a few ulp.
+    """
+    trembled, moved, complete = evidence
+    agrees = size <= jnp.where(complete & (trembled >= 0), PROPORTION, 1)
+    # The next step may have tipped at a state that moved.
+    goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
+    found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)
+    return evidence._replace(trembled=jnp.where(agrees, found, -1))
+
+
+class Counted(NamedTuple):
+    """Numbers per step, ``(W,)``, or their sums over all of them.
+
+    Attributes:
+        inexact: whether the step is wanted and not exact.
+        not_ready: whether it then is not right up to noise.
+        large: whether it is wanted, and off by more than the noise.
+        found: how often it was found to tremble.
+    """
+
+    inexact: Int[Array, "*W"]
+    not_ready: Int[Array, "*W"]
+    large: Int[Array, "*W"]
+    found: Int[Array, "*W"]
+
+
+def counted(
+    evidence: Evidence,
+    size: Float[Array, " W"],
+    wanted: Bool[Array, " W"],
+) -> Counted:
+    """What `all_tremble` needs the sums of.
+
+    Args:
+        evidence: with the present evaluation.
+        size: of the residuals, in units of the noise.
+        wanted: steps that have to be solved.
+    """
+    inexact = wanted & (size > 0)
+    return Counted(
+        inexact=inexact,
+        not_ready=inexact & (evidence.trembled < 0),
+        large=wanted & (size > 1),
+        found=jnp.where(inexact, jnp.maximum(evidence.trembled, 0), 0),
+    )
+
+
+def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
+    """Whether what is not exact was seen to tremble, so that it is worth to look at the chain."""
+    enough = jnp.minimum(num_wanted, 2 * sums.inexact) + SHORT
+    few_large = 10 * sums.large <= num_wanted
+    return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
+
+
+class Trembling(NamedTuple):
+    """Of each coordinate, ``(D,)``.
+
+    Attributes:
+        at_all: whether any step trembles in it.
+        exactly: whether one does although its states must be exact.
+        may_not: whether none may, for that or as it is much.
+    """
+
+    at_all: Bool[Array, " D"]
+    exactly: Bool[Array, " D"]
+    may_not: Bool[Array, " D"]
+
+
+def may_tremble(
+    evidence: Evidence,
+    wanted: Bool[Array, " W"],
+    x: Float[Array, "W D"],
+    r: Float[Array, "W D"],
+    own: Float[Array, "W D"],
+    noise: Float[Array, "W D"],
+) -> Trembling:
+    """Which coordinates do; they may if it is little beside the chain's moves.
+
+    Args:
+        evidence: with the present evaluation.
+        wanted: steps that have to be solved.
+        x: the states.
+        r: the residuals.
+        own: the chain's own moves x_t - x_{t-1}.
+        noise: of each step, see `tolerance`.
+    """
+    width = jnp.maximum(jnp.abs(r), evidence.moved[:, None] * noise)
+    width = jnp.max(jnp.where(wanted[:, None], width, 0), axis=0)
+    own = jnp.where(wanted[:, None], own, 0)
+    large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
+    at_all = jnp.any((r != 0) & wanted[:, None], axis=0)
+    # Of the values, as an iterate may be between the points where they are.
+    exactly = at_all & (on_grid(x + r, wanted) | on_lattice(own, noise))
+    return Trembling(at_all, exactly, at_all & (exactly | ~large))
+
+
+def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
+    """Whether the states are whole numbers, or all lack the last bits of the largest."""
+    x = jnp.where(wanted[:, None], x, 0)
+    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)), 1)
+    return jnp.all(x == to_grid(x, unit), axis=0)
+
+
+def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
+    """Whether one pair in a hundred of moves, of a sample, is of equal size up to noise.
+
+    Any two moves, as a chain may move in some of its steps alone, or by sizes that take turns.
+    """
+    W, D = own.shape
+    num_rows = min(W, LATTICE_ROWS, math.isqrt(LATTICE_PAIRS // D) + 1)
+    row = np.random.default_rng(0).choice(W, num_rows, replace=False)
+    size, noise = jnp.abs(own[row]), noise[row]
+    moves = size > noise
+    pairs = moves[:, None] & moves & ~np.eye(len(row), dtype=bool)[:, :, None]
+    equal = jnp.abs(size[:, None] - size) <= noise
+    return more_than(LATTICE_SHARE, pairs & equal, pairs)
+
+
+def more_than(
+    n: int, these: Bool[Array, "*rows D"], those: Bool[Array, "*rows D"]
+) -> Bool[Array, " D"]:
+    """Whether n times ``these`` are more than ``those``, as one sum."""
+    return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
+
+
+def looks(
+    x: Float[Array, "W D"], scale: Float[Array, " D"], these: Bool[Array, "W D"]
+) -> Float[Array, "3 W D"]:
+    """States of which some are moved by no more than rounding, to be evaluated at."""
+    unit = power_of_two(2 * noise(x, scale, FEW))
+    moved = jnp.stack([to_grid(x, unit), x - unit / 2, x + unit / 2])
+    return jnp.where(these & (scale > 0), moved, x)
+
+
+def to_grid(x: Float[Array, "W D"], unit: Float[Array, "..."]) -> Float[Array, "W D"]:
+    """The nearest multiple of ``unit``."""
+    unit = jnp.where(unit > 0, unit, 1)
+    return jnp.round(x / unit) * unit
+
+
+def power_of_two(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The largest one that is not more than a."""
+    return jnp.where(a > 0, jnp.ldexp(jnp.ones_like(a), jnp.frexp(a)[1] - 1), 0)
+
+
+def in_units(r: Float[Array, "*T D"], unit: Any) -> Float[Array, "*T D"]:
+    """|r| / unit, which is 0 for 0 alone, whatever the unit, and NaN within none."""
+    ratio = jnp.maximum(jnp.abs(r) / jnp.where(unit > 0, unit, 1), jnp.finfo(r.dtype).tiny)
+    return jnp.where(r == 0, 0, jnp.where((unit > 0) & ~jnp.isnan(ratio), ratio, jnp.inf))

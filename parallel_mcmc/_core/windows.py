@@ -1,0 +1,269 @@
+"""The whole chain from windows: each block iterated on, finished where it must be, and judged."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.constants import PROPORTION
+from parallel_mcmc._core.iteration import iterate
+from parallel_mcmc._core.keys import check_keys
+from parallel_mcmc._core.linearize import Recursion
+from parallel_mcmc._core.outcome import Block, Limits
+from parallel_mcmc._core.report import SolveInfo, Status
+from parallel_mcmc._core.rows import finite_rows, first_of, num_leading, window_of
+from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.stepwise import finish, scan_steps
+from parallel_mcmc._core.tolerance import aimed_at, rounding, scaled, spread
+
+
+class Summary(NamedTuple):
+    """What the iterations on one block came to; the fields are those of `outcome.Progress`.
+
+    Attributes:
+        num_steps: how many steps were then run one by one.
+        residual: the largest of the last evaluation, per coordinate.
+        worst: the same beyond rounding, of steps that stand; those that were committed are exact.
+        unit: the spread by which the block was judged.
+    """
+
+    frontier: Int[Array, ""]
+    num_steps: Int[Array, ""]
+    residual: Float[Array, " D"]
+    worst: Float[Array, " D"]
+    unit: Float[Array, " D"]
+    num_iterations: Int[Array, ""]
+    num_resets: Int[Array, ""]
+    num_limited: Int[Array, ""]
+    num_frontier_steps: Int[Array, ""]
+    num_trembling: Int[Array, ""]
+
+
+def solve_vectors(
+    f: Recursion,
+    x0: Float[Array, " D"],
+    inputs: Any,
+    solver: Solver,
+    window: int,
+    limits: Limits,
+    guess: Float[Array, "T D"] | None,
+    rng_key: Any,
+    progress: Callable | None = None,
+) -> tuple[Float[Array, "T D"], SolveInfo]:
+    """`solve` for states that are vectors. ``progress`` is called with the steps solved so far."""
+    check_dtype(x0.dtype)
+    # Reduced-precision products (TF32) change accept decisions.
+    with jax.default_matmul_precision("highest"):
+        if solver.linearize is None:
+            trajectory = scan_steps(f, x0, inputs)
+            return trajectory, run_info(finite_rows(trajectory), x0.dtype)
+        check_keys(f, x0, jax.eval_shape(first_of, inputs))
+        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, progress)
+
+
+def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
+    """The report on T steps that were run one by one, as asked."""
+    zero = jnp.zeros((), jnp.int32)
+    return SolveInfo(
+        status=jnp.where(jnp.all(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
+        num_iterations=zero,
+        residual=jnp.zeros((), dtype),
+        frontier=jnp.where(jnp.all(finite), zero, num_leading(finite)),
+        num_sequential_steps=zero + finite.size,
+        num_resets=zero,
+        num_limited=zero,
+        num_frontier_steps=zero,
+        num_ties=zero,
+        num_trembling=zero,
+    )
+
+
+def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
+    """Blocks of W steps, one after the other; each is iterated on until it is done.
+
+    A window begins within its block and may reach into the next one, whose first
+    guess that is. So the iterations carry two blocks, not the trajectory, which
+    `vmap` would copy at each of them.
+    """
+    T, D = num_steps_of(inputs), x0.size
+    num_blocks = -(-T // W)
+    length = W if num_blocks == 1 else 2 * W
+    zero = jnp.zeros((), jnp.int32)
+    num_replaced = zero
+    extend_guess = guess is None
+    if guess is None:
+        guess = jnp.broadcast_to(x0, (T, D))
+    else:
+        finite = finite_rows(guess)
+        num_replaced = jnp.sum(~finite, dtype=jnp.int32)
+        guess = jnp.where(finite[:, None], guess, x0)
+
+    def upcoming(tree, begin, length):
+        # Beyond the end the steps once more, backwards: as a chain goes on, with its spread.
+        index = jnp.abs(T - 1 - jnp.abs(T - 1 - begin - jnp.arange(length)))
+        return jax.tree.map(lambda leaf: leaf[index], tree)
+
+    def run_block(carry, begin):
+        states, frontier, x_start, stood, num_before = carry
+        u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
+        n = jnp.minimum(W, T - begin)
+        # A window may reach beyond the end.
+        tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
+        block = Block(x_start, u, n, W, extend_guess, num_before)
+        done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, tell)
+        offset = done.frontier if length > W else zero
+        solved = offset + outcome.k
+        x = window_of(done.states, offset, W)
+        off = jnp.abs(done.f_values - x)
+        off = jnp.where((jnp.arange(W) < n - offset)[:, None], off, 0)
+        beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
+        # Behind the frontier too there are steps that agree with f at the state before them: they
+        # stand unless that state moves.
+        agrees = jnp.arange(length) < offset
+        agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
+        wanted = ~agrees & (jnp.arange(length) < n)
+        nothing = jnp.zeros_like(x0)
+        states, num_steps = finish(f, done.states, x_start, u, wanted, nothing, n)
+        summary = Summary(
+            frontier=jnp.minimum(solved, n),
+            num_steps=num_steps,
+            residual=jnp.max(off, axis=0),
+            worst=jnp.max(beyond, axis=0),
+            unit=outcome.unit,
+            num_iterations=done.num_iterations,
+            num_resets=done.num_resets,
+            num_limited=done.num_limited,
+            num_frontier_steps=done.num_frontier_steps,
+            num_trembling=outcome.num_trembling,
+        )
+        if num_blocks > 1:
+            ahead = jnp.broadcast_to(states[-1], (W, D))
+            if not extend_guess:
+                ahead = upcoming(guess, begin + 2 * W, W)
+            frontier = jnp.maximum(solved - W, 0)
+            states_ahead = jnp.concatenate([states[W:], ahead])
+            most = jnp.maximum(num_before, done.num_iterations)
+            carry = states_ahead, frontier, states[W - 1], done.stood, most
+        return carry, (states[:W], summary)
+
+    states = guess if num_blocks == 1 else upcoming(guess, 0, length)
+    carry = states, zero, x0, zero, zero
+    if num_blocks == 1:
+        _, (trajectory, blocks) = run_block(carry, zero)
+        blocks = jax.tree.map(lambda leaf: leaf[None], blocks)
+    else:
+
+        def next_block(carry, begin):
+            trajectory, carry = carry
+            carry, (states, summary) = run_block(carry, begin)
+            return (write_block(trajectory, states, begin), carry), summary
+
+        (trajectory, _), blocks = jax.lax.scan(
+            next_block, (jnp.zeros_like(guess), carry), W * jnp.arange(num_blocks, dtype=jnp.int32)
+        )
+    trajectory, info = verdict(f, x0, inputs, trajectory, blocks, W, limits)
+    return trajectory, info._replace(num_resets=info.num_resets + num_replaced)
+
+
+def write_block(trajectory, states, begin):
+    """A block in its place, but for what is beyond the end: no array is longer than the chain."""
+    T, W = trajectory.shape[0], states.shape[0]
+    place = jnp.minimum(begin, T - W)
+    there = jax.lax.dynamic_slice_in_dim(trajectory, place, W)
+    before = jnp.arange(W)[:, None] < begin - place
+    states = jnp.where(before, there, jnp.roll(states, begin - place, axis=0))
+    return jax.lax.dynamic_update_slice_in_dim(trajectory, states, place, 0)
+
+
+def verdict(f, x0, inputs, trajectory, blocks, W, limits):
+    """Hold the residuals of all windows against the scale of the whole trajectory.
+
+    A window judges by its own spread. That of a window at stationarity stays within
+    twice the spread of the chain; that of a long way in from the start does not, and
+    its steps are run anew, as far as that moves the chain.
+    """
+    T = trajectory.shape[0]
+    begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
+    frontier = blocks.frontier
+    if limits.scale is not None:
+        scale = limits.scale
+    else:
+        scale = blocks.unit[0] if begin.size == 1 else spread(trajectory)
+    residual = jnp.max(scaled(blocks.residual, scale))
+    missing = blocks.num_steps
+    num_sequential_steps = jnp.sum(missing)
+    if begin.size > 1:
+        tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
+        poor = (blocks.unit > 2 * scale) & (blocks.worst > tol * scale)
+        poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * tol * scale), axis=-1)
+        poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
+        trajectory, num_steps = finish(
+            f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale
+        )
+        frontier = jnp.where(poor, 0, frontier)
+        missing = jnp.where(poor, 1, missing)
+        num_sequential_steps += num_steps
+
+    gap = jnp.argmax(missing > 0)
+    solved = num_sequential_steps == 0
+    finite = finite_rows(trajectory)
+    status = jnp.where(solved, Status.CONVERGED, Status.FINISHED_SEQUENTIALLY)
+    frontier = jnp.where(solved, T, begin[gap] + frontier[gap])
+    return trajectory, SolveInfo(
+        status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
+        num_iterations=jnp.sum(blocks.num_iterations, dtype=jnp.int32),
+        residual=residual,
+        frontier=jnp.where(jnp.all(finite), frontier, num_leading(finite)).astype(jnp.int32),
+        num_sequential_steps=num_sequential_steps.astype(jnp.int32),
+        num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
+        num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
+        num_frontier_steps=jnp.sum(blocks.num_frontier_steps, dtype=jnp.int32),
+        num_ties=jnp.zeros((), jnp.int32),
+        num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
+    )
+
+
+def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:
+    return Limits(
+        tol=jnp.asarray(0 if tol is None else tol, dtype),
+        max_iterations=jnp.asarray(max_iterations, jnp.int32),
+        scale=None,
+    )
+
+
+def check_tol(tol: Any) -> None:
+    """Before anything long starts."""
+    if tol is not None and not isinstance(tol, jax.core.Tracer) and not tol >= 0:
+        raise ValueError(f"tol must be at least 0, got {tol}; None, or 0, solves to the last bit.")
+
+
+def num_steps_of(inputs: Any) -> int:
+    """T, the length of the leading axis that all inputs share."""
+    shapes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
+    if len(shapes) != 1 or shapes & {(), (0,)}:
+        found = ", ".join(sorted(str(shape[0]) if shape else "none" for shape in shapes)) or "none"
+        raise ValueError(
+            "All inputs need the same leading axis, time, of at least one step; "
+            f"got leading sizes: {found}."
+        )
+    return shapes.pop()[0]
+
+
+def check_dtype(dtype: Any, where: str = "") -> None:
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"States must be float32 or float64, got {dtype}{where and f' at {where}'}; "
+            "convert the initial one first."
+        )
+
+
+def check_window(window: int | None, num_steps: int) -> int:
+    if window is None:
+        return num_steps
+    if window < 1:
+        raise ValueError(
+            f"window must be at least 1 step, got {window}; None solves all steps at once."
+        )
+    return min(window, num_steps)

@@ -1,0 +1,1 @@
+"""Kernels with their randomness drawn beforehand, their warm-up, and sampling."""

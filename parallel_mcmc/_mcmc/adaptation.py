@@ -1,0 +1,188 @@
+"""A warm-up in parallel as users call it: helpers around a position, and what they found."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from parallel_mcmc._core.programs import compiled
+from parallel_mcmc._core.rows import first_of
+from parallel_mcmc._mcmc.helpers import scatter
+from parallel_mcmc._mcmc.pooling import estimate_of
+from parallel_mcmc._mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
+from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
+
+FEWEST_HELPERS = 8
+"""Of which R-hat and a covariance say something."""
+
+NUM_HELPERS = 64
+"""By default."""
+
+FEWEST_GRADIENTS = 200
+"""That a warm-up must have for helpers to be tried: the first four rounds take about as many."""
+
+RADIUS = 2.0
+"""Of the helpers' starts: NumPyro's own in unconstrained values, of `init_to_uniform`."""
+
+GOES_ON = (
+    "`blackjax.window_adaptation` goes on from there, one step after the other; give more `{}`, or "
+    "reparameterise"
+)
+"""What follows where BlackJAX is the host, given the name of the setting: see `warn_unsettled`."""
+
+
+class AdaptationWarning(UserWarning):
+    """A warm-up in parallel did not settle, or led to what will not do."""
+
+
+def check_helpers(num_helpers: int, others: str = "") -> None:
+    """Refuse a few; ``others`` are values with a meaning of their own, in words."""
+    if num_helpers < FEWEST_HELPERS:
+        raise ValueError(
+            f"num_helpers must be at least {FEWEST_HELPERS}{others}, got {num_helpers}; "
+            f"{NUM_HELPERS} is the default."
+        )
+
+
+def why_unsettled(num_gradients: Any, rhat: Any, gap: Any, worst: Any, position: Any) -> str:
+    """Where the helpers of one or more chains have come to, the worst of them, in words.
+
+    Args:
+        num_gradients, rhat, gap, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
+            there was no round.
+        position: for the names of its parts.
+    """
+    of_all = np.broadcast_arrays(*map(np.atleast_1d, (rhat, gap, worst)))
+    rhat, gap, worst = (values[np.argmax(of_all[0])] for values in of_all)
+    after = (
+        f"the helpers of the warm-up had not settled after {int(np.max(num_gradients))} gradients"
+    )
+    if not rhat:
+        return after
+    where = f"{name_of(int(worst), position)} (R-hat {rhat:.2f})"
+    if gap > WIDEST_GAP:
+        return f"{after}, and seem to sit in several modes, farthest apart in {where}"
+    return f"{after}, and have not forgotten where they started, least of all in {where}"
+
+
+def name_of(index: int, position: Any) -> str:
+    """Of one number of a position's vector, or of the log density behind the last.
+
+    >>> import jax.numpy as jnp
+    >>> [name_of(i, {"b": jnp.zeros((2, 2)), "a": jnp.zeros(())}) for i in (0, 3, 5)]
+    ['`a`', '`b[1, 0]`', 'the log density']
+    >>> name_of(1, jnp.zeros(2))
+    '`position[1]`'
+    """
+    for path, leaf in jax.tree_util.tree_flatten_with_path(position)[0]:
+        size, shape = int(np.size(leaf)), np.shape(leaf)
+        if index < size:
+            name = ".".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+            place = [int(i) for i in np.unravel_index(index, shape)]
+            return f"`{name or 'position'}{place or ''}`"
+        index -= size
+    return "the log density"
+
+
+class PoolInfo(NamedTuple):
+    """How a warm-up in parallel went.
+
+    Attributes:
+        settled: whether the helpers had forgotten where they started, and accepted as they should.
+        num_gradients: that followed one another: the critical path.
+        num_rounds: how many there were.
+        rounds: what each of them found, with a leading axis of ``num_rounds``.
+        positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.
+    """
+
+    settled: Bool[Array, ""]
+    num_gradients: Int[Array, ""]
+    num_rounds: Int[Array, ""]
+    rounds: Summary
+    positions: Any
+
+
+class Found(NamedTuple):
+    """The step size, the metric and the report of a warm-up in parallel."""
+
+    step_size: Float[Array, ""]
+    inverse_mass_matrix: Array
+    info: PoolInfo
+
+
+def adapt_helpers(
+    rng_key: Any,
+    logdensity_fn: Callable[[Any], Float[Array, ""]],
+    position: Any,
+    max_gradients: int,
+    is_mass_matrix_diagonal: bool | None,
+    target_acceptance_rate: float,
+    num_helpers: int,
+    radius: float,
+    num_integration_steps: int | None = None,
+) -> Found:
+    """Helpers around one position, adapted; as one program.
+
+    The step size is for trajectories of ``num_integration_steps``, or of the helpers' own length
+    where that is None, or there are too few gradients to find it.
+    """
+    if num_integration_steps is not None:
+        num_integration_steps = int(num_integration_steps)
+        if max_gradients < FEWEST_GRADIENTS + cost_of_tuning(num_integration_steps):
+            num_integration_steps = None
+    dim = ravel_pytree(position)[0].size
+    estimate = estimate_of(dim, is_mass_matrix_diagonal)
+    found = _adapt_helpers(
+        logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
+        num_integration_steps, rng_key, position, jnp.asarray(max_gradients, jnp.int32),
+    )  # fmt: skip
+    made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
+    return found._replace(info=found.info._replace(rounds=made))
+
+
+@compiled(num_static=6)
+def _adapt_helpers(
+    logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
+    num_integration_steps, rng_key, position, max_gradients,
+):  # fmt: skip
+    x, unravel = ravel_pytree(position)
+    key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
+
+    def of_vector(x):
+        return logdensity_fn(unravel(x))
+
+    pool = adapt_pool(
+        of_vector,
+        key_rounds,
+        scatter(key_start, x, num_helpers, radius),
+        max_gradients - cost_of_tuning(num_integration_steps),
+        estimate,
+        target_acceptance_rate,
+    )
+    if num_integration_steps is not None:
+        pool = tuned(of_vector, key_tune, pool, num_integration_steps, target_acceptance_rate)
+    info = PoolInfo(
+        settled=pool.settled,
+        num_gradients=pool.num_gradients,
+        num_rounds=pool.num_rounds,
+        rounds=pool.summaries,
+        positions=jax.vmap(unravel)(pool.x),
+    )
+    return Found(jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, info)
+
+
+def warn_unsettled(info: PoolInfo, so: str, stacklevel: int) -> None:
+    """Where the helpers have come to, and what follows from it.
+
+    ``stacklevel`` as `warnings.warn` has it, from the caller on.
+    """
+    last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
+    why = why_unsettled(
+        info.num_gradients, last.rhat, last.gap, last.worst, first_of(info.positions)
+    )
+    warnings.warn(f"{why}, so that {so}.", AdaptationWarning, stacklevel=stacklevel + 1)

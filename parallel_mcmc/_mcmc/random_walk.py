@@ -1,0 +1,79 @@
+"""Random-walk Metropolis: x' = x + sigma z, no gradients."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
+from parallel_mcmc._mcmc.transition import Transition
+
+
+class RandomWalkState(NamedTuple):
+    position: Any
+    logdensity: Float[Array, ""]
+
+
+class RandomWalkInfo(NamedTuple):
+    acceptance_rate: Float[Array, ""]
+    is_accepted: Bool[Array, ""]
+
+
+class RandomWalkInputs(NamedTuple):
+    z: Float[Array, "T D"]
+    log_uniform: Float[Array, " T"]
+
+
+def random_walk(
+    logdensity_fn: Callable[[Any], Float[Array, ""]], position: Any, sigma: Any = 1.0
+) -> Transition:
+    """Gaussian random-walk Metropolis.
+
+    Args:
+        logdensity_fn: log density of a position, up to a constant. -inf or NaN at a
+            proposal means rejection.
+        position: a position, for its structure.
+        sigma: standard deviation of a step: a number or ``(D,)``, as in
+            `blackjax.normal_random_walk`.
+
+    Costs one log density per step. The derivative of a step with respect to its
+    start is the identity, accepted or not, so that `picard()` is Newton's
+    method here, at no derivative at all (arXiv:2506.09762).
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), sigma=1.4)
+    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 200, solver=pm.picard())
+    >>> trace.position.shape
+    (1, 200, 3)
+    """
+    ravel, unravel = coordinates(position)
+
+    def init(position, rng_key=None):
+        return RandomWalkState(position, logdensity_fn(position))
+
+    def draw_inputs(rng_key, num_steps, state):
+        x = ravel(state.position)
+        key_z, key_u = jax.random.split(rng_key)
+        return RandomWalkInputs(
+            jax.random.normal(key_z, (num_steps, x.size), x.dtype),
+            draw_log_uniforms(key_u, num_steps, x.dtype),
+        )
+
+    def step(state, inputs):
+        x = ravel(state.position)
+        proposal = init(unravel(x + jnp.asarray(sigma, x.dtype) * inputs.z))
+        log_ratio = proposal.logdensity - state.logdensity
+        state, rate, is_accepted = accept_or_reject(log_ratio, inputs.log_uniform, proposal, state)
+        return state, RandomWalkInfo(rate, is_accepted)
+
+    return Transition(
+        init,
+        draw_inputs,
+        step,
+        lambda state: ravel(state.position),
+        lambda x: init(unravel(x)),
+        "random_walk",
+    )

@@ -1,0 +1,266 @@
+"""`sample`: several chains, each solved in parallel over its length."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from parallel_mcmc._core.auto import Auto, any_traced, choose
+from parallel_mcmc._core.diagnostics import Predictability, assess
+from parallel_mcmc._core.programs import compiled
+from parallel_mcmc._core.report import check_on_failure, report
+from parallel_mcmc._core.solvers import Solver, sequential
+from parallel_mcmc._core.tolerance import aimed_at
+from parallel_mcmc._core.windows import check_tol, check_window
+from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.trace import Trace, stats_of
+from parallel_mcmc._mcmc.transition import (
+    Transition,
+    ability_of,
+    attempt_once,
+    recursion,
+    run_parallel,
+)
+
+
+def sample(
+    rng_key: Any,
+    transition_or_algorithm: Any,
+    initial_position: Any,
+    num_samples: int,
+    *,
+    num_chains: int = 1,
+    solver: Solver | Auto | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+    on_failure: Literal["finish", "raise"] = "finish",
+    progress_bar: bool = False,
+    diagnose: bool = False,
+) -> Trace:
+    """Draw samples, all steps of all chains at once.
+
+    Args:
+        rng_key: typed or raw.
+        transition_or_algorithm: a `Transition` (`mala`, `hmc`, `random_walk`, `gibbs`,
+            `from_blackjax`) or a BlackJAX `SamplingAlgorithm`.
+        initial_position: where to start. With several chains every leaf leads with
+            an axis of ``num_chains``.
+        num_samples: draws per chain.
+        num_chains: independent chains, each with its own key and its own solve.
+        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        progress_bar: show the steps solved so far.
+        diagnose: report the `Predictability` of each chain, for the price of one more pass
+            over it with D products with the kernel's Jacobian per step.
+
+    Returns:
+        A `Trace`. The draws are those of the sequential sampler for the same key.
+
+    Raises:
+        ValueError: for arguments that do not fit, a log density that is not finite at the start, or
+            a kernel that draws by keys of kind `rbg`, which are others for many steps at once.
+        MemoryError: where the device has too little, with what to try.
+
+    One chain of a BlackJAX algorithm equals
+    ``blackjax.util.run_inference_algorithm`` with the same key and ``initial_position``.
+
+    >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x["mu"] ** 2), 0.2, jnp.ones(2), 8)
+    >>> start = {"mu": jnp.zeros((4, 2))}
+    >>> trace = pm.sample(jax.random.key(0), algorithm, start, 100, num_chains=4)
+    >>> trace.position["mu"].shape, trace.solve.status.tolist()
+    ((4, 100, 2), [0, 0, 0, 0])
+    """
+    check_on_failure(on_failure)
+    check_tol(tol)
+    if num_samples < 1 or num_chains < 1:
+        raise ValueError(
+            f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
+        )
+    check_window(window, num_samples)
+    positions = check_position(initial_position, num_chains)
+    transition = as_transition(
+        transition_or_algorithm, jax.tree.map(lambda leaf: leaf[0], positions)
+    )
+
+    # One chain uses the key itself, so that it equals a run of BlackJAX with it.
+    keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
+    pairs = jax.vmap(jax.random.split)(keys)
+    with jax.default_matmul_precision("highest"):  # as in the solve
+        states = _start(transition, positions, pairs[:, 1])
+    check_start(states)
+
+    def attempt(solver, num_steps, limit):
+        key, state = jax.tree.map(lambda leaf: leaf[0], (pairs[:, 0], states))
+        return attempt_once(transition, solver, num_steps, key, state, tol, limit)
+
+    x = jax.eval_shape(jax.vmap(transition.ravel), states)
+    choice = choose(
+        solver,
+        window,
+        num_samples,
+        jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        None if any_traced((pairs, states)) else attempt,
+        num_chains,
+        lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
+        max_iterations,
+    )
+    with showing(num_chains * num_samples, progress_bar) as bar:
+        position, stats, solve, predictability = _sample(
+            transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
+            pairs[:, 0], states, tol, choice.max_iterations, bar,
+        )  # fmt: skip
+    settings = {
+        "solver": choice.solver.name,
+        "solver_choice": choice.reason,
+        "tol": float(tol or 0),
+        "window": choice.window,
+        "max_iterations": int(choice.max_iterations),
+    }
+    trace = Trace(position, stats, solve, settings, predictability)
+    report(solve, on_failure, trace)
+    return trace
+
+
+def predictability(
+    rng_key: Any,
+    transition_or_algorithm: Any,
+    initial_position: Any,
+    num_steps: int,
+    *,
+    num_chains: int = 1,
+    solver: Solver | None = None,
+    window: int | None = None,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+    progress_bar: bool = False,
+) -> Predictability:
+    """Whether a kernel's chains are worth solving in parallel, from a run of ``num_steps``.
+
+    Args:
+        rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
+        num_steps: steps of the run; the expected iterations are for as many.
+        solver: how to run it; step by step by default, which expanding chains need anyway.
+        window, max_iterations, progress_bar: as in `sample`.
+        tol: as in `sample`; iterations are counted for it.
+
+    Returns:
+        `Predictability` with one entry per chain; ``verdict()`` puts it into words.
+
+    Costs the run and one more pass over it, with D products with the kernel's Jacobian per
+    step. What the figures rest on: arXiv:2508.16817, and How it works in the docs.
+
+    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
+    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.2, num_integration_steps=7)
+    >>> result = pm.predictability(jax.random.key(0), kernel, jnp.zeros(2), 400)
+    >>> result.exponent.shape, bool(result.exponent[0] < -1)
+    ((1,), True)
+    """
+    trace = sample(
+        rng_key,
+        transition_or_algorithm,
+        initial_position,
+        num_steps,
+        num_chains=num_chains,
+        solver=sequential() if solver is None else solver,
+        window=window,
+        tol=tol,
+        max_iterations=max_iterations,
+        progress_bar=progress_bar,
+        diagnose=True,
+    )
+    assert trace.predictability is not None
+    return trace.predictability
+
+
+@compiled(num_static=1)
+def _start(transition, positions, keys):
+    return over_chains(transition.init)(positions, keys)
+
+
+@compiled(num_static=6)
+def _sample(
+    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit, bar
+):
+    def keep(state, info):
+        x = transition.ravel(state) if diagnose else None
+        return (state.position, stats_of(state, info)), x
+
+    def run(chain, key, state):
+        inputs = transition.draw_inputs(key, num_samples, state)
+        _, (kept, trajectory), solve = run_parallel(
+            transition,
+            state,
+            inputs,
+            solver=solver,
+            window=window,
+            tol=tol,
+            max_iterations=limit,
+            transform=keep,
+            progress=functools.partial(jax.debug.callback, advance, bar, chain)
+            if shows_progress
+            else None,
+        )
+        if not diagnose:
+            return *kept, solve, None
+        x0 = transition.ravel(state)
+        allowed = aimed_at(tol, x0.dtype)
+        predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
+        return *kept, solve, predictability
+
+    return over_chains(run)(jnp.arange(keys.shape[0]), keys, states)
+
+
+def over_chains(f: Callable) -> Callable:
+    """``jax.vmap(f)``, or a loop where JAX cannot batch f, as it cannot every callback."""
+
+    def every(*args):
+        try:
+            return jax.vmap(f)(*args)
+        except NotImplementedError:
+            return jax.lax.map(lambda args: f(*args), args)
+
+    return every
+
+
+def as_transition(transition_or_algorithm: Any, position: Any) -> Transition:
+    if isinstance(transition_or_algorithm, Transition):
+        return transition_or_algorithm
+    if hasattr(transition_or_algorithm, "init") and hasattr(transition_or_algorithm, "step"):
+        from parallel_mcmc._blackjax.transition import from_blackjax
+
+        return from_blackjax(transition_or_algorithm, position)
+    raise TypeError(
+        "Expected a Transition such as pm.hmc(...) or a BlackJAX algorithm with `init` and `step`, "
+        f"got {type(transition_or_algorithm).__name__}."
+    )
+
+
+def check_position(position: Any, num_chains: int) -> Any:
+    """Positions as arrays that lead with the chains."""
+    position = jax.tree.map(jnp.asarray, position)
+    if num_chains == 1:
+        return jax.tree.map(lambda leaf: leaf[None], position)
+    for leaf in jax.tree.leaves(position):
+        if leaf.shape[:1] != (num_chains,):
+            raise ValueError(
+                f"With num_chains={num_chains} every leaf of initial_position must lead with that "
+                f"axis, got shape {leaf.shape}; give each chain its own start."
+            )
+    return position
+
+
+def check_start(states: Any) -> None:
+    logdensity = getattr(states, "logdensity", None)
+    if logdensity is None or isinstance(logdensity, jax.core.Tracer):
+        return
+    bad = [
+        i for i, value in enumerate(logdensity.ravel().tolist()) if not abs(value) < float("inf")
+    ]
+    if bad:
+        raise ValueError(
+            f"The log density is not finite at the initial position of chain {bad[0]}; start "
+            "inside the support."
+        )

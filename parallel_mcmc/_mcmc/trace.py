@@ -1,0 +1,77 @@
+"""What a run returns: draws, statistics under ArviZ's names, and the report on the solve."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from parallel_mcmc._core.diagnostics import Predictability
+from parallel_mcmc._core.report import SolveInfo
+
+STATS = {
+    "lp": "logdensity",
+    "acceptance_rate": "acceptance_rate",
+    "accepted": "is_accepted",
+    "diverging": "is_divergent",
+    "energy": "energy",
+    "n_steps": "num_integration_steps",
+    "tree_depth": "num_trajectory_expansions",
+    "step_size": "step_size",
+}
+"""Names of ArviZ's schema, and the fields of states and infos that hold them."""
+
+WITHOUT_PRIOR = ("EllipSliceState", "MarginalState")
+"""States of BlackJAX whose ``logdensity`` is the likelihood alone, and so not ``lp``."""
+
+
+class Trace(NamedTuple):
+    """Draws, statistics and how they were found.
+
+    Attributes:
+        position: draws, a pytree of ``(chains, draws, ...)``.
+        sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
+        solve: `SolveInfo` with one entry per chain.
+        settings: what the solve was asked for: solver and why, tolerance, window, limit.
+        predictability: `Predictability` with one entry per chain, where it was asked for.
+    """
+
+    position: Any
+    sample_stats: dict[str, Array]
+    solve: SolveInfo
+    settings: dict[str, Any]
+    predictability: Predictability | None = None
+
+    def __repr__(self) -> str:
+        leaves = jax.tree_util.tree_leaves_with_path(self.position)
+        if not all(isinstance(leaf, np.ndarray | jax.Array) for _, leaf in leaves):
+            return tuple.__repr__(self)
+        chains, draws = leaves[0][1].shape[:2]
+        names = ", ".join(
+            f"{jax.tree_util.keystr(path, simple=True, separator='.') or 'position'} "
+            f"{leaf.shape[2:]}"
+            for path, leaf in leaves
+        )
+        return (
+            f"<Trace of {chains} chains, {draws:,} draws: {names}\n"
+            f"{self.solve.summary()} ({self.settings.get('solver_choice')})>"
+        )
+
+    def to_inference_data(self, **kwargs: Any) -> Any:
+        """ArviZ's container; see `parallel_mcmc.to_inference_data`."""
+        from parallel_mcmc._arviz import to_inference_data
+
+        return to_inference_data(self, **kwargs)
+
+
+def stats_of(state: Any, info: Any) -> dict[str, Array]:
+    """The statistics of one step that ArviZ has a name for."""
+    found = {}
+    for name, field in STATS.items():
+        if name == "lp" and type(state).__name__ in WITHOUT_PRIOR:
+            continue
+        value = getattr(info, field, getattr(state, field, None))
+        if value is not None and jnp.ndim(value) == 0:
+            found[name] = jnp.asarray(value)
+    return found

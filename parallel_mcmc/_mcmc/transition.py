@@ -1,0 +1,252 @@
+"""A Markov kernel with its randomness drawn beforehand, and the two ways to run it.
+
+Kernels keep more in their state than the chain needs: log densities and
+gradients, which are functions of the position. A solve is for the least Markov
+state, one vector x; the caches are rebuilt from it:
+
+    x_t = ravel(step(unravel(x_{t-1}), u_t))
+
+Iterations carry x alone. When it is solved, one last pass over all steps gives
+states and infos. That pass is another program, and where an accept decision
+ties within rounding it may come to another state than the solve, with which the
+next step would not agree: there the solved x gives the state.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parallel_mcmc._core.constants import PROPORTION
+from parallel_mcmc._core.lapack import one_matrix_at_a_time
+from parallel_mcmc._core.linearize import Ability, Recursion, ability
+from parallel_mcmc._core.pilot import Pilot, pilot
+from parallel_mcmc._core.programs import compiled
+from parallel_mcmc._core.report import MOST_TIES, SolveInfo, Status
+from parallel_mcmc._core.rows import either, some_rows
+from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.time_blocks import map_steps_keep_last
+from parallel_mcmc._core.tolerance import noise, spread
+from parallel_mcmc._core.windows import check_window, default_limits, run_info, solve_vectors
+
+
+class Transition(NamedTuple):
+    """A kernel as five functions. States are NamedTuples with a ``position``.
+
+    Attributes:
+        init: ``(position, rng_key) -> state``.
+        draw_inputs: ``(rng_key, num_steps, state) -> inputs``, time leading.
+        step: ``(state, inputs of one step) -> (state, info)``, pure.
+        ravel: ``state -> x``, the least Markov state as a vector ``(D,)``.
+        unravel: ``x -> state``, the caches computed anew.
+        name: to be printed.
+    """
+
+    init: Callable[[Any, Any], Any]
+    draw_inputs: Callable[[Any, int, Any], Any]
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    ravel: Callable[[Any], Float[Array, " D"]]
+    unravel: Callable[[Float[Array, " D"]], Any]
+    name: str = "own"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} kernel>"
+
+
+def recursion(transition: Transition) -> Recursion:
+    """The transition as x_t = f(x_{t-1}, u_t) on vectors."""
+
+    def f(x, u):
+        return transition.ravel(transition.step(transition.unravel(x), u)[0]).astype(x.dtype)
+
+    return f
+
+
+def ability_of(transition: Transition, state: Any) -> Ability:
+    """What JAX can make of a step."""
+
+    def first(state, rng_key):
+        return transition.ravel(state), transition.draw_inputs(rng_key, 1, state)
+
+    x, inputs = jax.eval_shape(first, state, jax.random.key(0))
+    return ability(recursion(transition), x, inputs)
+
+
+NUM_TOLD = 20
+"""How often a run step by step says how far it has come."""
+
+
+def keep_all(state: Any, info: Any) -> Any:
+    return state, info
+
+
+@one_matrix_at_a_time
+def run_sequential(
+    transition: Transition,
+    state: Any,
+    inputs: Any,
+    transform: Callable = keep_all,
+    progress: Callable | None = None,
+) -> tuple[Any, Any, SolveInfo]:
+    """Step by step with the kernel's own cached states: what every solver must reproduce.
+
+    Args:
+        transition, state, inputs, transform: as in `run_parallel`.
+        progress: called about `NUM_TOLD` times with the number of steps run.
+
+    Returns:
+        The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
+    """
+    num_steps = jax.tree.leaves(inputs)[0].shape[0]
+    steps = None if progress is None else jnp.arange(1, num_steps + 1)
+
+    def body(state, data):
+        u, t = data
+        state, info = transition.step(state, u)
+        if progress is not None:
+            told = t % max(1, num_steps // NUM_TOLD) == 0
+            jax.lax.cond(told, lambda: progress(t), lambda: None)
+        finite = jnp.all(jnp.isfinite(transition.ravel(state)))
+        return state, (transform(state, info), finite)
+
+    with jax.default_matmul_precision("highest"):
+        final_state, (history, finite) = jax.lax.scan(body, state, (inputs, steps))
+    dtype = jax.eval_shape(transition.ravel, state).dtype
+    return final_state, history, run_info(finite, dtype)
+
+
+@one_matrix_at_a_time
+def run_parallel(
+    transition: Transition,
+    state: Any,
+    inputs: Any,
+    *,
+    solver: Solver,
+    window: int | None = None,
+    tol: Any = None,
+    max_iterations: Any = 200,
+    rng_key: Any = None,
+    transform: Callable = keep_all,
+    progress: Callable | None = None,
+) -> tuple[Any, Any, SolveInfo]:
+    """`run_sequential`, solved in parallel over time. Traceable: call it inside `jit`.
+
+    Args:
+        transition: the kernel.
+        state: where the chain starts.
+        inputs: its randomness, from ``transition.draw_inputs``.
+        solver, window, tol, max_iterations, rng_key: as in `parallel_mcmc.solve`.
+        transform: what to keep of ``(state, info)`` of each step.
+        progress: called with the number of steps solved as iterations proceed.
+
+    Returns:
+        The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
+    """
+    if solver.linearize is None:
+        return run_sequential(transition, state, inputs, transform, progress)
+    x0 = transition.ravel(state)
+    num_steps = jax.tree.leaves(inputs)[0].shape[0]
+    window = check_window(window, num_steps)
+    limits = default_limits(x0.dtype, tol, max_iterations)
+    trajectory, info = solve_vectors(
+        recursion(transition),
+        x0,
+        inputs,
+        solver,
+        window,
+        limits,
+        guess=None,
+        rng_key=jax.random.key(0) if rng_key is None else rng_key,
+        progress=progress,
+    )
+
+    scale = spread(trajectory)
+
+    def last_pass(t, u, x):
+        x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
+        state, info = transition.step(transition.unravel(x_prev), u)
+        # What stands because it trembles may come out so far from where it is, and that is no tie.
+        allowed = jnp.maximum(2 * limits.tol * scale, PROPORTION * noise(x, scale))
+        near = jnp.abs(transition.ravel(state) - x) <= allowed
+        ties = jnp.any(jnp.isfinite(x) & ~near)
+        solved = transition.unravel(x)
+        state = either(ties, solved, state)
+        finite = jnp.all(jnp.isfinite(transition.ravel(state)))
+        return (transform(state, info), ties, finite), state
+
+    with jax.default_matmul_precision("highest"):
+        (history, ties, finite), final_state = map_steps_keep_last(
+            last_pass, jnp.arange(num_steps), inputs, trajectory
+        )
+    num_ties = jnp.sum(ties, dtype=jnp.int32)
+    too_many = num_ties > 1 + MOST_TIES * num_steps
+    kept = (history, finite), final_state
+    (history, finite), final_state = run_anew(transition, state, inputs, transform, too_many, kept)
+    status = jnp.where(too_many, Status.FINISHED_SEQUENTIALLY, info.status)
+    info = info._replace(
+        status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
+        frontier=jnp.where(too_many, 0, info.frontier),
+        num_sequential_steps=jnp.where(too_many, num_steps, info.num_sequential_steps),
+        num_ties=num_ties,
+    )
+    return final_state, history, info
+
+
+def run_anew(
+    transition: Transition, state: Any, inputs: Any, transform: Callable, failed: Any, kept: Any
+) -> Any:
+    """What is ``kept`` of a solve, or where that ``failed`` of a run step by step.
+
+    In pieces, and as loops of no turn where all is well, as in `stepwise.finish`.
+    """
+    index = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
+    piece = math.isqrt(index.size)
+
+    def run_piece(carry):
+        t, state, history = carry
+        begin = jnp.minimum(t, index.size - piece)
+
+        def step(state, data):
+            t_now, u, known = data
+            new, info = transition.step(state, u)
+            made = new, (transform(new, info), jnp.all(jnp.isfinite(transition.ravel(new))))
+            again = t_now >= t
+            return either(again, made, (state, known))
+
+        state, made = jax.lax.scan(step, state, some_rows((index, inputs, history), begin, piece))
+        history = jax.tree.map(
+            lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, begin, 0), history, made
+        )
+        return begin + piece, state, history
+
+    history, final_state = kept
+    with jax.default_matmul_precision("highest"):
+        begin = jnp.where(failed, 0, index.size)
+        start = jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, final_state)
+        _, anew, history = jax.lax.while_loop(
+            lambda carry: carry[0] < index.size, run_piece, (begin, start, history)
+        )
+    return history, either(failed, anew, final_state)
+
+
+def attempted(
+    transition: Transition,
+    solver: Solver,
+    num_steps: int,
+    rng_key: Any,
+    state: Any,
+    tol: Any,
+    max_iterations: Any,
+) -> Pilot:
+    """How ``num_steps`` steps from ``state`` go: what `auto` chooses by."""
+    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    x0 = transition.ravel(state)
+    limits = default_limits(x0.dtype, tol, max_iterations)
+    return pilot(recursion(transition), x0, inputs, solver, limits)
+
+
+attempt_once = compiled(num_static=3)(attempted)
+"""`attempted` as one program."""

@@ -1,0 +1,221 @@
+"""The warm-up of a NumPyro kernel by helpers, in one program, and what it leaves in the state.
+
+`init` runs it once for each chain, so that every chain has helpers and a start of its own. Where
+they settle, the steps of NumPyro's warm-up have nothing left to do and are none. Where they do
+not, NumPyro's own adaptation takes all of them, from where the helpers have come to.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+from numpyro.infer import init_to_uniform
+
+from parallel_mcmc._core.auto import any_traced
+from parallel_mcmc._mcmc.adaptation import RADIUS, AdaptationWarning, why_unsettled
+from parallel_mcmc._mcmc.division import divide, undivided
+from parallel_mcmc._mcmc.helpers import scatter
+from parallel_mcmc._mcmc.pooling import estimate_of
+from parallel_mcmc._mcmc.rounds import adapt_pool
+from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
+
+
+class Warmup(NamedTuple):
+    """How a chain was warmed up.
+
+    Attributes:
+        settled: whether helpers did it, and nothing was left for steps to adapt.
+        num_gradients: that followed one another so far, those of the helpers and of the steps.
+        num_rounds: of the helpers; 0 without.
+        rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
+            without.
+        division: in how many parts trajectories are to be divided, as `division.divide` found; 0
+            where it was not asked.
+        rise: largest growth of a perturbation to expect for each of `division.DIVISIONS`, in nats;
+            0 where it was not asked.
+    """
+
+    settled: Bool[Array, ""]
+    num_gradients: Int[Array, ""]
+    num_rounds: Int[Array, ""]
+    rhat: Float[Array, ""]
+    gap: Float[Array, ""]
+    worst: Int[Array, ""]
+    division: Int[Array, ""]
+    rise: Float[Array, " N"]
+
+
+class Helped(NamedTuple):
+    """What the helpers of a chain found: its start, its step size and its metric, in vectors."""
+
+    z: Any
+    step_size: Float[Array, ""]
+    inverse_mass_matrix: Array
+    warmup: Warmup
+
+
+class HelpersPlan(NamedTuple):
+    """What helpers are to adapt for.
+
+    Attributes:
+        num_helpers: of each chain.
+        num_integration_steps: of a trajectory, where the kernel's are not by length.
+        target_acceptance_rate: that the step size is adapted for.
+        dense_mass: as NumPyro has it, True, False, or a list of tuples of sites; None for what
+            their number of unknowns suggests.
+        at_zero: whether they start around zero rather than around the start of the chain.
+        radius: of their starts, in unconstrained values.
+        divides: where trajectories may be divided, their length, the most leapfrog steps of one
+            and the number of draws; else None.
+    """
+
+    num_helpers: int
+    num_integration_steps: int | None
+    target_acceptance_rate: float
+    dense_mass: bool | list | None
+    at_zero: bool
+    radius: float
+    divides: tuple | None
+
+
+def without_helpers(dtype: Any) -> Warmup:
+    none = jnp.zeros((), jnp.int32)
+    zero = jnp.zeros((), dtype)
+    number, rise, _ = undivided(dtype)
+    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none, number, rise)
+
+
+def settle(
+    potential_fn: Callable, z: Any, rng_key: Any, num_warmup: Any, plan: HelpersPlan
+) -> Helped:
+    """Helpers around the start of a chain; traceable.
+
+    The first begins at the start itself, of which NumPyro has seen that it will do.
+    """
+    x, unravel = ravel_pytree(z)
+
+    def logdensity_fn(x):
+        return -potential_fn(unravel(x))
+
+    key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
+    divided = undivided(x.dtype)
+    center = jnp.zeros_like(x) if plan.at_zero else x
+    starts = scatter(key_start, center, plan.num_helpers, plan.radius).at[0].set(x)
+    is_diagonal = None if plan.dense_mass is None else not plan.dense_mass
+    estimate, blocks = estimate_of(x.size, is_diagonal), None
+    if plan.dense_mass and isinstance(plan.dense_mass, list):
+        blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
+    most = num_warmup - cost_of_tuning(plan.num_integration_steps)
+    with jax.default_matmul_precision("highest"):  # as in a solve
+        pool = adapt_pool(
+            logdensity_fn, key_rounds, starts, most, estimate,
+            plan.target_acceptance_rate, blocks,
+        )  # fmt: skip
+        if plan.num_integration_steps is not None:
+            pool = tuned(
+                logdensity_fn, key_tune, pool, plan.num_integration_steps,
+                plan.target_acceptance_rate,
+            )  # fmt: skip
+        if plan.divides is not None:
+            divided = divide(
+                logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x,
+                jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, *plan.divides,
+            )  # fmt: skip
+    last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
+    return Helped(
+        z=unravel(pool.x[0]),
+        step_size=jnp.exp(pool.log_step_size),
+        inverse_mass_matrix=pool.inverse_mass_matrix,
+        warmup=Warmup(
+            settled=pool.settled,
+            num_gradients=pool.num_gradients + divided.num_gradients,
+            num_rounds=pool.num_rounds,
+            rhat=last.rhat,
+            gap=last.gap,
+            worst=last.worst,
+            division=jnp.where(pool.settled, divided.number, jnp.minimum(divided.number, 1)),
+            rise=divided.rise,
+        ),
+    )
+
+
+def radius_around_zero(init_strategy: Callable) -> float | None:
+    """Of starts that are drawn around zero, whatever the model; None of others."""
+    radius = RADIUS
+    while isinstance(init_strategy, functools.partial):
+        radius = init_strategy.keywords.get("radius", radius)
+        init_strategy = init_strategy.func
+    return radius if init_strategy is init_to_uniform else None
+
+
+def places(z: Any) -> dict[str, np.ndarray]:
+    """Of each site's values in the vector of all."""
+    ends = np.cumsum([jnp.size(z[name]) for name in sorted(z)])
+    return dict(zip(sorted(z), np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+
+
+def place_of(names: tuple, z: Any) -> np.ndarray:
+    return np.concatenate([places(z)[name] for name in names])
+
+
+def blocks_of(dense_mass: list, z: Any) -> np.ndarray:
+    """Entries of a metric that may differ from zero: of each block of sites, and the diagonal."""
+    blocks = np.eye(sum(jnp.size(leaf) for leaf in z.values()), dtype=bool)
+    for names in dense_mass:
+        place = place_of(names, z)
+        blocks[np.ix_(place, place)] = True
+    return blocks
+
+
+def by_blocks(matrix: Array, dense_mass: bool | list, z: Any) -> Any:
+    """The metric of the vector of all values, as NumPyro has it: an array, or a dict of them."""
+    if not isinstance(dense_mass, list):
+        return matrix
+    found = {}
+    for names in dense_mass:
+        place = place_of(names, z)
+        found[names] = matrix[np.ix_(place, place)]
+    rest = tuple(sorted(set(z) - set().union(*dense_mass)))
+    if rest:
+        variances = matrix if matrix.ndim == 1 else jnp.diagonal(matrix)
+        found[rest] = variances[place_of(rest, z)]
+    return found
+
+
+def has_settled(warmup: Warmup) -> bool:
+    """Whether helpers have left nothing to adapt, as far as is known before the chain runs."""
+    return not any_traced(warmup) and bool(np.all(jax.device_get(warmup.settled)))
+
+
+def warn_of_helpers(warmup: Warmup, z: Any) -> None:
+    """That the helpers of some chains have not settled; from inside `jit` where it must be.
+
+    ``z`` is a start of one chain, for the names of its sites.
+    """
+    shapes = jax.eval_shape(lambda: z)
+
+    def warn(warmup: Warmup) -> None:
+        if not np.all(warmup.settled):
+            unsettled = ~np.atleast_1d(warmup.settled)
+            which = f"of {unsettled.sum()} of {unsettled.size} chains " * (unsettled.size > 1)
+            found = warmup.num_gradients, warmup.rhat, warmup.gap, warmup.worst
+            gradients, rhat, gap, worst = (np.atleast_1d(a)[unsettled] for a in found)
+            why = why_unsettled(gradients, rhat, gap, worst, shapes)
+            warnings.warn(
+                f"{which}{why}, so that NumPyro's warm-up goes on from there, one step after the "
+                "other; give more `num_warmup`, reparameterise, or pass `num_helpers=0` to have "
+                "NumPyro's warm-up alone.",
+                AdaptationWarning,
+                stacklevel=2,
+            )
+
+    if any_traced(warmup):
+        jax.debug.callback(warn, warmup)
+    else:
+        warn(jax.device_get(warmup))

@@ -1,0 +1,376 @@
+"""`MCMC`: NumPyro's interface, without its loop over draws.
+
+`numpyro.infer.MCMC` asks for one draw after the other, at some microseconds each even where they
+have been solved for. Here the chain after the warm-up is one solve, and its draws are taken to
+the supports of their sites by one vectorised call of `postprocess_fn`.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import MCMC as SequentialMCMC
+from numpyro.util import is_prng_key
+
+from parallel_mcmc._core.auto import any_traced
+from parallel_mcmc._core.lapack import one_matrix_at_a_time
+from parallel_mcmc._core.programs import kept, within_memory
+from parallel_mcmc._core.report import report
+from parallel_mcmc._core.solvers import gradients_in_turn
+from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._numpyro.fingerprint import digest
+from parallel_mcmc._numpyro.helpers import has_settled
+from parallel_mcmc._numpyro.kernel import ParallelKernel
+from parallel_mcmc._numpyro.phases import Collect, adapted, finished, solved
+from parallel_mcmc._numpyro.pilot import attempt_of
+from parallel_mcmc._numpyro.window import ParallelState
+
+
+class MCMC(SequentialMCMC):
+    """`numpyro.infer.MCMC`, with no loop over the draws of a kernel of this package.
+
+    The same arguments, methods and results, and the same draws for the same key. Kernels of
+    NumPyro's run as they do there.
+
+    Three things are added: `print_summary` ends with lines on how the chains were solved and on the
+    gradients that had to follow one another; a chain that had to be finished step by step raises a
+    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. With a progress
+    bar it shows the steps solved so far.
+
+    Args:
+        thinning: as in NumPyro, or ``"auto"``, of a `ParallelHMC` that helpers warm up: they
+            measure how perturbations fare over its trajectory, and over a half, a fourth and an
+            eighth of it, and the longest with which a parallel solve can be expected is taken. Of
+            as many such steps the last is a draw, so that ``num_samples`` draws are returned that
+            cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
+            of ``thinning=1``, as where helpers do not settle. The first chain decides. Costs 20
+            trajectories, beyond ``num_warmup``, and memory for all steps; see `division`.
+        others: of `numpyro.infer.MCMC`.
+
+    Raises:
+        ValueError: for ``thinning="auto"`` with another kernel, without helpers, or with chains in
+            parallel on several devices.
+
+    >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
+    >>> def model():
+    ...     numpyro.sample("x", dist.Normal(0, 1).expand([2]))
+    >>> mcmc = pm.MCMC(
+    ...     pm.ParallelHMC(model), num_warmup=200, num_samples=500, num_chains=2,
+    ...     chain_method="vectorized", progress_bar=False,
+    ... )  # fmt: skip
+    >>> mcmc.run(jax.random.key(0))
+    >>> mcmc.get_samples(group_by_chain=True)["x"].shape
+    (2, 500, 2)
+    """
+
+    _chosen: tuple | None = None  # of this run, by the pilot of its first chain
+    _division: int | None = None  # of this run, by the helpers of its first chain
+    _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
+    _settings: dict[str, Any] | None = None
+    _warmup_states: dict[str, Any] | None = None
+    _warmup_report: tuple[dict[str, Any], Any] | None = None
+
+    def __init__(
+        self,
+        sampler: Any,
+        *,
+        num_warmup: int,
+        num_samples: int,
+        num_chains: int = 1,
+        thinning: int | Literal["auto"] = 1,
+        **others: Any,
+    ):
+        self._divides = thinning == "auto"
+        if self._divides and getattr(sampler, "trajectory_to_divide", None) is None:
+            raise ValueError(
+                "thinning='auto' divides the trajectories of a pm.ParallelHMC by their length; for "
+                f"this {type(sampler).__name__} give a number of steps."
+            )
+        super().__init__(
+            sampler, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
+            thinning=1 if self._divides else thinning, **others,
+        )  # fmt: skip
+
+    def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
+        """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
+        super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
+        settled = self._warmed_up_by_helpers()
+        if collect_warmup and settled.any():
+            warnings.warn(
+                f"Helpers did the warm-up of {settled.sum()} of {settled.size} chains, so that "
+                "there are no draws of it: each row that is collected of these is the start of the "
+                "chain. Give the kernel `num_helpers=0` to collect steps of NumPyro's own warm-up.",
+                stacklevel=2,
+            )
+        self._warmup_states = self._states if collect_warmup else None
+        if isinstance(self.sampler, ParallelKernel):
+            self._warmup_report = self.solve_settings(), self._last_state.solve
+
+    @within_memory()
+    def run(
+        self,
+        rng_key: Any,
+        *args: Any,
+        extra_fields: Any = (),
+        init_params: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step.
+
+        And of those whose trajectories `ParallelHMC` has cut short.
+        """
+        if self._warmup_state is None:
+            self._warmup_states = None  # a chain of its own begins
+        self._chosen = self._settings = self._division = None
+        self._cache_of_run = {}
+        try:
+            super().run(
+                rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs
+            )
+        finally:
+            self._cache_of_run = {}
+        if isinstance(self.sampler, ParallelKernel):
+            self.sampler.divided(self._division or 1).warn_of_adapted(self._last_state)
+            report(self._last_state.solve, "finish", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_chosen": None}
+
+    def transfer_states_to_host(self) -> None:
+        """As `numpyro.infer.MCMC.transfer_states_to_host`, with the states of the warm-up."""
+        super().transfer_states_to_host()
+        self._warmup_states = jax.device_get(self._warmup_states)
+
+    def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
+        """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
+        super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
+        if isinstance(self.sampler, ParallelKernel):
+            print(self.solve_summary())
+            counts = self.critical_path()
+            if counts:
+                print(
+                    "Gradients one after the other, of the slowest chain: "
+                    f"{max(counts['warmup_gradients']):,} in the warm-up, "
+                    f"{max(counts['sample_gradients']):,} for the draws"
+                )
+            foreseen = self._last_state.predictability
+            if foreseen is not None and np.any(foreseen.num_steps):
+                print(foreseen.verdict())
+
+    def critical_path(self) -> dict[str, list[int]]:
+        """Gradients that had to follow one another, per chain, in the warm-up and in the last run.
+
+        What is evaluated side by side counts once, and a product with a step's Jacobian two for
+        each gradient in it. Empty where a kernel does not count them.
+        """
+        state = jax.device_get(self._last_state)
+        if self._chosen is None or state.adapt_state is None or state.z_grad is None:
+            return {}
+        solver, solve = self._chosen[0].solver, state.solve
+        if solver.linearize is None:
+            made = self.num_samples * (self._division or 1) * state.num_steps
+        else:
+            iteration = (state.num_steps + 1) * gradients_in_turn(solver)
+            by_hand = solve.num_frontier_steps + solve.num_sequential_steps
+            made = solve.num_iterations * iteration + by_hand * state.num_steps
+        return {
+            "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
+            "sample_gradients": np.atleast_1d(made).tolist(),
+        }
+
+    def _warmed_up_by_helpers(self) -> np.ndarray:
+        """Which chains were."""
+        warmup = getattr(self._last_state, "warmup", None)
+        return np.atleast_1d(False if warmup is None else jax.device_get(warmup.settled))
+
+    def solve_summary(self) -> str:
+        """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
+        steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
+        summary = self._last_state.solve.summary(f"{self.num_samples:,} draws{steps}")
+        return f"{summary} ({self.solve_settings()['solver_choice']})"
+
+    def solve_settings(self) -> dict[str, Any]:
+        """How the last run was solved: solver and why, tolerance, window, limit."""
+        if self._settings is not None:
+            return self._settings
+        solver, why = "sequential", "sequential: a warm-up adapts after each step"
+        if self._warmed_up_by_helpers().all():
+            solver, why = "helpers", "helpers: they did the warm-up, and each row is the start"
+        return self.sampler.settings(self._last_state) | {"solver": solver, "solver_choice": why}
+
+    def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
+        kernel = self.sampler
+        if not isinstance(kernel, ParallelKernel):
+            return super()._single_chain_mcmc(init, args, kwargs, collect_fields, remove_sites)
+        rng_key, state, init_params = init
+        fresh = state is None
+        if fresh or kernel._sample_fn is None:
+            num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
+            new = kernel.begin(
+                rng_key, num_warmup, init_params, args, kwargs, self._compiled,
+                self.num_samples if self._divides and fresh else None,
+            )  # fmt: skip
+            state = new if fresh else state
+        one = is_prng_key(rng_key)
+        total, kept, size = self._schedule()
+        num_adaptive = min(total, remaining_warmup(kernel, state, fresh))
+        split = sum(step < num_adaptive for step in kept)
+        warm = Collect(num_adaptive, kept[:split], collect_fields, remove_sites)
+        rest = shifted(kept[split:], num_adaptive)
+        division = self._divided_by(state)
+        main = Collect(
+            (total - num_adaptive) * division, divided(rest, division), collect_fields, remove_sites
+        )
+
+        parts = []
+        if warm.num_steps and not warm.kept and has_settled(state.warmup):
+            state = state._replace(i=state.i + warm.num_steps)
+        elif warm.num_steps:
+            collected, state = self._program("warm-up", one, warm, None, args, kwargs)((state, 0))
+            parts.append(collected)
+        if main.num_steps:
+            if self._chosen is None:
+                self._chosen = self._choose(state, one, main.num_steps, args, kwargs)
+                self._settings = kernel.settings(state, self._chosen)
+                if self._divides:
+                    self._settings["thinning"] = division
+            options = self._chosen[0]
+            run = self._program("solve", one, main, options, args, kwargs)
+            shown = self._shows_progress(state)
+            chains = 1 if one else self.num_chains
+            with showing(chains * main.num_steps, shown) as bar:
+                collected, state = run((state, bar))
+                if shown:
+                    jax.block_until_ready(state)
+            parts.append(collected)
+        if not parts:  # of a run of no steps, as NumPyro makes to compile
+            parts = [self._program("none", one, main, None, args, kwargs)((state, 0))[0]]
+        collected = jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
+        return dict(zip(collect_fields, collected, strict=True)), state
+
+    def _divided_by(self, state: ParallelState) -> int:
+        """Steps that make a draw, as the helpers of the first chain have found."""
+        if not self._divides:
+            return 1
+        if any_traced(state.warmup):
+            raise ValueError(
+                "thinning='auto' needs chains one after the other or vectorized: give "
+                'chain_method="vectorized", or a number of steps.'
+            )
+        if self._division is None:
+            self._division = int(np.ravel(state.warmup.division)[0])
+        if not self._division:
+            raise ValueError(
+                "thinning='auto' was not asked for in the warm-up that this state is of: warm up "
+                "anew, or give a number of steps."
+            )
+        return self._division
+
+    def _schedule(self) -> tuple[int, range, int]:
+        """How many steps to take, which to keep, and how many rows to return."""
+        lower, upper = self._collection_params["lower"], self._collection_params["upper"]
+        size = self._collection_params["collection_size"]
+        # Of each `thinning` steps the last is kept, and what does not fit is left out in front.
+        first = lower + (upper - lower) % self.thinning + self.thinning - 1
+        kept = range(first, upper, self.thinning)
+        return upper, kept, len(kept) if size is None else size // self.thinning
+
+    def _choose(self, state, one, num_steps, args, kwargs):
+        """The solver and window: a pilot from where the first chain has come to, if it is there."""
+        kernel = self.sampler.divided(self._division or 1)
+        first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+
+        attempt = attempt_of(kernel, first, args, kwargs, self._compiled, self._division)
+        traced = any_traced((state, args, kwargs))
+        together = self.num_chains if traced or not one else 1
+        return kernel.options(
+            first.x, num_steps, state.plan.able, None if traced else attempt, together
+        )
+
+    def _program(self, name, one, collect, options, args, kwargs):
+        """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""
+        solves = name == "solve"
+        kernel = self.sampler.divided(self._division or 1) if solves else self.sampler
+        postprocess_fn, shows_progress = self.postprocess_fn, self.progress_bar and solves
+
+        def run_chain(bar, index, state, args, kwargs):
+            target = kernel.target(args, kwargs)
+            postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
+            if solves:
+                tell = functools.partial(jax.debug.callback, advance, bar, index)
+                with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
+                history, state = solved(
+                    kernel, target, (args, kwargs), state, collect.num_steps, options,
+                    tell if shows_progress else None, with_gradients,
+                )  # fmt: skip
+            else:
+                history, state = adapted(kernel, target, (args, kwargs), state, collect)
+            return finished(history, collect, postprocess), state
+
+        def run(values, args, kwargs):
+            state, bar = values
+            if one:
+                return run_chain(bar, 0, state, args, kwargs)
+            chains = jnp.arange(state.i.shape[0])
+            collected, state = jax.vmap(run_chain, (None, 0, 0, None, None))(
+                bar, chains, state, args, kwargs
+            )
+            # NumPyro wants the draws of vectorized chains with time in front.
+            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
+
+        key = name, one, collect, options, shows_progress, self._division
+        return self._compiled(key, run, args, kwargs)
+
+    def _compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
+        """``run`` of its first argument, compiled, and kept by its name.
+
+        With opaque arguments it is kept for the chains of this run only, as NumPyro keeps none.
+        """
+        run = one_matrix_at_a_time(run)
+        if any_traced((args, kwargs)):
+            return functools.partial(run, args=args, kwargs=kwargs)
+        # Arguments that the program holds as constants are known by their contents.
+        data = None if self._jit_model_args else digest((args, kwargs))
+        is_opaque = data is None and not self._jit_model_args
+        cache = self._cache_of_run if is_opaque else self._cache
+        key = *name, data
+        if not self._jit_model_args:
+            run = functools.partial(run, args=args, kwargs=kwargs)
+        program = kept(cache, key, lambda: jax.jit(run))
+        if self._jit_model_args:
+            return lambda values: program(values, args, kwargs)
+        return program
+
+    def _shows_progress(self, state: ParallelState) -> bool:
+        return self.progress_bar and not any_traced(state)
+
+
+def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) -> int:
+    """Steps of the warm-up that are still to be taken, one by one."""
+    num_adaptive = kernel.num_adaptive_steps(state.plan.num_warmup)
+    if fresh:
+        return num_adaptive
+    if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
+        return 0
+    return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
+
+
+def shifted(steps: range, by: int) -> range:
+    return range(steps.start - by, steps.stop - by, steps.step)
+
+
+def divided(steps: range, by: int) -> range:
+    """The last of so many in the place of each."""
+    return range(steps.start * by + by - 1, steps.stop * by, steps.step * by)
+
+
+def padded(leaf: Any, size: int) -> Any:
+    """With rows of zeros up to ``size``, as NumPyro returns where fewer are kept."""
+    missing = size - leaf.shape[0]
+    if not missing:
+        return leaf
+    return jnp.concatenate([leaf, jnp.zeros((missing, *leaf.shape[1:]), leaf.dtype)])

@@ -1,0 +1,136 @@
+"""The two phases of a chain as functions of its state: a warm-up step by step, and one solve.
+
+Each returns what is to be collected of all its steps, with time in front, and the last state.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpyro.util import nested_attrgetter
+
+from parallel_mcmc._numpyro.kernel import ParallelKernel
+from parallel_mcmc._numpyro.window import (
+    Draws,
+    Options,
+    ParallelState,
+    emptied,
+    solve_steps,
+)
+
+CHUNK = 1000
+"""Draws that are postprocessed at once: a model is replayed for each of them."""
+
+
+class Collect(NamedTuple):
+    """What to keep of a number of steps: hashable, as a program is made for it.
+
+    Attributes:
+        num_steps: to take.
+        kept: which of them to keep.
+        fields: of the state, that of the draws first; with dots for what is inside a field.
+        removed: sites not to keep.
+    """
+
+    num_steps: int
+    kept: range
+    fields: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def adapted(
+    kernel: ParallelKernel, potential_fn: Callable, model_args: tuple, state: Any, collect: Collect
+) -> tuple[Any, ParallelState]:
+    """The warm-up, step by step; of chains that helpers have warmed up every step is none."""
+    pick = nested_attrgetter(*collect.fields)
+
+    def steps(state, number):
+        return kernel.adapted(state, potential_fn, model_args, state.i + number)
+
+    if not collect.kept:
+        first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))
+        return first, steps(state, collect.num_steps)
+
+    def step(state, _):
+        state = steps(state, 1)
+        return state, pick(state)
+
+    buffer = state.buffer
+    state, history = jax.lax.scan(step, state._replace(buffer=()), None, length=collect.num_steps)
+    return history, state._replace(buffer=buffer)
+
+
+def solved(
+    kernel: ParallelKernel,
+    potential_fn: Callable,
+    model_args: tuple,
+    state: ParallelState,
+    num_steps: int,
+    options: Options,
+    tell: Callable | None,
+    with_gradients: bool,
+) -> tuple[ParallelState, ParallelState]:
+    """All states of the chain, with a leading axis of time, and the last one.
+
+    Without gradients ``z_grad`` has the last row alone.
+    """
+    chain = kernel.chain(potential_fn, state.z, state.adapt_state, model_args)
+    draws, info, predictability = solve_steps(
+        chain, state.x, state.rng_key, state.i, num_steps, options, kernel.diagnose, tell,
+        with_gradients,
+    )  # fmt: skip
+
+    def throughout(tree):
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_steps, *leaf.shape)), tree)
+
+    steps = jnp.arange(1, num_steps + 1, dtype=state.i.dtype)
+    history = state._replace(
+        i=state.i + steps,
+        mean_accept_prob=means(state, draws),
+        adapt_state=throughout(state.adapt_state),
+        rng_key=throughout(state.rng_key),
+        warmup=throughout(state.warmup),
+        solve=throughout(info),
+        predictability=throughout(predictability),
+        buffer=(),
+        **draws._asdict(),
+    )
+    last = jax.tree.map(lambda leaf: leaf[-1], history)
+    return history, emptied(last._replace(buffer=state.buffer))
+
+
+def means(state: ParallelState, draws: Draws) -> Any:
+    """The mean acceptance up to each draw, counted anew from the end of the warm-up on."""
+    rates, end = draws.accept_prob, state.plan.num_warmup
+    done = jnp.where(state.i < end, state.i, state.i - end)
+    sums = jnp.cumsum(rates)
+    steps = jnp.arange(1, rates.size + 1)
+    running = (state.mean_accept_prob * done + sums) / (done + steps)
+    # Chains that adapt nothing are solved across the end of the warm-up.
+    ahead = end - state.i
+    before = jnp.where(ahead > 0, sums[jnp.clip(ahead - 1, 0, rates.size - 1)], 0)
+    anew = (sums - before) / jnp.maximum(1, steps - ahead)
+    crossed = (ahead > 0) & (steps > ahead)
+    return jnp.where(crossed, anew, running).astype(rates.dtype)
+
+
+def finished(history: Any, collect: Collect, postprocess: Callable) -> tuple:
+    """The fields to collect, of the steps to keep, the draws as the user wants them."""
+    kept = collect.kept
+    rows = slice(kept.start, kept.stop, kept.step) if kept else slice(0, 1)
+    if isinstance(history, ParallelState):
+        history = nested_attrgetter(*collect.fields)(history)
+    fields = (history,) if len(collect.fields) == 1 else tuple(history)
+    draws, *others = jax.tree.map(lambda leaf: leaf[rows], fields)
+    if len(kept) > CHUNK:
+        draws = jax.lax.map(postprocess, draws, batch_size=CHUNK)
+    else:
+        draws = jax.vmap(postprocess)(draws)
+    if collect.removed:
+        unknown = set(collect.removed) - set(draws)
+        if unknown:
+            raise KeyError(f"No sites {sorted(unknown)} to leave out; there are {sorted(draws)}.")
+        draws = {name: value for name, value in draws.items() if name not in collect.removed}
+    fields = (draws, *others)
+    return fields if kept else jax.tree.map(lambda leaf: leaf[:0], fields)

@@ -1,0 +1,112 @@
+"""Which solver the chains of a run get: by a pilot, from where the warm-up has led the first."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from parallel_mcmc._core.auto import any_traced, compares
+from parallel_mcmc._core.lapack import one_matrix_at_a_time
+from parallel_mcmc._core.programs import within_memory
+from parallel_mcmc._mcmc.transition import attempted
+from parallel_mcmc._numpyro.window import Chosen, ParallelState, length_of
+
+if TYPE_CHECKING:
+    from parallel_mcmc._numpyro.kernel import ParallelKernel
+
+
+class Run:
+    """What the chains of one run share, which bring the very same arguments.
+
+    Not with the next run, as the model may depend on what can be changed in between.
+
+    Attributes:
+        args, kwargs: of the model; kept, so that no others have their ids.
+        num_warmup: as given.
+        programs: compiled functions by name.
+        has_chosen: whether the first chain was there, which chooses for all.
+        chosen: what it chose; None if it could not.
+    """
+
+    def __init__(self, args: tuple, kwargs: dict, num_warmup: int):
+        self.args, self.kwargs, self.num_warmup = args, kwargs, num_warmup
+        self.programs: dict[tuple, Callable] = {}
+        self.has_chosen = False
+        self.chosen: Chosen | None = None
+
+    def is_of(self, args: tuple, kwargs: dict, num_warmup: int) -> bool:
+        return self.args is args and self.kwargs is kwargs and self.num_warmup == num_warmup
+
+    def compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
+        """``run`` of its first argument, as one program for all chains."""
+        run = one_matrix_at_a_time(functools.partial(run, args=args, kwargs=kwargs))
+        if any_traced((args, kwargs)):
+            return run
+        return self.programs.setdefault(name, jax.jit(run))
+
+
+def attempt_of(
+    kernel: "ParallelKernel",
+    state: ParallelState,
+    args: tuple,
+    kwargs: dict,
+    compiled: Callable,
+    *name: Any,
+) -> Callable:
+    """How `auto` runs a pilot from the state of one chain; ``compiled`` as in `begin`."""
+
+    def attempt(solver, num_steps, limit):
+        def run(values, args, kwargs):
+            state, limit = values
+            arguments = args, kwargs
+            chain = kernel.chain(kernel.target(*arguments), state.z, state.adapt_state, arguments)
+            start, key = chain.transition.unravel(state.x), state.rng_key
+            return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
+
+        program = compiled(("pilot", solver, num_steps, *name), run, args, kwargs)
+        return program((state, limit))
+
+    return attempt
+
+
+def with_choice(
+    kernel: "ParallelKernel", state: ParallelState, one: bool, run: Run
+) -> ParallelState:
+    """The state of one chain, or a batch, with the solver of the run in its plan.
+
+    Only where helpers have done the warm-up of the first chain: from elsewhere a pilot says little.
+    """
+    traced = any_traced((state, run.args, run.kwargs))
+    if traced or not compares(kernel.solver):
+        return state
+    if not run.has_chosen:
+        run.has_chosen = True
+        first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+        if bool(first.warmup.settled):
+            pilots = Run(run.args, run.kwargs, run.num_warmup)  # whose programs are done with
+            attempt = attempt_of(kernel, first, run.args, run.kwargs, pilots.compiled)
+            chains = 1 if one else state.i.shape[0]
+            with within_memory():
+                run.chosen = kernel.options(first.x, None, state.plan.able, attempt, chains)
+    if run.chosen is None:
+        return state
+    plan = dataclasses.replace(state.plan, options=run.chosen.options)
+    return resized(state._replace(plan=plan), run.chosen.length)
+
+
+def resized(state: ParallelState, length: int) -> ParallelState:
+    """With an empty buffer of another length."""
+    time = state.buffer.draws.x.ndim - 2
+
+    def empty(leaf):
+        shape = (*leaf.shape[:time], length, *leaf.shape[time + 1 :])
+        return jnp.zeros(shape, leaf.dtype)
+
+    if length == length_of(state.buffer):
+        return state
+    draws = jax.tree.map(empty, state.buffer.draws)
+    used = jnp.full_like(state.buffer.used, length)
+    return state._replace(buffer=state.buffer._replace(draws=draws, used=used))

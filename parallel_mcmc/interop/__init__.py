@@ -1,1 +1,0 @@
-"""Other libraries' samplers and results: BlackJAX, NumPyro, ArviZ."""

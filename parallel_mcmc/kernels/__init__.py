@@ -1,1 +1,0 @@
-"""Kernels with their randomness drawn beforehand; each returns a `Transition`."""
