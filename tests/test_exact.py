@@ -103,6 +103,20 @@ def test_what_trembles_is_counted_and_told():
     assert f"{trembling.sum()} steps right up to rounding" in report.remarks(solution.info)
 
 
+def test_a_count_at_the_edge_of_a_decision_does_not_keep_the_rest_from_standing(dtype):
+    """The count is exact, and so nothing hangs on how the decision comes out beside it."""
+
+    def recursion(x, u):
+        count = jnp.floor(3 * u[1])
+        return jnp.stack([0.98 * x[0] + u[0] + jnp.where(count > 0, 0.1, -0.1), count])
+
+    u = jax.random.uniform(jax.random.key(0), (2_048, 2), dtype)
+    solution = pm.solve(recursion, jnp.zeros(2, dtype), u, solver=pm.deer())
+    assert int(solution.info.status) == pm.Status.CONVERGED
+    assert int(solution.info.num_iterations) <= 10
+    assert int(solution.info.num_trembling) > 0
+
+
 @pytest.mark.parametrize("window", [None, 256])
 def test_states_are_as_near_by_jacobi_as_by_newton(window, dtype):
     """By a hundredth an iteration residuals come down, and errors are thirty times as large."""
