@@ -100,7 +100,7 @@ def test_what_trembles_is_counted_and_told():
     solution, _ = solved(forgetting_slowly, pm.deer(), np.float32)
     trembling = np.asarray(solution.info.num_trembling)
     assert np.all(trembling > T / 10)  # 22 to 44 % of the steps
-    assert f"{trembling.sum()} steps right up to rounding" in report.remarks(solution.info)
+    assert f"{trembling.sum():,} steps right up to rounding" in report.remarks(solution.info)
 
 
 def test_a_count_at_the_edge_of_a_decision_does_not_keep_the_rest_from_standing(dtype):

@@ -158,10 +158,11 @@ def test_hutchinson_without_a_probe_is_an_error_with_a_next_step(num_probes):
         lin.hutchinson(num_probes)
 
 
-def test_a_linearization_is_made_once():
-    # A solve is compiled per linearisation: a new function at each call would compile anew.
-    assert lin.exact_diagonal() is lin.exact_diagonal()
-    assert lin.hutchinson(num_probes=2) is lin.hutchinson(num_probes=2)
+def test_a_linearization_equals_another_of_the_same_options():
+    # A solve is compiled per linearisation: one that differs at each call would compile anew.
+    assert lin.exact_diagonal() == lin.exact_diagonal()
+    assert hash(lin.hutchinson(2)) == hash(lin.hutchinson(num_probes=2))
+    assert lin.hutchinson(num_probes=2) == lin.hutchinson(2) != lin.hutchinson(3)
 
 
 @pytest.mark.parametrize("name", ["dense", "exact_diagonal", "hutchinson"])
