@@ -104,7 +104,8 @@ def test_a_solve_that_does_not_converge_is_a_line_of_the_report(german_credit, t
         f"--chains 1 --warmup 20 --output {tmp_path}".split()
     )
     out, err = capsys.readouterr()
-    assert re.search(r"chain 0: 600 draws in 200 iterations.* finished sequentially", out)
+    line = r"chain 0: Not solved in parallel: 200 iterations for 600 draws.* steps one by one"
+    assert re.search(line, out)
     assert re.search(r"^Warning: the solve stopped after 200 iterations", out, re.MULTILINE)
     assert "Traceback" not in err
     assert "ConvergenceWarning" not in err
