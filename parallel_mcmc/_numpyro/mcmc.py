@@ -190,7 +190,9 @@ class MCMC(SequentialMCMC):
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
         steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
-        summary = self._last_state.solve.summary(f"{self.num_samples:,} draws{steps}")
+        # After a warm-up alone there are no draws.
+        draws = "" if self._settings is None else f"{self.num_samples:,} draws{steps}"
+        summary = self._last_state.solve.summary(draws)
         return f"{summary} ({self.solve_settings()['solver_choice']})"
 
     def solve_settings(self) -> dict[str, Any]:
