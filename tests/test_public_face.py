@@ -54,6 +54,8 @@ def test_a_trace_prints_what_is_in_it_and_how_it_was_found():
     first, second = repr(trace).splitlines()
     assert first == "<Trace of 2 chains, 100 draws: a ()"
     assert re.match(r"Solved in parallel: 2 of 2 chains, [\d-]+ iterations, residual ", second)
+    of_one_chain = trace._replace(position={"a": trace.position["a"][0]})
+    assert repr(of_one_chain).startswith("(")
     trace = pm.sample(jax.random.key(0), kernel, {"a": jnp.zeros(())}, 10, solver=pm.sequential())
     assert repr(trace.solve) == "<Run step by step>"
     assert trace.solve.summary("10 draws") == "Run step by step: 10 draws"

@@ -80,20 +80,21 @@ def iterate(
     slides = block.window < states.shape[0]
     offset_of = (lambda progress: progress.frontier) if slides else (lambda progress: 0)
 
+    def inputs_from(offset):
+        return some_rows(block.inputs, offset, block.window) if slides else block.inputs
+
     def evaluate(states, offset):
         first = state_before(states, block.x_start, jnp.asarray(offset))
         x_prev = before(window_of(states, offset, block.window), first)
-        u = some_rows(block.inputs, offset, block.window) if slides else block.inputs
         assert solver.linearize is not None  # `sequential()` does not come here
-        return solver.linearize(f, x_prev, u, rng_key)
+        return solver.linearize(f, x_prev, inputs_from(offset), rng_key)
 
     def judge(progress: Progress, snapshot: Snapshot) -> tuple[Judgement, Any, Any]:
-        offset: Any = offset_of(progress)
-        u = some_rows(block.inputs, offset, block.window) if slides else block.inputs
+        offset = offset_of(progress)
 
         def look(first, states):
             x_prev = jnp.stack([before(x, first) for x in states], axis=1)
-            values = map_steps(jax.vmap(f, in_axes=(0, None)), x_prev, u)
+            values = map_steps(jax.vmap(f, in_axes=(0, None)), x_prev, inputs_from(offset))
             return jnp.moveaxis(values, 1, 0)
 
         return judged(progress, snapshot, block, limits, offset, look)

@@ -46,7 +46,7 @@ def solve(
         f: ``(x, u) -> x``, pure and traceable. Compilation is cached by the identity of f.
         x0: the state before the first step, any pytree of floating-point arrays.
         inputs: u_1..u_T, any pytree (PRNG keys included) with time as leading axis.
-        solver: `auto()` by default; see `parallel_mcmc._core.solvers`.
+        solver: `auto()` by default, or one of `deer` and the others under Solvers.
         tol: stop early, at this residual of every step in units of ``scale``, to which four units
             in the last place of x are added. Given up with it is the exact chain: an error of
             ``tol`` at each step adds up over the steps that the chain remembers, accept decisions

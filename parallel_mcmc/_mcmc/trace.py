@@ -45,7 +45,8 @@ class Trace(NamedTuple):
 
     def __repr__(self) -> str:
         leaves = jax.tree_util.tree_leaves_with_path(self.position)
-        if not all(isinstance(leaf, np.ndarray | jax.Array) for _, leaf in leaves):
+        arrays = [leaf for _, leaf in leaves if isinstance(leaf, np.ndarray | jax.Array)]
+        if not leaves or len(arrays) < len(leaves) or any(leaf.ndim < 2 for leaf in arrays):
             return tuple.__repr__(self)
         chains, draws = leaves[0][1].shape[:2]
         names = ", ".join(
