@@ -405,3 +405,57 @@ def test_a_decision_that_the_last_pass_tips_is_counted_and_the_solved_chain_stan
     np.testing.assert_allclose(
         states.logdensity, -0.5 * np.sum(np.asarray(states.position) ** 2, -1), rtol=1e-5
     )
+
+
+@pytest.fixture
+def tied():
+    """Chains that forget slowly, so that they tremble, each with a decision that nearly ties."""
+    features = jax.random.normal(jax.random.key(2), (100, 5))
+    features *= jnp.sign(jnp.sum(features, axis=1, keepdims=True))
+    kernel = pm.mala(lambda x: jnp.sum(jax.nn.log_sigmoid(features @ x)), jnp.zeros(5), 0.02)
+    state = kernel.init(jnp.ones(5), None)
+    inputs = kernel.draw_inputs(jax.random.key(3), 400, state)
+    rate = pm.run_sequential(kernel, state, inputs)[1][1].acceptance_rate
+    ties = np.flatnonzero((rate < 0.97) & (np.arange(400) > 250))[:12]
+    assert len(ties) == 12
+    log_uniforms = [inputs.log_uniform.at[t].set(jnp.log(rate[t])) for t in ties]
+    return kernel, state, inputs, jnp.stack(log_uniforms)
+
+
+def test_a_decision_of_a_kernel_that_rounding_tips_stands_and_is_told(tied):
+    kernel, state, inputs, log_uniforms = tied
+
+    @jax.jit
+    @jax.vmap
+    def run(log_uniform):
+        given = inputs._replace(log_uniform=log_uniform)
+        _, states, info = pm.run_parallel(
+            kernel, state, given, solver=pm.deer(), transform=lambda state, _: state.w
+        )
+        before = jnp.concatenate([state.w[None], states[:-1]])
+        again = jax.vmap(transitions.recursion(kernel))(before, given)
+        return info, jnp.max(jnp.abs(again - states) / jnp.std(states, axis=0), axis=1)
+
+    info, off = run(log_uniforms)
+    assert np.all(info.status == pm.Status.CONVERGED)
+    assert np.all(info.num_iterations < 200) and np.all(info.num_sequential_steps == 0)
+    assert np.sum(info.num_ties) >= 3 and np.max(info.num_ties) == 1
+    # Whichever way it fell, the chain is one of the kernel: each step is f of the state before it.
+    assert np.max(np.sum(off > 1e-5, axis=1)) <= 1
+
+
+def test_of_a_recursion_no_step_may_stand_that_rounding_tips(tied):
+    kernel, state, inputs, log_uniforms = tied
+    f = transitions.recursion(kernel)
+    solver = pm.deer()
+
+    @jax.jit
+    @jax.vmap
+    def run(log_uniform):
+        given = inputs._replace(log_uniform=log_uniform)
+        return pm.solve(f, state.w, given, solver=solver, max_iterations=40).info
+
+    info = run(log_uniforms)
+    assert np.all(info.num_ties == 0)
+    told = info.status == pm.Status.FINISHED_SEQUENTIALLY
+    assert np.any(told) and np.all(info.num_sequential_steps[told] > 0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc._core.constants import PROPORTION
+from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
 from parallel_mcmc._core.rows import before, either, most_of, state_before, window_of
@@ -26,6 +26,7 @@ class Judgement(NamedTuple):
         k, unit: as in `Outcome`.
         within: which steps are solved, given the state before them, ``(W,)``.
         num_trembling: steps that stand although they tremble.
+        num_ties: decisions that stand although they tip where these states tremble.
         settled: whether there is nothing more to gain.
         looked: whether f was evaluated once more, at states nearby.
         must_be_exact: whether what trembles is in states that must be exact.
@@ -36,6 +37,7 @@ class Judgement(NamedTuple):
     unit: Float[Array, " D"]
     within: Bool[Array, " W"]
     num_trembling: Int[Array, ""]
+    num_ties: Int[Array, ""]
     settled: Bool[Array, ""]
     looked: Bool[Array, ""]
     must_be_exact: Bool[Array, ""]
@@ -84,7 +86,9 @@ def judged(
     copies = looks(x, seen.unit, rows[:, None] & columns)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
     off = most_of(in_units(values - copies, noise(copies, seen.unit)))
-    stand &= jnp.all((off <= PROPORTION) | ~wanted)
+    tips = off > OWN_MOVES
+    num_ties = jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32)
+    stand &= jnp.all((off <= PROPORTION) | tips | ~wanted) & (num_ties <= limits.most_ties)
     goes_on = must_be_exact & ~progress.done
     x, f_values = either(goes_on, (copies[0], values[0]), (x, progress.f_values))
     states = x
@@ -99,6 +103,7 @@ def judged(
         unit=seen.unit,
         within=details.agrees | (wanted & all_stand),
         num_trembling=jnp.where(stand, seen.num_inexact, 0),
+        num_ties=jnp.where(stand, num_ties, 0),
         settled=progress.done | stand,
         looked=looked,
         must_be_exact=must_be_exact,

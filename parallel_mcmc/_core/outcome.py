@@ -27,11 +27,18 @@ from parallel_mcmc._core.trembling import (
 
 
 class Limits(NamedTuple):
-    """What bounds an iteration: see `parallel_mcmc.solve` for each."""
+    """What bounds an iteration.
+
+    Attributes:
+        tol, max_iterations, scale: see `parallel_mcmc.solve`.
+        most_ties: how many steps of a window may be decisions that rounding tips: those of a kernel
+            that accepts or rejects. Of a recursion of which that is not known, none.
+    """
 
     tol: Float[Array, ""]
     max_iterations: Int[Array, ""]
     scale: Float[Array, " D"] | None
+    most_ties: int = 0
 
 
 class Block(NamedTuple):

@@ -13,6 +13,11 @@ MOST_TIES = 0.01
 log density has thousands of nats; more say that the last pass makes other steps than the solve."""
 
 
+def most_ties(num_steps: int) -> int:
+    """That are no reason to doubt a solve."""
+    return 1 + int(MOST_TIES * num_steps)
+
+
 class Status(enum.IntEnum):
     """How a solve ended."""
 
@@ -43,9 +48,9 @@ class SolveInfo(NamedTuple):
         num_trembling: steps that stand although their residual, which is within the rounding of a
             step, did not settle: see `trembling` in the docs, How it works. At all others x_t is
             f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
-        num_ties: steps of a kernel at which the pass that follows the solve came to
-            another state: an accept decision ties within rounding there. The solve's stands, unless
-            there are more than rounding can explain: then the chain is run step by step.
+        num_ties: steps of a kernel whose accept decision ties within rounding: it tips at states a
+            few ulp away, or in the pass that follows the solve. The solve's stands, unless there
+            are more than rounding can explain: then the chain is run step by step.
     """
 
     status: Int[Array, ""]
@@ -168,7 +173,7 @@ def describe_failure(info: SolveInfo) -> str | None:
             f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
             "log density) there."
         )
-    if frontier[worst] == 0 and ties[worst] > 1 + MOST_TIES * steps[worst]:
+    if frontier[worst] == 0 and ties[worst] > most_ties(steps[worst]):
         return (
             f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
             "evaluation, more than rounding explains, so it was run one by one; look for what in "

@@ -16,7 +16,7 @@ rounds anew. A window may then stand as it is, once all of this has been seen of
   lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone;
 - at last they answer in proportion where they are looked at nearby, at copies of the states that
   are moved by half the unit of a coarse grid, down and up, and to its nearest point: a comparison
-  that is about to flip does so at one of them.
+  that is about to flip does so at one of them. An accept decision of a kernel may, and is told.
 
 Where states must be exact the iterations go on from the points of the grid, as counters land on
 their very values there.

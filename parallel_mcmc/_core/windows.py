@@ -39,6 +39,7 @@ class Summary(NamedTuple):
     num_limited: Int[Array, ""]
     num_frontier_steps: Int[Array, ""]
     num_trembling: Int[Array, ""]
+    num_ties: Int[Array, ""]
 
 
 def solve_vectors(
@@ -137,6 +138,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
             num_limited=done.num_limited,
             num_frontier_steps=done.num_frontier_steps,
             num_trembling=outcome.num_trembling,
+            num_ties=outcome.num_ties,
         )
         if num_blocks > 1:
             ahead = jnp.broadcast_to(states[-1], (W, D))
@@ -220,16 +222,17 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
         num_frontier_steps=jnp.sum(blocks.num_frontier_steps, dtype=jnp.int32),
-        num_ties=jnp.zeros((), jnp.int32),
+        num_ties=jnp.sum(blocks.num_ties, dtype=jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
 
 
-def default_limits(dtype: Any, tol: Any, max_iterations: Any) -> Limits:
+def default_limits(dtype: Any, tol: Any, max_iterations: Any, most_ties: int = 0) -> Limits:
     return Limits(
         tol=jnp.asarray(0 if tol is None else tol, dtype),
         max_iterations=jnp.asarray(max_iterations, jnp.int32),
         scale=None,
+        most_ties=most_ties,
     )
 
 

@@ -25,7 +25,7 @@ from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.linearize import Ability, Recursion, ability
 from parallel_mcmc._core.pilot import Pilot, pilot
 from parallel_mcmc._core.programs import compiled
-from parallel_mcmc._core.report import MOST_TIES, SolveInfo, Status
+from parallel_mcmc._core.report import SolveInfo, Status, most_ties
 from parallel_mcmc._core.rows import either, some_rows
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.time_blocks import map_steps_keep_last
@@ -150,7 +150,7 @@ def run_parallel(
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
     window = check_window(window, num_steps)
-    limits = default_limits(x0.dtype, tol, max_iterations)
+    limits = default_limits(x0.dtype, tol, max_iterations, most_ties(num_steps))
     trajectory, info = solve_vectors(
         recursion(transition),
         x0,
@@ -182,7 +182,7 @@ def run_parallel(
             last_pass, jnp.arange(num_steps), inputs, trajectory
         )
     num_ties = jnp.sum(ties, dtype=jnp.int32)
-    too_many = num_ties > 1 + MOST_TIES * num_steps
+    too_many = num_ties > most_ties(num_steps)
     kept = (history, finite), final_state
     (history, finite), final_state = run_anew(transition, state, inputs, transform, too_many, kept)
     status = jnp.where(too_many, Status.FINISHED_SEQUENTIALLY, info.status)
@@ -190,7 +190,7 @@ def run_parallel(
         status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
         frontier=jnp.where(too_many, 0, info.frontier),
         num_sequential_steps=jnp.where(too_many, num_steps, info.num_sequential_steps),
-        num_ties=num_ties,
+        num_ties=jnp.maximum(num_ties, info.num_ties),
     )
     return final_state, history, info
 
@@ -244,7 +244,7 @@ def attempted(
     """How ``num_steps`` steps from ``state`` go: what `auto` chooses by."""
     inputs = transition.draw_inputs(rng_key, num_steps, state)
     x0 = transition.ravel(state)
-    limits = default_limits(x0.dtype, tol, max_iterations)
+    limits = default_limits(x0.dtype, tol, max_iterations, most_ties(num_steps))
     return pilot(recursion(transition), x0, inputs, solver, limits)
 
 
