@@ -1,29 +1,13 @@
 """The command line.
 
 python -m benchmarks run --suite examples      every example with every solver, as JSON records
-python -m benchmarks run --suite paper         every experiment of arXiv:2508.18413
-python -m benchmarks run --suite reference     four of them by the paper's own code, beside ours
-python -m benchmarks run --suite peers         what effective draws cost beside NumPyro and BlackJAX
-python -m benchmarks run --suite defaults      chains of 4,096 steps, and the iterations aimed at
-python -m benchmarks run --suite blackjax      BlackJAX's kernels with every solver
-python -m benchmarks run --suite trajectories  HMC trajectories by their number of leapfrog steps
-python -m benchmarks run --suite hard          hard targets, four kernels, every solver and `auto`
-python -m benchmarks run --suite auto          what `auto` costs on this device beside the loop
-python -m benchmarks run --suite memory        the memory that a million steps are planned in
-python -m benchmarks run --suite scaling       time and memory against T, D, chains and rows of data
-python -m benchmarks run --suite sweep         iterations against the Lyapunov exponent
-python -m benchmarks run --suite swap          NumPyro's HMC and ParallelHMC, per draw
-python -m benchmarks run --suite posteriors    real models: right, and in how many gradients in turn
-python -m benchmarks run --suite torture       recursions that look at the last bit of their state
-python -m benchmarks run --suite warmups       critical path of a warm-up, in parallel and not
-python -m benchmarks run --suite constants     iterations with the numbers of the solve changed
-python -m benchmarks run --suite programs      what programs cost on a GPU that need not be there
 python -m benchmarks gpu --minutes 9           what a GPU is wanted for, the most telling first
 python -m benchmarks report                    those records as Markdown tables
 python -m benchmarks docs                      tables and figures of README and docs made anew
 """
 
 import argparse
+import importlib
 import math
 import os
 import shlex
@@ -35,9 +19,38 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "german_credit_numeric.txt"
 
+SUITES = {
+    "examples": "every example with every solver",
+    "paper": "every experiment of arXiv:2508.18413",
+    "reference": "four of them by the paper's own code, beside ours",
+    "peers": "what effective draws cost beside NumPyro and BlackJAX",
+    "defaults": "chains of 4,096 steps, and the iterations aimed at",
+    "blackjax": "BlackJAX's kernels with every solver",
+    "trajectories": "HMC trajectories by their number of leapfrog steps",
+    "hard": "hard targets, four kernels, every solver and `auto`",
+    "auto": "what `auto` costs on this device beside the loop",
+    "memory": "the memory that a million steps are planned in",
+    "scaling": "time and memory against T, D, chains and rows of data",
+    "sweep": "iterations against the Lyapunov exponent",
+    "swap": "NumPyro's HMC and ParallelHMC, per draw",
+    "posteriors": "real models: right, and in how many gradients in turn",
+    "torture": "recursions that look at the last bit of their state",
+    "warmups": "critical path of a warm-up, in parallel and not",
+    "constants": "iterations with the numbers of the solve changed",
+    "programs": "what programs cost on a GPU that need not be there",
+}
+"""Each has a module of its name with a ``run``, or is a table of examples for `runs`."""
 
 PARTS = "equality", "paper", "host", "peers", "launches", "programs"
 """Of the run on a GPU, in this order."""
+
+SAID = (
+    "iterations", "status", "outcome", "num_steps_differ", "num_equal", "num_told", "num_silent",
+    "num_unsolved", "kernels", "waits", "num_gradients", "sample_gradients", "z_score", "rhat",
+    "exponent", "iterations_deer", "iterations_jacobi", "min_ess", "bytes", "seconds_sequential",
+    "seconds",
+)  # fmt: skip
+"""Of a record, as it comes."""
 
 
 def main(arguments: list[str]) -> None:
@@ -49,29 +62,22 @@ def main(arguments: list[str]) -> None:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(required=True)
-
-    run = commands.add_parser("run", help="run a suite and write its records")
+    suites = "\n".join(f"  {name:<13}{what}" for name, what in SUITES.items())
+    run = commands.add_parser(
+        "run", help="run a suite and write its records", epilog=f"suites:\n{suites}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     run.set_defaults(command=run_command)
-    suites = [
-        "examples", "paper", "reference", "peers", "scaling", "defaults", "blackjax", "hard",
-        "auto", "trajectories", "memory", "sweep", "swap", "posteriors", "torture",
-        "constants", "programs", "warmups",
-    ]  # fmt: skip
-    run.add_argument("--suite", default="examples", choices=suites)
+    run.add_argument("--suite", default="examples", choices=SUITES, metavar="SUITE")
     run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
     run.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="NAME",
+        "--only", action="append", default=[], metavar="NAME",
         help="run only rows target/kernel/T/solver that hold NAME, e.g. 10000/deer; repeatable",
-    )
+    )  # fmt: skip
     run.add_argument(
-        "--data",
-        type=Path,
-        default=DATA,
+        "--data", type=Path, default=DATA,
         help="the numeric German credit table, beside which lie posteriordb and inference_gym",
-    )
+    )  # fmt: skip
     run.add_argument(
         "--reference", type=Path, help="a checkout of the code of arXiv:2508.18413, for its suite"
     )
@@ -112,74 +118,24 @@ def run_command(parsed: argparse.Namespace) -> None:
 
     begin = time.perf_counter()
     jax.config.update("jax_enable_x64", parsed.float64)
-    if parsed.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    elif parsed.device == "gpu" and jax.default_backend() != "gpu":
-        raise SystemExit(
-            f"JAX runs on a {jax.default_backend()} here, not on a GPU; install jax[cuda12], or "
-            "leave out --device gpu."
-        )
-
+    take_device(parsed.device, "leave out --device gpu")
     if parsed.suite == "programs":  # before anything asks for devices
         from benchmarks.gpu_programs import prepare
 
         prepare()
+    from benchmarks import runs
 
-    from benchmarks.constants import run_constants
-    from benchmarks.memory import run_memory
-    from benchmarks.peers import run_peers
-    from benchmarks.posteriors import run_posteriors
-    from benchmarks.programs import run_programs
-    from benchmarks.reference import run_reference
-    from benchmarks.runs import Options, run_suite
-    from benchmarks.scaling import run_scaling
-    from benchmarks.swap import run_swap
-    from benchmarks.sweep import run_sweep
-    from benchmarks.torture import run_torture
-    from benchmarks.trajectories import run_trajectories
-    from benchmarks.warmups import run_warmups
-
-    options = Options(
-        suite=parsed.suite,
-        only=tuple(parsed.only),
-        data=parsed.data,
-        seed=parsed.seed,
-        repeats=parsed.repeats,
-        max_seconds=parsed.max_seconds,
-        max_iterations=parsed.max_iterations,
-        reference=parsed.reference,
-    )
-    runs = {
-        "trajectories": run_trajectories,
-        "memory": run_memory,
-        "sweep": run_sweep,
-        "reference": run_reference,
-        "peers": run_peers,
-        "scaling": run_scaling,
-        "swap": run_swap,
-        "posteriors": run_posteriors,
-        "torture": run_torture,
-        "constants": run_constants,
-        "warmups": run_warmups,
-        "programs": run_programs,
-    }
-    write(runs.get(parsed.suite, run_suite)(options), parsed, 60 * parsed.minutes - spent(begin))
+    names = {field: getattr(parsed, field) for field in runs.Options._fields if field != "only"}
+    options = runs.Options(only=tuple(parsed.only), **names)
+    module = runs if parsed.suite in runs.SUITES else importlib.import_module(
+        f"benchmarks.{parsed.suite}"
+    )  # fmt: skip
+    write(module.run(options), parsed, 60 * parsed.minutes - (time.perf_counter() - begin))
 
 
 def gpu_command(parsed: argparse.Namespace) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # room for other processes
-    import jax
-
-    if parsed.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    elif jax.default_backend() != "gpu":
-        print(
-            f"JAX runs on a {jax.default_backend()} here, not on a GPU; install jax[cuda12], or "
-            "give --device cpu for a dry run.",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
-
+    take_device(parsed.device or "gpu", "give --device cpu for a dry run")
     from benchmarks.gpu_run import Plan, run_gpu
 
     plan = Plan(
@@ -189,31 +145,42 @@ def gpu_command(parsed: argparse.Namespace) -> None:
     write(run_gpu(plan), parsed)
 
 
-def write(runs: Iterator, parsed: argparse.Namespace, seconds: float = math.inf) -> None:
+def take_device(name: str | None, otherwise: str) -> None:
+    import jax
+
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif name == "gpu" and jax.default_backend() != "gpu":
+        print(
+            f"JAX runs on a {jax.default_backend()} here, not on a GPU; install jax[cuda12], or "
+            f"{otherwise}.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+
+def write(rows: Iterator, parsed: argparse.Namespace, seconds: float = math.inf) -> None:
     """Save records as they come; after so many seconds no more are waited for."""
     from benchmarks.records import environment, save
-    from benchmarks.words import found
 
     begin = time.perf_counter()
     common = environment() | {
         "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
     }
-    for rows in runs:
+    for records in rows:
         # Rows that are timed in turn come together, and none of them is lost.
-        for record in rows if isinstance(rows, list) else [rows]:
+        for record in records if isinstance(records, list) else [records]:
             path = save(common | record, parsed.out)
-            print(
-                f"{record['target']}, {record['kernel']}, T = {record['T']:,}, "
-                f"{record['solver']}: {found(record)} -> {path.name}",
-                flush=True,
-            )
-        if spent(begin) > seconds:
+            names = (record[key] for key in ("target", "kernel", "T", "solver"))
+            said = (f"{key} {shown(record[key])}" for key in SAID if key in record)
+            print(*names, *said, path.name, sep=", ", flush=True)
+        if time.perf_counter() - begin > seconds:
             print(f"Stopped after {parsed.minutes:g} minutes; further rows were not run.")
             break
 
 
-def spent(begin: float) -> float:
-    return time.perf_counter() - begin
+def shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def report_command(parsed: argparse.Namespace) -> None:
@@ -224,20 +191,17 @@ def report_command(parsed: argparse.Namespace) -> None:
 
 
 def docs_command(parsed: argparse.Namespace) -> None:
-    from benchmarks import scaling_report, sweep
-    from benchmarks.documents import DOCUMENTS, of_suite, with_tables
+    from benchmarks.documents import DOCUMENTS, draw_figures, with_tables
     from benchmarks.records import load
 
     records, on_gpu = load(result_files()), load(result_files("gpu/*-nvidia-"))
     for path in DOCUMENTS:
         path.write_text(with_tables(path.read_text(), records, on_gpu))
-    docs = HERE.parent / "docs"
-    sweep.draw_figure(of_suite("sweep", records), docs / "predictability.png")
-    scaling_report.draw_figure(of_suite("scaling", records), docs / "scaling.png")
+    draw_figures(records, HERE.parent / "docs")
 
 
 def result_files(begin: str = "") -> list[Path]:
-    return sorted((HERE / "results").glob(f"{begin}*.json"))
+    return sorted((HERE / "results").glob(f"{begin}*.jsonl"))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ import jax
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks import defaults, hard
+from benchmarks import examples, hard
+from benchmarks.measure import Options, header
 from benchmarks.records import Record
-from benchmarks.runs import Case, Options, keep_position, prepare, selected
+from benchmarks.runs import Case, keep_position, prepare
 from parallel_mcmc._core import constants
 
 T, CHAINS = 1_024, 4
 FACTORS = 0.5, 2.0
+CHANGES = {1.0: "", 0.5: "half", 2.0: "twice"}
 NAMES = (
     "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "MOST_STEPS", "STALLED", "STANDING",
     "FEW", "PROPORTION",
@@ -32,18 +34,18 @@ KERNELS = (
 """Parts of the names of suites defaults and hard."""
 
 
-def run_constants(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one: for each number as it is, halved and doubled, and each solver."""
     cases = list(prepared(options))
     variants = [(None, 1.0), *((name, factor) for name in NAMES for factor in FACTORS)]
     for name, factor in variants:
         for solver in ("deer", "quasi-deer, 1 probe"):
-            if selected(f"{name}/{factor}/{solver}/", options):
+            if options.selected(f"{name}/{factor}/{solver}/"):
                 yield run_one(name, factor, solver, cases, options)
 
 
 def prepared(options: Options) -> Iterator[Case]:
-    for example in (*defaults.EXAMPLES, *hard.EXAMPLES):
+    for example in (*examples.DEFAULTS, *hard.EXAMPLES):
         name = f"{example.target}/{example.kernel}"
         if "NUTS" not in name and any(part in name for part in KERNELS):
             yield prepare(example.build(options.data), T, CHAINS, options.seed)
@@ -60,16 +62,8 @@ def run_one(
     iterations = [np.asarray(info.num_iterations) for info in infos]
     unsolved = [np.asarray(info.status) != pm.Status.CONVERGED for info in infos]
     return {
-        "suite": "constants",
-        "target": name or "as they are",
-        "kernel": {1.0: "", 0.5: "half", 2.0: "twice"}[factor],
-        "T": T,
-        "D": 0,
+        **header(options, name or "as they are", CHANGES[factor], T, solver),
         "chains": CHAINS * len(cases),
-        "solver": solver,
-        "window": None,
-        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "seed": options.seed,
         "value": value,
         "factor": factor,
         "iterations": int(np.sum(iterations)),

@@ -12,13 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 import parallel_mcmc as pm
 from benchmarks.compare import as_rows, differences, first_difference
 from benchmarks.equality_kernels import KERNELS, SOLVERS, Chain, Kernel, combinations
+from benchmarks.measure import Options, header, of_solve
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected
 
 TRACING = threading.Lock()
 """NumPyro's handlers are kept in one list of the process."""
@@ -40,7 +39,7 @@ class Row(NamedTuple):
     sequential: "Future[Ready]"
 
 
-def run_equality(options: Options, most_steps: int = 1_000) -> Iterator[Record]:
+def run(options: Options, most_steps: int = 1_000) -> Iterator[Record]:
     """The records, one by one; chains have ``most_steps`` at most."""
     for dtype, pairs in combinations():
         before = jax.config.read("jax_enable_x64")
@@ -61,7 +60,7 @@ def of_one_precision(
         try:
             for name, solver in pairs:
                 kernel = KERNELS[name]
-                if not selected(f"{kernel.target}/{name}/{dtype}/{solver}/", options):
+                if not options.selected(f"{kernel.target}/{name}/{dtype}/{solver}/"):
                     continue
                 T = min(kernel.T, most_steps)
                 if name not in sequential:
@@ -88,15 +87,8 @@ def ready(kernel: Kernel, solver: pm.Solver, T: int) -> Ready:
 def finished(row: Row, options: Options) -> Iterator[Record]:
     """The record, of a row that could not be run too; none, but a word, without its library."""
     record: Record = {
-        "suite": "equality",
-        "target": row.kernel.target,
-        "kernel": row.kernel.name,
-        "T": row.T,
-        "chains": 1,
-        "solver": row.solver,
-        "window": None,
+        **header(options, row.kernel.target, row.kernel.name, row.T, row.solver),
         "dtype": row.dtype,
-        "seed": options.seed,
     }
     try:
         record |= compared(row.solve.result(), row.sequential.result())
@@ -113,20 +105,14 @@ def compared(solve: Ready, sequential: Ready) -> Record:
     positions, _ = sequential.program(*sequential.chain.arguments)
     history, info = solve.program(*solve.chain.arguments)
     found = differences(as_rows(history), as_rows(positions))
-    status = pm.Status(int(np.max(info.status)))
+    report = of_solve(info)
     differs = found["num_steps_differ"] > 0
-    told = status != pm.Status.CONVERGED
+    told = report["status"] != pm.Status.CONVERGED.name
     return {
         "outcome": "told" if told else "differs" if differs else "equal",
         **found,
         **(first_decision(solve.chain, history, positions) if differs else {}),
-        "status": status.name,
-        "iterations": int(np.max(info.num_iterations)),
-        "num_sequential_steps": int(np.max(info.num_sequential_steps)),
-        "num_frontier_steps": int(np.max(info.num_frontier_steps)),
-        "num_ties": int(np.sum(info.num_ties)),
-        "num_trembling": int(np.sum(info.num_trembling)),
-        "residual": float(np.max(info.residual)),
+        **report,
     }
 
 

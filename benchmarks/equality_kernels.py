@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpyro
 
 import parallel_mcmc as pm
-from benchmarks import blackjax_kernels, defaults, examples, swap
-from benchmarks.problems import Problem
+from benchmarks import blackjax_kernels, examples, swap
+from benchmarks.examples import Problem
 from benchmarks.runs import keep_position
 
 BLOCKS = "block quasi-deer, 1 probe"
@@ -128,8 +128,8 @@ KERNELS = {
     kernel.name: kernel
     for kernel in (
         Kernel("mixture", MALA, 1_000, chain_of(examples.mixture)),
-        Kernel("eight schools", HMC, 1_000, chain_of(defaults.eight_schools)),
-        Kernel("eight schools, conjugate", GIBBS, 500, chain_of(examples.eight_schools)),
+        Kernel("eight schools", HMC, 1_000, chain_of(examples.eight_schools)),
+        Kernel("eight schools, conjugate", GIBBS, 500, chain_of(examples.conjugate_schools)),
         Kernel(swap.TARGET, OURS, 500, under(pm.MCMC)),
         Kernel("logistic", WALK, 300, chain_of(random_walk)),
         Kernel("logistic", BLACKJAX, 500, chain_of(blackjax_hmc)),

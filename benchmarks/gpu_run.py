@@ -15,11 +15,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import launches
-from benchmarks.equality import run_equality
+from benchmarks import equality as equalities
+from benchmarks import launches, runs
+from benchmarks.measure import Options
 from benchmarks.programs import run_here
 from benchmarks.records import Record
-from benchmarks.runs import Options, run_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -100,19 +100,19 @@ def each(run: Callable[[Options], Iterable], suite: str, names: Iterable[str], p
 
 
 def equality(plan: Plan, end: float) -> Runs:
-    yield from run_equality(plan.options("equality"), most_steps=100 if plan.is_dry else 1_000)
+    yield from equalities.run(plan.options("equality"), most_steps=100 if plan.is_dry else 1_000)
 
 
 def paper(plan: Plan, end: float) -> Runs:
     import arviz  # noqa: F401  at once, rather than after the first row has run
 
-    yield from each(run_suite, "paper", PAPER[1:2] if plan.is_dry else PAPER, plan)
+    yield from each(runs.run, "paper", PAPER[1:2] if plan.is_dry else PAPER, plan)
 
 
 def peers(plan: Plan, end: float) -> Runs:
-    from benchmarks.peers import run_peers
+    from benchmarks import peers as samplers
 
-    yield from each(run_peers, "peers", PEERS[:1] if plan.is_dry else PEERS, plan)
+    yield from each(samplers.run, "peers", PEERS[:1] if plan.is_dry else PEERS, plan)
 
 
 def host(plan: Plan, end: float) -> Runs:
@@ -131,7 +131,7 @@ def host(plan: Plan, end: float) -> Runs:
 def launches_with_and_without(plan: Plan, end: float) -> Runs:
     """XLA reads its flags once, so that those of a second time are of a second process."""
     options = plan.options("launches")
-    yield from launches.run_launches(options, 50 if plan.is_dry else launches.TURNS)
+    yield from launches.run(options, 50 if plan.is_dry else launches.TURNS)
     if launches.flags_are_set():
         return
     flags = f"{os.environ.get('XLA_FLAGS', '')} {launches.FLAG}".strip()

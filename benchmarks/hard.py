@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 import parallel_mcmc as pm
 from benchmarks.blackjax_kernels import SCALE, TARGETS
-from benchmarks.problems import Example, Problem
+from benchmarks.examples import Example, Problem, credit_target
 from parallel_mcmc import targets
 
 T = 4_096
@@ -107,9 +107,7 @@ def whitened_logistic(data: Path) -> Hard:
 
 
 def german_credit(data: Path) -> Hard:
-    if not data.is_file():
-        raise FileNotFoundError(f"the German credit data are not at {data}; give --data")
-    target = targets.german_credit(data)
+    target = credit_target(data)
     return Hard(target.logdensity_fn, target.position, 0.085)
 
 

@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.gpu_costs import cost_of_program, main_loop, nested
+from benchmarks.measure import Options, header, in_turn, spreads
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected, spread
-from benchmarks.timing import in_turn
 
 WIDTH, TURNS = 64, 1_000
 FLAG = "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL"
@@ -73,10 +72,10 @@ def flags_are_set() -> bool:
     return FLAG in os.environ.get("XLA_FLAGS", "")
 
 
-def run_launches(options: Options, turns: int = TURNS) -> Iterator[Record]:
+def run(options: Options, turns: int = TURNS) -> Iterator[Record]:
     """The records, one by one."""
     for name, body in BODIES.items():
-        if selected(f"launches/{name}", options):
+        if options.selected(f"launches/{name}"):
             yield run_one(name, body, turns, options)
 
 
@@ -94,21 +93,13 @@ def run_one(name: str, body: Callable, turns: int, options: Options) -> Record:
     assert found is not None
     costs = [found.turn, *(NUM_INNER.get(name, 0) * [inner.turn for inner in nested(found)])]
     jax.block_until_ready(program(*arguments))
-    (seconds,) = in_turn([lambda: program(*arguments)], options.repeats, options.max_seconds)
+    times = in_turn([lambda: program(*arguments)], options)
+    flags = "loops in graphs" if flags_are_set() else "as by default"
     return {
-        "suite": "launches",
-        "target": "loop",
-        "kernel": name,
-        "T": turns,
-        "chains": 1,
-        "solver": "loops in graphs" if flags_are_set() else "as by default",
-        "window": None,
-        "dtype": str(arguments[0].dtype),
-        "seed": options.seed,
+        **header(options, "loop", name, turns, flags),
         "kernels": sum(cost.kernels for cost in costs),
         "waits": sum(cost.waits for cost in costs),
         "seconds_model": sum(cost.seconds for cost in costs),
-        "seconds_turn": statistics.median(seconds) / turns,
-        "repeats": len(seconds),
-        **spread("seconds", seconds),
+        "seconds_turn": statistics.median(times[0]) / turns,
+        **spreads(["seconds"], times),
     }

@@ -14,17 +14,16 @@ import jax
 import jax.numpy as jnp
 
 import parallel_mcmc as pm
+from benchmarks.measure import Options, Program, compile_for, header, of_solve
 from benchmarks.records import Record
-from benchmarks.runs import Options, keep_position, selected
-from benchmarks.suites import SOLVERS
-from benchmarks.timing import Program, compile_for
+from benchmarks.runs import SOLVERS, keep_position
 from parallel_mcmc._core.auto import Auto, window_for
 
 T, D = 1_000_000, 25
 BUDGETS = (1e9, 1e8)
 
 
-def run_memory(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(D), 0.2)
     state = transition.init(jnp.zeros(D), jax.random.key(0))
     key = jax.random.key(options.seed)
@@ -32,7 +31,7 @@ def run_memory(options: Options) -> Iterator[Record]:
     dtype = jax.eval_shape(transition.ravel, state).dtype
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(inputs))
     for budget, (name, solver) in itertools.product(BUDGETS, SOLVERS.items()):
-        if isinstance(solver, Auto) or not selected(f"normal/{name}", options):
+        if isinstance(solver, Auto) or not options.selected(f"normal/{name}"):
             continue
         window = window_for(solver, T, D, dtype.itemsize, budget)
 
@@ -45,16 +44,7 @@ def run_memory(options: Options) -> Iterator[Record]:
         program = compile_for(solve, state, inputs)
         run = {} if options.repeats < 1 else measured(transition, program, state, key)
         yield {
-            "suite": "memory",
-            "target": f"normal, D = {D}",
-            "kernel": "MALA",
-            "T": T,
-            "D": D,
-            "chains": 1,
-            "solver": name,
-            "dtype": str(dtype),
-            "seed": options.seed,
-            "window": window,
+            **header(options, f"normal, D = {D}", "MALA", T, name, D=D, window=window),
             "bytes": program.num_bytes,
             "bytes_of_draws": T * D * dtype.itemsize,
             "bytes_of_inputs": num_bytes,
@@ -70,10 +60,7 @@ def measured(transition: pm.Transition, program: Program, state: Any, key: Any) 
     _, info = jax.block_until_ready(program.run(state, inputs))
     seconds = time.perf_counter() - begin
     return {
-        "iterations": int(info.num_iterations),
-        "num_sequential_steps": int(info.num_sequential_steps),
-        "num_frontier_steps": int(info.num_frontier_steps),
-        "status": pm.Status(int(info.status)).name,
+        **of_solve(info),
         "seconds": seconds,
         "bytes_of_process": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     }

@@ -18,10 +18,9 @@ from jax.flatten_util import ravel_pytree
 
 from benchmarks import hard
 from benchmarks.compare import min_ess
+from benchmarks.measure import Options, header, in_turn, spreads
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected, spreads
 from benchmarks.samplers import SAMPLERS, Target
-from benchmarks.timing import in_turn
 
 NUM_DRAWS, LEAST = 4_096, 64
 """Draws of all chains together, and the least of one chain."""
@@ -39,7 +38,7 @@ TARGETS: dict[str, Callable[[Path], hard.Hard]] = {
 }
 
 
-def run_peers(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one; few chains first."""
     rows = [
         (chains, target, sampler)
@@ -48,7 +47,7 @@ def run_peers(options: Options) -> Iterator[Record]:
         for chains in numbers
     ]
     for chains, target, sampler in sorted(rows, key=lambda row: row[0]):
-        if not selected(f"{target}/{sampler}/{chains}/", options):
+        if not options.selected(f"{target}/{sampler}/{chains}/"):
             continue
         try:
             found = TARGETS[target](options.data)
@@ -87,27 +86,18 @@ def run_one(
             lambda: sampler.sample(key_sample, state, T),
             lambda: sampler.sample(key_sample, state, T // 4),
         ],
-        options.repeats,
-        options.max_seconds,
+        options,
     )
     names = "seconds_warmup", "seconds", "seconds_quarter"
     return {
-        "suite": "peers",
-        "target": target_name,
-        "kernel": sampler_name,
-        "T": T,
+        **header(options, target_name, sampler_name, T, sampler.solver(), chains=chains),
         "D": target.start.size,
-        "chains": chains,
-        "solver": sampler.solver(),
-        "dtype": str(draws.dtype),
-        "seed": options.seed,
         "num_warmup": sampler.num_warmup,
         "min_ess": min_ess(list(np.asarray(draws, np.float64))),
         "gradients_warmup": int(gradients_warmup),
         "gradients": int(gradients),
         "seconds_cold_warmup": cold_warmup,
         "seconds_cold": cold,
-        "repeats": len(times[0]),
         **spreads(names, times),
         "numpyro": numpyro.__version__,
         "blackjax": blackjax.__version__,

@@ -18,7 +18,7 @@ import numpyro.distributions as dist
 from numpyro.diagnostics import effective_sample_size
 from numpyro.distributions import constraints
 
-from benchmarks.runs import Options, selected
+from benchmarks.measure import Options
 
 
 def flat(name: str, *shape: int, support: Any = constraints.real) -> Any:
@@ -238,7 +238,7 @@ def files(folder: Path, names: Iterable[str], options: Options) -> Iterator[tupl
     """Of the names that are selected; those that are not there are told of."""
     for name in names:
         file = folder / f"{name}.json"
-        if selected(name, options):
+        if options.selected(name):
             if file.is_file():
                 yield name, file
             else:

@@ -22,11 +22,12 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 import parallel_mcmc as pm
 from benchmarks import posteriordb
 from benchmarks.inference_gym import INFERENCE_GYM
+from benchmarks.measure import Options, header
 from benchmarks.posteriordb import scalars
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected
 from benchmarks.user_models import USER_MODELS
 
+KERNEL = "ParallelHMC in pm.MCMC"
 NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
 
 THINNED = "admissions", "baseball logits", "holt winters"
@@ -69,10 +70,10 @@ def posteriors(options: Options) -> Iterator[Posterior]:
     for name, build in USER_MODELS.items():
         rows = [(name, 1)] + [(f"{name}, thinned", "auto")] * (name in THINNED)
         for row, thinning in rows:
-            if selected(row, options):
+            if options.selected(row):
                 yield Posterior(row, "users", *build(), None, thinning)
         row = f"{name}, by pm.centering"
-        if name in CENTERED and selected(row, options):
+        if name in CENTERED and options.selected(row):
             yield centered(row, *build(), options.seed)
 
 
@@ -94,33 +95,27 @@ class Run(NamedTuple):
     mcmc: Any
 
 
-def run_posteriors(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one; 64 bit, by ``--float64``."""
     for posterior in posteriors(options):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pm.ConvergenceWarning)
             warnings.simplefilter("ignore", pm.AdaptationWarning)
-            yield record_of(posterior, options.seed)
+            yield record_of(posterior, options)
 
 
-def record_of(posterior: Posterior, seed: int) -> Record:
-    by_nuts = run_nuts(posterior, seed)
-    ours = run_ours(posterior, seed)
+def record_of(posterior: Posterior, options: Options) -> Record:
+    by_nuts = run_nuts(posterior, options.seed)
+    ours = run_ours(posterior, options.seed)
     state, settings = ours.mcmc.last_state, ours.mcmc.solve_settings()
     solve = state.solve
     reference = posterior.reference or moments(by_nuts.draws)
     return {
-        "suite": "posteriors",
-        "target": posterior.name,
-        "source": posterior.source,
-        "kernel": "ParallelHMC in pm.MCMC",
-        "T": NUM_DRAWS,
-        "D": state.x.shape[-1],
+        **header(options, posterior.name, KERNEL, NUM_DRAWS, settings["solver"]),
         "chains": NUM_CHAINS,
-        "solver": settings["solver"],
+        "source": posterior.source,
+        "D": state.x.shape[-1],
         "choice": settings["solver_choice"],
-        "dtype": str(state.x.dtype),
-        "seed": seed,
         "settled": np.atleast_1d(state.warmup.settled).tolist(),
         "iterations": np.atleast_1d(solve.num_iterations).tolist(),
         "num_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),

@@ -14,15 +14,13 @@ import jax
 import jax.numpy as jnp
 
 import parallel_mcmc as pm
-from benchmarks import defaults, examples, swap
+from benchmarks import examples, swap
+from benchmarks.examples import Problem
 from benchmarks.gpu_costs import Cost, Loop, cost_of_program, main_loop, nested, plus, times
 from benchmarks.gpu_programs import DEVICE, Compiled, compile_for_h100, is_possible, read_off
-from benchmarks.problems import Problem
+from benchmarks.measure import Options, header, in_turn, of_solve, spreads
 from benchmarks.records import Record
-from benchmarks.runs import Options, keep_position, selected, spreads
-from benchmarks.suites import SOLVERS
-from benchmarks.timing import in_turn
-from parallel_mcmc import targets
+from benchmarks.runs import SOLVERS, keep_position
 
 MISSING = (
     "Skipped: to compile for a GPU that is not there, install JAX's plugin, as by pip install "
@@ -82,9 +80,7 @@ def chain_of(problem: Callable[[Path], Problem]) -> Callable[[Path, int, str], R
 
 def whitened_german_credit(data: Path) -> Problem:
     """In the metric of the posterior at its mode, over about a quarter period."""
-    if not data.is_file():
-        raise FileNotFoundError(f"the German credit data are not at {data}; give --data")
-    target = targets.german_credit(data)
+    target = examples.credit_target(data)
 
     def potential_fn(beta):
         return -target.logdensity_fn({"beta": beta})
@@ -113,7 +109,7 @@ ROWS = (
     Row(*MIXTURE, 1_000_000, "quasi-deer, 1 probe", chain_of(examples.mixture)),
     Row(
         "normal, D = 10", "HMC, step 0.2 x 8", 10_000, "jacobi",
-        chain_of(defaults.quarter_period),
+        chain_of(examples.quarter_period),
     ),
     Row(
         "German credit", "MALA, step 0.0015", 16_384, "deer", chain_of(examples.german_credit),
@@ -126,7 +122,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def run_programs(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one, compiled for a GPU that is not there."""
     if not is_possible():
         print(MISSING, flush=True)
@@ -147,16 +143,10 @@ def run_here(options: Options, most_steps: int | None = None) -> Iterator[Record
         program = jax.jit(run.function).lower(*arguments).compile()
         compiled = read_off(program, time.perf_counter() - begin)
         _, info = jax.block_until_ready(program(*arguments))
-        times = in_turn(
-            [lambda p=program, a=arguments: p(*a)], options.repeats, options.max_seconds
-        )
+        times = in_turn([lambda p=program, a=arguments: p(*a)], options)
         yield record_of(row, run, compiled, options) | {
-            "iterations": int(info.num_iterations),
-            "num_frontier_steps": int(info.num_frontier_steps),
-            "num_sequential_steps": int(info.num_sequential_steps),
-            "status": pm.Status(int(info.status)).name,
+            **of_solve(info),
             "seconds_run_model": seconds_by_model(counted(compiled.text), row.T, info),
-            "repeats": len(times[0]),
             **spreads(("seconds",), times),
         }
 
@@ -164,7 +154,7 @@ def run_here(options: Options, most_steps: int | None = None) -> Iterator[Record
 def built(options: Options, most_steps: int | None = None) -> Iterator[tuple[Row, Run]]:
     """The rows that are asked for and whose data are there, of no more steps than that."""
     for row in ROWS:
-        if not selected(f"{row.target}/{row.kernel}/{row.T}/{row.solver}", options):
+        if not options.selected(f"{row.target}/{row.kernel}/{row.T}/{row.solver}"):
             continue
         row = row._replace(T=min(row.T, most_steps or row.T))
         try:
@@ -175,16 +165,7 @@ def built(options: Options, most_steps: int | None = None) -> Iterator[tuple[Row
 
 def record_of(row: Row, run: Run, compiled: Compiled, options: Options) -> Record:
     return {
-        "suite": "programs",
-        "target": row.target,
-        "kernel": row.kernel,
-        "T": row.T,
-        "D": run.D,
-        "chains": 1,
-        "solver": row.solver,
-        "window": None,
-        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "seed": options.seed,
+        **header(options, row.target, row.kernel, row.T, row.solver, D=run.D),
         **counts(compiled.text),
         "bytes_temporary": compiled.bytes_temporary,
         "bytes_arguments": compiled.bytes_arguments,

@@ -1,4 +1,4 @@
-"""Records: one flat dict per run, in JSON files that are written as the runs go."""
+"""Records: one flat dict per run, a line each, in a file per suite and device."""
 
 import datetime
 import importlib.metadata
@@ -7,6 +7,8 @@ import math
 import os
 import platform
 import re
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,17 @@ import parallel_mcmc
 Record = dict[str, Any]
 KEY = ("suite", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed")
 
+SINCE = "2026-11-28"
+"""The day of the last change to what an iteration does: tables mark what was measured before it."""
+
+NO_SOLVE = ("launches", "warmups")
+"""Suites that this does not touch."""
+
+
+def is_older(r: Record) -> bool:
+    """Whether a record was measured with other iterations than those of today."""
+    return r.get("suite") not in NO_SOLVE and r.get("date", SINCE) < SINCE
+
 
 def environment() -> Record:
     """Where and with what: the part of a record that all runs of one command share."""
@@ -26,6 +39,7 @@ def environment() -> Record:
         "jax": jax.__version__,
         "jaxlib": importlib.metadata.version("jaxlib"),
         "parallel_mcmc": parallel_mcmc.__version__,
+        "commit": commit_of(Path(parallel_mcmc.__file__).parent),
         "backend": device.platform,
         "device": device.device_kind,
         "platform": f"{platform.system()} {platform.machine()}",
@@ -33,6 +47,17 @@ def environment() -> Record:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def commit_of(folder: Path) -> str | None:
+    """That is checked out there, with a plus where files of the folder have changed since."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD")
+    return commit + "+" * bool(git("status", "--porcelain", ".")) or None
 
 
 def num_cpus() -> int | None:
@@ -43,12 +68,9 @@ def num_cpus() -> int | None:
 
 
 def file_name(record: Record) -> str:
-    """The file a record belongs in, such as ``examples-cpu-float32-seed0-2025-01-31.json``."""
-    suite, device, dtype, seed, date = (
-        record[name] for name in ("suite", "device", "dtype", "seed", "date")
-    )
-    name = f"{suite}-{device}-{dtype}-seed{seed}-{date}"
-    return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower() + ".json"
+    """The file a record belongs in, such as ``examples-cpu.jsonl``."""
+    name = f"{record['suite']}-{record['device']}"
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower() + ".jsonl"
 
 
 def save(record: Record, folder: Path) -> Path:
@@ -56,15 +78,18 @@ def save(record: Record, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(record)
     record = {name: finite(value) for name, value in record.items()}
-    others = [old for old in load([path]) if any(old.get(k) != record.get(k) for k in KEY)]
+    records = load([path])
+    same = [i for i, old in enumerate(records) if all(old.get(k) == record.get(k) for k in KEY)]
+    records[slice(same[0], same[0] + 1) if same else slice(len(records), None)] = [record]
     written = path.with_suffix(".tmp")
-    written.write_text(json.dumps([*others, record], indent=1, allow_nan=False) + "\n")
+    written.write_text("".join(json.dumps(r, allow_nan=False) + "\n" for r in records))
     written.replace(path)
     return path
 
 
-def load(paths: list[Path]) -> list[Record]:
-    return [record for path in paths if path.exists() for record in json.loads(path.read_text())]
+def load(paths: Iterable[Path]) -> list[Record]:
+    lines = (line for path in paths if path.exists() for line in path.read_text().splitlines())
+    return [json.loads(line) for line in lines]
 
 
 def finite(value: Any) -> Any:

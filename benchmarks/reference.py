@@ -9,7 +9,6 @@ timed. So the chains are not the same: iterations and seconds are compared, not 
 """
 
 import contextlib
-import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -24,22 +23,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from benchmarks import examples
-from benchmarks.problems import Example
-from benchmarks.records import Record
-from benchmarks.runs import (
-    Case,
-    Options,
-    built,
-    compared,
-    keep_position,
-    prepare,
-    rows_of,
-    selected,
-    spreads,
-)
-from benchmarks.suites import SOLVERS
-from benchmarks.timing import Program, compile_for, in_turn
-from parallel_mcmc import Status, run_parallel, run_sequential, targets
+from benchmarks.examples import Example
+from benchmarks.measure import Options, Program, compile_for, header, in_turn, of_solve, spreads
+from benchmarks.records import Record, commit_of
+from benchmarks.runs import SOLVERS, Case, built, compared, keep_position, prepare, rows_of
+from parallel_mcmc import run_parallel, run_sequential, targets
 from parallel_mcmc._mcmc.transition import recursion
 
 NAMES = "deer", "quasi-deer, 1 probe"
@@ -164,7 +152,7 @@ ROWS: dict[str, tuple[int, Callable]] = {
 """T and ``(row, path of the data) -> (their function, its arguments)``."""
 
 
-def run_reference(options: Options) -> Iterator[list[Record]]:
+def run(options: Options) -> Iterator[list[Record]]:
     """The records of an example together, as its programs are timed in turn."""
     if options.reference is None or not (options.reference / "src" / "samplers.py").is_file():
         print("Skipped: give --reference, a checkout of the paper's code.", flush=True)
@@ -174,7 +162,7 @@ def run_reference(options: Options) -> Iterator[list[Record]]:
         names = [
             name
             for name in NAMES
-            if selected(f"{example.target}/{example.kernel}/{T}/{name}", options)
+            if options.selected(f"{example.target}/{example.kernel}/{T}/{name}")
         ]
         problem = built(example, options) if names else None
         if problem is not None:
@@ -205,29 +193,17 @@ def run_one(
             lambda: theirs.run(*arguments),
             *(lambda p=program: p.run(case.state, key) for program in [loop, *ours]),
         ],
-        options.repeats,
-        options.max_seconds,
+        options,
     )
     return [
         {
-            "suite": "reference",
-            "target": example.target,
-            "kernel": example.kernel,
-            "T": T,
-            "chains": 1,
-            "solver": name,
-            "dtype": str(case.problem.transition.ravel(case.state).dtype),
-            "seed": options.seed,
+            **header(options, example.target, example.kernel, T, name),
             "reference_commit": commit_of(options.reference),
             "iterations_reference": iterations,
             "converged_reference": iterations < options.max_iterations,
-            "iterations": int(info.num_iterations),
             "max_iterations": options.max_iterations,
-            "num_sequential_steps": int(info.num_sequential_steps),
-            "num_frontier_steps": int(info.num_frontier_steps),
-            "status": Status(int(info.status)).name,
+            **of_solve(info),
             **compared(case, 1, history),
-            "repeats": len(seconds),
             **spreads(
                 ("seconds_reference", "seconds_sequential", "seconds"), [*times[:2], seconds]
             ),
@@ -249,9 +225,3 @@ def program_of(run: Callable, row: Row) -> Program:
         return run(transition, state, inputs, transform=keep_position)[1:]
 
     return compile_for(chain, row.case.state, row.key)
-
-
-def commit_of(path: Path) -> str | None:
-    command = ["git", "-C", str(path), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

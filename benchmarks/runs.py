@@ -1,13 +1,14 @@
-"""One run: a problem, a length and a solver in, a record out."""
+"""Suites that are a table of examples: each at each length by each solver, a record each."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+import parallel_mcmc as pm
+from benchmarks import blackjax_kernels, examples, hard
 from benchmarks.compare import (
     accept_rate,
     as_rows,
@@ -16,38 +17,56 @@ from benchmarks.compare import (
     min_ess,
     num_wrong_steps,
 )
-from benchmarks.problems import Example, Problem
+from benchmarks.examples import Example, Problem
+from benchmarks.measure import Options, Program, compile_for, header, in_turn, of_solve, spreads
 from benchmarks.records import Record
-from benchmarks.suites import SOLVERS, SUITES, solvers_for
-from benchmarks.timing import Program, compile_for, in_turn
-from parallel_mcmc import Status, lyapunov_exponent, run_parallel, run_sequential
-from parallel_mcmc._core.auto import choose
+from parallel_mcmc._core.auto import Auto, choose
 from parallel_mcmc._core.lyapunov import Exponent
 from parallel_mcmc._mcmc.transition import attempt_once, recursion
 
+SUITES: dict[str, tuple[Example, ...]] = {
+    "examples": examples.EXAMPLES,
+    "paper": examples.PAPER,
+    "defaults": examples.DEFAULTS,
+    "auto": examples.EXAMPLES,
+    "blackjax": blackjax_kernels.EXAMPLES,
+    "hard": hard.EXAMPLES,
+}
 
-class Options(NamedTuple):
-    """What the command line sets.
+SOLVERS: dict[str, pm.Solver | Auto] = {
+    "deer": pm.deer(),
+    "quasi-deer, 1 probe": pm.quasi_deer(),
+    "quasi-deer, exact": pm.quasi_deer(pm.exact_diagonal()),
+    "jacobi": pm.jacobi(),
+    "picard": pm.picard(),
+    "elk": pm.elk(),
+    "quasi-elk": pm.quasi_elk(),
+    # As on an accelerator: on a CPU the choice is to run step by step.
+    "auto": pm.auto(platform="gpu"),
+    "auto, here": pm.auto(),
+}
 
-    Attributes:
-        suite: a name in `SUITES`.
-        only: parts of row names; a row runs if its name holds one of them. Empty runs all.
-        data: path of the German credit data.
-        seed: of start and randomness.
-        repeats: timed runs of each program.
-        max_seconds: no further timed run of a row once they have taken this long.
-        max_iterations: of a solve, then it is finished step by step.
-        reference: folder of the code of arXiv:2508.18413, if it is there.
-    """
+ONLY_IN = {
+    "elk": ("hard",),
+    "quasi-elk": ("hard",),
+    "auto": ("hard", "defaults"),
+    "auto, here": ("auto",),
+}
+"""Solvers that some suites alone run."""
 
-    suite: str
-    only: tuple[str, ...]
-    data: Path
-    seed: int
-    repeats: int
-    max_seconds: float
-    max_iterations: int
-    reference: Path | None = None
+MAX_UNKNOWNS = {"deer": 64, "elk": 64, "quasi-deer, exact": 128}
+"""Up to which solvers are tried that take a product with the Jacobian per unknown."""
+
+
+def solvers_for(suite: str, dim: int) -> list[str]:
+    """Names of the solvers that a suite runs for so many unknowns."""
+    if suite == "auto":
+        return ["auto, here"]
+    return [
+        name
+        for name in SOLVERS
+        if suite in ONLY_IN.get(name, (suite,)) and dim <= MAX_UNKNOWNS.get(name, dim)
+    ]
 
 
 class Case(NamedTuple):
@@ -72,28 +91,28 @@ def chain_of(chains: int, tree: Any, index: int = 0) -> Any:
     return tree if chains == 1 else jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def run_suite(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records of a suite, one by one; examples that cannot run are skipped with a reason."""
     for example in SUITES[options.suite]:
-        rows = (row_name(example, T, name) for T in example.lengths for name in SOLVERS)
-        if not any(selected(row, options) for row in rows):
+        if not any(
+            selected(example, T, name, options) for T in example.lengths for name in SOLVERS
+        ):
             continue
         problem = built(example, options)
         if problem is None:
             continue
-        dim = num_unknowns(problem)
+        solvers = solvers_for(options.suite, num_unknowns(problem))
         for T in example.lengths:
-            names = [
-                name
-                for name in solvers_for(options.suite, dim)
-                if selected(row_name(example, T, name), options)
-            ]
-            if not names:
-                continue
-            case = prepare(problem, T, example.chains, options.seed)
-            exponent = exponent_of(case, example.chains)
-            for name in names:
-                yield run_one(example, case, exponent, T, name, options)
+            names = [name for name in solvers if selected(example, T, name, options)]
+            if names:
+                case = prepare(problem, T, example.chains, options.seed)
+                exponent = exponent_of(case, example.chains)
+                for name in names:
+                    yield run_one(example, case, exponent, T, name, options)
+
+
+def selected(example: Example, T: int, solver: str, options: Options) -> bool:
+    return options.selected(f"{example.target}/{example.kernel}/{T}/{solver}")
 
 
 def built(example: Example, options: Options) -> Problem | None:
@@ -112,14 +131,6 @@ def num_unknowns(problem: Problem) -> int:
     return jax.eval_shape(vector, jax.random.key(0)).size
 
 
-def row_name(example: Example, T: int, solver: str) -> str:
-    return f"{example.target}/{example.kernel}/{T}/{solver}"
-
-
-def selected(name: str, options: Options) -> bool:
-    return not options.only or any(part in name for part in options.only)
-
-
 def keep_position(state: Any, info: Any) -> Any:
     """Draws are all that a user waits for."""
     return state.position
@@ -136,7 +147,7 @@ def prepare(problem: Problem, T: int, chains: int, seed: int) -> Case:
     inputs = jax.jit(draw_inputs)(key_inputs, state)
 
     def sequential(state, inputs):
-        return run_sequential(transition, state, inputs, keep_position)[1]
+        return pm.run_sequential(transition, state, inputs, keep_position)[1]
 
     program = compile_for(over(chains, sequential), state, inputs)
     return Case(problem, state, inputs, program, program.run(state, inputs))
@@ -147,9 +158,9 @@ def exponent_of(case: Case, chains: int) -> Exponent:
     transition = case.problem.transition
 
     def exponent(state, inputs):
-        states = run_sequential(transition, state, inputs)[1][0]
+        states = pm.run_sequential(transition, state, inputs)[1][0]
         x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
-        return lyapunov_exponent(recursion(transition), x0, inputs, x)
+        return pm.lyapunov_exponent(recursion(transition), x0, inputs, x)
 
     return jax.jit(exponent)(chain_of(chains, case.state), chain_of(chains, case.inputs))
 
@@ -192,7 +203,7 @@ def run_one(
     choice = choose(SOLVERS[solver], None, T, x, attempt, chains)
 
     def solve(state, inputs):
-        return run_parallel(
+        return pm.run_parallel(
             transition,
             state,
             inputs,
@@ -205,66 +216,34 @@ def run_one(
     program = compile_for(over(chains, solve), state, inputs)
     history, info = jax.block_until_ready(program.run(state, inputs))
     references = rows_of(chains, case.reference)
-    sequential_seconds, parallel_seconds = in_turn(
-        [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)],
-        options.repeats,
-        options.max_seconds,
+    times = in_turn(
+        [lambda: case.sequential.run(state, inputs), lambda: program.run(state, inputs)], options
     )
+    sequential_seconds, parallel_seconds = map(statistics.median, times)
+    report = of_solve(info)
+    by_hand = (info.num_sequential_steps + info.num_frontier_steps).max()
     return {
-        "suite": options.suite,
-        "target": example.target,
-        "kernel": example.kernel,
-        "T": T,
+        **header(options, example.target, example.kernel, T, solver),
         "D": x.size,
         "chains": chains,
-        "solver": solver,
         "window": example.window,
         "dtype": str(x.dtype),
-        "seed": options.seed,
         "accept_rate": accept_rate(references[0]),
         "min_ess": min_ess(references),
-        "iterations": int(info.num_iterations.max()),
-        "evaluations_per_draw": int(info.num_iterations.max())
-        + int((info.num_sequential_steps + info.num_frontier_steps).max()) / T,
+        **report,
+        "evaluations_per_draw": report["iterations"] + int(by_hand) / T,
         "gradients_per_step": example.gradients,
         "exponent": float(exponent.value),
         "exponent_error": float(exponent.standard_error),
         "choice": choice.reason,
         "aim": example.aims.get(T),
         "max_iterations": options.max_iterations,
-        "residual": float(info.residual.max()),
-        "status": Status(int(info.status.max())).name,
-        "num_sequential_steps": int(info.num_sequential_steps.max()),
-        "num_frontier_steps": int(info.num_frontier_steps.max()),
-        "num_limited": int(info.num_limited.sum()),
-        "num_resets": int(info.num_resets.sum()),
-        "num_ties": int(info.num_ties.sum()),
         **compared(case, chains, history),
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": case.sequential.compile_seconds,
-        "repeats": len(parallel_seconds),
-        **spread("seconds", parallel_seconds),
-        **spread("seconds_sequential", sequential_seconds),
-        "ratio": statistics.median(sequential_seconds) / statistics.median(parallel_seconds),
+        **spreads(("seconds_sequential", "seconds"), times),
+        "ratio": sequential_seconds / parallel_seconds,
         "bytes": program.num_bytes,
         "bytes_sequential": case.sequential.num_bytes,
         "peak_bytes": (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
-    }
-
-
-def spread(name: str, seconds: list[float]) -> Record:
-    """Median, least and most."""
-    return {
-        name: statistics.median(seconds),
-        f"{name}_min": min(seconds),
-        f"{name}_max": max(seconds),
-    }
-
-
-def spreads(names: Sequence[str], times: Sequence[list[float]]) -> Record:
-    """The spread of each of several programs; names beyond the times have none."""
-    return {
-        name: value
-        for measure, seconds in zip(names, times, strict=False)
-        for name, value in spread(measure, seconds).items()
     }

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks.problems import Problem
+from benchmarks.examples import Problem
+from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
 from benchmarks.records import Record
-from benchmarks.runs import Options, compared, keep_position, over, prepare, selected, spreads
-from benchmarks.timing import compile_for, in_turn
+from benchmarks.runs import compared, keep_position, over, prepare
 from parallel_mcmc._core import time_blocks
 from parallel_mcmc._core.scans import affine_scan
 from parallel_mcmc._mcmc.transition import recursion
@@ -42,10 +42,10 @@ MOST_AT_ONCE = 2**30
 """Bytes of logits up to which all steps are also evaluated at once."""
 
 
-def run_scaling(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one."""
     sizes = [(axis, Size(**{axis: value})) for axis in AXES for value in AXES[axis]]
-    sizes = [pair for pair in sizes if selected(f"{pair[0]}/{getattr(pair[1], pair[0])}", options)]
+    sizes = [pair for pair in sizes if options.selected(f"{pair[0]}/{getattr(pair[1], pair[0])}")]
     ceilings = {
         "copy_bytes_per_second": copy_rate(options),
         "matmul_flops_per_second": matmul_rate(options),
@@ -56,7 +56,7 @@ def run_scaling(options: Options) -> Iterator[Record]:
 
 def seconds_of(program: Callable, options: Options) -> list[float]:
     jax.block_until_ready(program())
-    return in_turn([program], options.repeats, options.max_seconds)[0]
+    return in_turn([program], options)[0]
 
 
 def copy_rate(options: Options, size: int = 1 << 26) -> float:
@@ -120,8 +120,7 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
             lambda: scan.run(A, f_values),
             *([lambda: at_once.run(x, inputs)] if fits(size) else []),
         ],
-        options.repeats,
-        options.max_seconds,
+        options,
     )
     names = (
         "seconds_sequential", "seconds", "seconds_evaluation", "seconds_scan",
@@ -133,21 +132,13 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
         "floor_scan": floor(scan.run, ceilings),
     }
     return {
-        "suite": "scaling",
-        "target": f"logistic regression, {axis} = {getattr(size, axis):,}",
-        "kernel": "MALA",
+        **header(options, f"logistic regression, {axis} = {getattr(size, axis):,}", "MALA", 0, ""),
+        **size._asdict(),
         "solver": SOLVER.name,
         "axis": axis,
-        **size._asdict(),
-        "dtype": "float32",
-        "seed": options.seed,
-        "iterations": int(info.num_iterations.max()),
-        "num_sequential_steps": int(info.num_sequential_steps.max()),
-        "num_frontier_steps": int(info.num_frontier_steps.max()),
-        "status": pm.Status(int(info.status.max())).name,
+        **of_solve(info),
         **compared(case, chains, chain),
         "compile_seconds": program.compile_seconds,
-        "repeats": len(times[0]),
         **spreads(names, times),
         **floors,
         "bytes": program.num_bytes,

@@ -18,10 +18,9 @@ import numpy as np
 import numpyro
 
 import parallel_mcmc as pm
+from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
 from benchmarks.posteriordb import eight_schools
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected, spread
-from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc import SolveInfo, Status
 from parallel_mcmc.targets import EFFECTS, STANDARD_ERRORS
 
@@ -58,10 +57,10 @@ SAMPLERS = (
 )
 
 
-def run_swap(options: Options) -> Iterator[list[Record]]:
+def run(options: Options) -> Iterator[list[Record]]:
     """The records, in groups: samplers of one length and number of chains are timed in turn."""
     for T, chains in itertools.product(LENGTHS, CHAINS):
-        samplers = [s for s in SAMPLERS if selected(row_name(s, T, chains), options)]
+        samplers = [s for s in SAMPLERS if options.selected(row_name(s, T, chains))]
         programs = [
             compile_for(*run_of(sampler, T, chains, options.seed, options.max_iterations))
             for sampler in samplers
@@ -70,26 +69,17 @@ def run_swap(options: Options) -> Iterator[list[Record]]:
         results = [jax.block_until_ready(program.run(next(keys))) for program in programs]
         times = in_turn(
             [lambda program=program, keys=keys: program.run(next(keys)) for program in programs],
-            options.repeats,
-            options.max_seconds,
+            options,
         )
         timed = zip(samplers, programs, results, times, strict=True)
         yield [
             {
-                "suite": "swap",
-                "target": TARGET,
-                "kernel": sampler.name,
-                "T": T,
+                **header(options, TARGET, sampler.name, T, solver_name(sampler), chains=chains),
                 "D": 10,
-                "chains": chains,
-                "solver": solver_name(sampler),
-                "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-                "seed": options.seed,
                 "num_steps": NUM_STEPS,
                 "numpyro": numpyro.__version__,
                 **report_of(info),
-                "repeats": len(seconds),
-                **spread("seconds", seconds),
+                **spreads(["seconds"], [seconds]),
                 "microseconds_per_draw": 1e6 * statistics.median(seconds) / (T * chains),
                 "compile_seconds": program.compile_seconds,
                 "bytes": program.num_bytes,
@@ -144,9 +134,4 @@ def report_of(info: SolveInfo | None) -> Record:
     """Of the worst chain."""
     if info is None:
         return {"iterations": 0, "num_sequential_steps": 0, "status": Status.CONVERGED.name}
-    return {
-        "iterations": int(np.max(info.num_iterations)),
-        "num_sequential_steps": int(np.max(info.num_sequential_steps)),
-        "num_frontier_steps": int(np.max(info.num_frontier_steps)),
-        "status": Status(int(np.max(info.status))).name,
-    }
+    return of_solve(info)

@@ -13,8 +13,8 @@ import numpy as np
 
 import parallel_mcmc as pm
 from benchmarks.hard import HARD, Hard
+from benchmarks.measure import Options, header
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected
 from parallel_mcmc._mcmc.transition import recursion
 
 T = 4_096
@@ -25,9 +25,9 @@ SOLVERS = {"deer": pm.deer(), "jacobi": pm.jacobi()}
 TARGETS = ("logistic", "mixture", "eight schools", "banana")
 
 
-def run_sweep(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     for name in TARGETS:
-        if not selected(name, options):
+        if not options.selected(name):
             continue
         hard = HARD[name](options.data)
         measure = jax.jit(lambda step_size, hard=hard: measured(hard, step_size, options))
@@ -36,14 +36,7 @@ def run_sweep(options: Options) -> Iterator[Record]:
             argument = jnp.asarray(step_size)
             found = jax.device_get(measure(argument))
             yield {
-                "suite": "sweep",
-                "target": name,
-                "kernel": f"MALA, step {step_size:.3g}",
-                "T": T,
-                "chains": 1,
-                "solver": " and ".join(SOLVERS),
-                "dtype": str(argument.dtype),
-                "seed": options.seed,
+                **header(options, name, f"MALA, step {step_size:.3g}", T, " and ".join(SOLVERS)),
                 "step_size": step_size,
                 **{key: value.item() for key, value in found.items()},
             }

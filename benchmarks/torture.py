@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
+from benchmarks.measure import Options
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected
 from parallel_mcmc._core.tolerance import grain
 
 T = 1_000
@@ -190,13 +190,13 @@ RECURSIONS = {
 }  # fmt: skip
 
 
-def run_torture(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one: for all variants of a kind, a precision, a solver and a window."""
     for name in RECURSIONS:
         for dtype in ("float32", "float64"):
             for solver in SOLVERS:
                 for window in WINDOWS:
-                    if selected(f"{name}/{dtype}/{solver}/{window}/", options):
+                    if options.selected(f"{name}/{dtype}/{solver}/{window}/"):
                         yield run_one(name, dtype, solver, window, options.seed)
 
 

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
+from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
 from benchmarks.records import Record
-from benchmarks.runs import Options, selected, spread
-from benchmarks.timing import compile_for, in_turn
 from parallel_mcmc._mcmc.coordinates import coordinates
 from parallel_mcmc._mcmc.leapfrog import PhasePoint, leapfrog
 from parallel_mcmc.targets import Target, banana, eight_schools
@@ -43,13 +42,13 @@ def gaussian() -> Target:
 TARGETS = (gaussian, banana, eight_schools)
 
 
-def run_trajectories(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one."""
     for build in TARGETS:
         target = build()
         for num_steps in STEPS:
             for solver in SOLVERS:
-                if selected(f"{target.name}/trajectory/{num_steps}/{solver}", options):
+                if options.selected(f"{target.name}/trajectory/{num_steps}/{solver}"):
                     yield run_one(target, num_steps, solver, options)
 
 
@@ -67,37 +66,19 @@ def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Re
 
     expected, (end, info) = loop.run(begin), program.run(begin)
     difference = float(np.max(np.abs(np.subtract([end.q, end.p], [expected.q, expected.p]))))
-    seconds_sequential, seconds = in_turn(
-        [lambda: loop.run(begin), lambda: program.run(begin)], options.repeats, options.max_seconds
-    )
+    times = in_turn([lambda: loop.run(begin), lambda: program.run(begin)], options)
     return {
-        "suite": options.suite,
-        "target": target.name,
-        "kernel": f"trajectory of length {LENGTH}",
-        "T": num_steps,
+        **header(options, target.name, f"trajectory of length {LENGTH}", num_steps, solver),
         "D": q.size,
-        "chains": 1,
-        "solver": solver,
-        "dtype": str(q.dtype),
-        "seed": options.seed,
-        "iterations": int(info.num_iterations),
-        "aim": None,
         "max_iterations": options.max_iterations,
-        "residual": float(info.residual),
-        "status": pm.Status(int(info.status)).name,
-        "num_sequential_steps": int(info.num_sequential_steps),
-        "num_frontier_steps": int(info.num_frontier_steps),
-        "num_limited": int(info.num_limited),
-        "num_resets": int(info.num_resets),
+        **of_solve(info),
         "max_difference": difference,
         # Of the end point alone, from what rounding in that many steps explains.
         "num_steps_differ": int(not difference <= 1e-3),
         "compile_seconds": program.compile_seconds,
         "compile_seconds_sequential": loop.compile_seconds,
-        "repeats": len(seconds),
-        **spread("seconds", seconds),
-        **spread("seconds_sequential", seconds_sequential),
-        "ratio": statistics.median(seconds_sequential) / statistics.median(seconds),
+        **spreads(("seconds_sequential", "seconds"), times),
+        "ratio": statistics.median(times[0]) / statistics.median(times[1]),
         "bytes": program.num_bytes,
         "bytes_sequential": loop.num_bytes,
     }

@@ -19,15 +19,14 @@ import jax.numpy as jnp
 from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
+from benchmarks.measure import Options, header, in_turn, spreads
 from benchmarks.posteriordb import MODELS, against_reference, posteriors, scalars
 from benchmarks.records import Record
-from benchmarks.runs import Options, spreads
-from benchmarks.timing import in_turn
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
 
 
-def run_warmups(options: Options) -> Iterator[Record]:
+def run(options: Options) -> Iterator[Record]:
     """The records, one by one, where the folder of posteriors is beside the data."""
     for name, posterior in posteriors(options):
         yield run_one(posterior, MODELS[name], options)
@@ -50,8 +49,7 @@ def run_one(posterior: dict, model, options: Options) -> Record:
         num_one_by_one = int(one_by_one())
         times = in_turn(
             [lambda: warmup.run(key_pool, position, NUM_STEPS), one_by_one],
-            options.repeats,
-            options.max_seconds,
+            options,
         )
     starts = jax.tree.map(lambda leaf: leaf[:NUM_CHAINS], pool.positions)
     num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
@@ -65,23 +63,14 @@ def run_one(posterior: dict, model, options: Options) -> Record:
     draws = jax.vmap(jax.vmap(info.postprocess_fn))(trace.position)
     dim = sum(leaf.size for leaf in jax.tree.leaves(position))
     return {
-        "suite": "warmups",
-        "target": posterior["name"],
-        "kernel": "HMC",
-        "T": NUM_DRAWS,
+        **header(options, posterior["name"], "HMC", NUM_DRAWS, "", chains=NUM_CHAINS),
         "D": dim,
-        "chains": NUM_CHAINS,
-        "solver": "",
-        "window": None,
-        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "seed": options.seed,
         "settled": bool(pool.settled),
         "num_gradients": int(pool.num_gradients),
         "num_rounds": int(pool.num_rounds),
         "rhat": float(pool.rounds.rhat[-1]),
         "step_size": float(parameters["step_size"]),
         "num_gradients_one_by_one": num_one_by_one,
-        "repeats": len(times[0]),
         **spreads(("seconds", "seconds_one_by_one"), times),
         **against_reference(posterior["reference"], dict(scalars(draws)))._asdict(),
     }

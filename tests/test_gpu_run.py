@@ -8,8 +8,8 @@ import pytest
 from benchmarks import gpu_run
 from benchmarks.__main__ import PARTS, main
 from benchmarks.equality_kernels import KERNELS, MOST_TELLING, SOLVERS, combinations
-from benchmarks.gpu_report import equality_cell, launches_table, programs_ran_table
 from benchmarks.records import load
+from benchmarks.tables import equality_cell, launches, programs
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def dry_run(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         main(["gpu", "--device", "cpu", "--out", str(tmp_path), *arguments])
-        said, paths = capsys.readouterr().out, sorted(tmp_path.glob("*.json"))
+        said, paths = capsys.readouterr().out, sorted(tmp_path.glob("*.jsonl"))
         main(["report", *map(str, paths)])
         return load(paths), said, capsys.readouterr().out
 
@@ -121,7 +121,7 @@ def test_what_a_kernel_and_a_wait_take_is_found_by_least_squares():
         }
         for kernels, waits in ((10, 1), (100, 1), (40, 2))
     ]  # fmt: skip
-    assert "| by least squares, of one | as by default | 3.0 | 15 |" in launches_table(rows)
+    assert "| by least squares, of one | as by default | 3.0 | 15 |" in launches(rows)
 
 
 def test_of_a_sequential_program_an_iteration_that_was_measured_is_a_step():
@@ -132,7 +132,7 @@ def test_of_a_sequential_program_an_iteration_that_was_measured_is_a_step():
         "iterations": 0, "num_frontier_steps": 0, "num_sequential_steps": 100,
         "seconds": 2.4e-3, "seconds_run_model": None, "compile_seconds": 0.4,
     }  # fmt: skip
-    assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in programs_ran_table([record])
+    assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in programs([record])
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")

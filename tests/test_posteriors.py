@@ -3,6 +3,8 @@
 ``python -m benchmarks run --suite posteriors --float64`` runs them all.
 """
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
 from benchmarks import posteriordb
+from benchmarks.judged import outcome_of, path_ratio
+from benchmarks.measure import Options
 from benchmarks.posteriors import Posterior, four_chains, record_of
-from benchmarks.posteriors_report import outcome_of, path_ratio, posteriors_table, short_table
+from benchmarks.tables import models, posteriors
 from benchmarks.user_models import USER_MODELS
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -44,9 +48,9 @@ def test_means_and_standard_deviations_are_those_of_the_reference(name, data_fol
 def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
     assert path_ratio(RECORD) == pytest.approx((10_000 / 2_000) / (500 / 1_000))
     assert outcome_of(RECORD) == "right"
-    assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in short_table([RECORD])
-    assert "| jacobi | 60 to 80 |" in posteriors_table([RECORD])
-    assert "| 10,000 | NUTS: R-hat 1.9 | right |" in short_table([RECORD | {"rhat_nuts": 1.9}])
+    assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in models([RECORD])
+    assert "| jacobi | 60 to 80 |" in posteriors([RECORD])
+    assert "| 10,000 | NUTS: R-hat 1.9 | right |" in models([RECORD | {"rhat_nuts": 1.9}])
     assert outcome_of(RECORD | {"rhat": 1.2}) == "R-hat 1.20, mean 2.0 errors off"
     assert outcome_of(RECORD | {"sd_error": 0.2}) != "right"
     assert outcome_of(RECORD | {"sd_error": 0.2, "source": "users"}) == "right"
@@ -70,7 +74,8 @@ def test_models_that_users_run_have_a_density_and_a_gradient(name):
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.AdaptationWarning")
 def test_a_row_counts_gradients_of_both_samplers():
     model, arguments = USER_MODELS["ordinal"]()
-    record = record_of(Posterior("ordinal", "users", model, arguments, None), seed=0)
+    options = Options("posteriors", (), Path(), 0, repeats=1, max_seconds=1, max_iterations=200)
+    record = record_of(Posterior("ordinal", "users", model, arguments, None), options)
     assert record["D"] == 6 and record["settled"] == [True] * 4
     assert 0 < record["warmup_gradients"] < 1_000 < record["warmup_gradients_nuts"]
     assert 0 < record["sample_gradients"] < 1_000 < record["sample_gradients_nuts"]

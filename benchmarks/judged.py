@@ -1,0 +1,69 @@
+"""What records come to: whether draws are right, and what effective ones cost."""
+
+from benchmarks.records import Record
+
+LARGEST_RHAT = 1.05
+"""Of draws that are taken for right."""
+
+
+def path_ratio(r: Record) -> float:
+    """Gradients in turn from cold per effective draw of the worst scalar: NUTS's over ours."""
+    ours, nuts = (
+        (r[f"warmup_gradients{by}"] + r[f"sample_gradients{by}"]) / r[f"min_ess{by}"]
+        for by in ("", "_nuts")
+    )
+    return nuts / ours
+
+
+def ratio_cell(r: Record) -> str:
+    """Of what NUTS has, too: a chain of it may be stuck."""
+    if r["rhat_nuts"] >= LARGEST_RHAT:
+        return f"NUTS: R-hat {r['rhat_nuts']:.2g}"
+    ratio = path_ratio(r)
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+
+
+def is_right(r: Record) -> bool:
+    """As far as R-hat and the worst scalar say."""
+    sd_is_known = r["source"] != "users"  # of their heavy tails no run knows it
+    return (
+        r["rhat"] < LARGEST_RHAT and r["z_score"] < 4 and (r["sd_error"] < 0.15 or not sd_is_known)
+    )
+
+
+def outcome_of(r: Record) -> str:
+    """Right or not, and what the user was told."""
+    words = [
+        "right" if is_right(r) else f"R-hat {r['rhat']:.2f}, mean {r['z_score']:.1f} errors off"
+    ]
+    unsettled = len(r["settled"]) - sum(r["settled"])
+    if unsettled:
+        words.append(f"helpers of {unsettled} of {len(r['settled'])} chains did not settle, told")
+    if any(r["num_sequential_steps"]):
+        words.append("steps one by one, told")
+    return "; ".join(words)
+
+
+def num_draws(ess: float, r: Record) -> float:
+    """Of each chain: at least one."""
+    return max(1.0, r["T"] * ess / r["min_ess"])
+
+
+def seconds_to(ess: float, r: Record) -> float:
+    """After warm-up and compilation, on the line through the runs of T and T / 4 draws."""
+    per_draw = (r["seconds"] - r["seconds_quarter"]) / (r["T"] - r["T"] // 4)
+    if per_draw <= 0:  # within the noise
+        per_draw = r["seconds"] / r["T"]
+    draws = num_draws(ess, r)
+    return max(r["seconds"] + per_draw * (draws - r["T"]), per_draw * draws)
+
+
+def seconds_to_compile(r: Record) -> float:
+    """First calls less later ones."""
+    cold = r["seconds_cold_warmup"] + r["seconds_cold"]
+    return max(cold - r["seconds_warmup"] - r["seconds"], 0.0)
+
+
+def gradients_to(ess: float, r: Record) -> float:
+    """After the warm-up."""
+    return r["gradients"] * num_draws(ess, r) / r["T"]
