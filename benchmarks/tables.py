@@ -37,7 +37,7 @@ SHORT = (
     *PROGRAM, "iterations", "steps run one by one", "in sd", "sequential s", "parallel s",
 )  # fmt: skip
 PAPER = (
-    *CHAIN, "chains", "solver", "window", "iterations", "steps run one by one",
+    *CHAIN, "chains", "solver", "seed", "window", "iterations", "steps run one by one",
     "steps that differ", "least ESS", "in sd", "compile s", "sequential s", "parallel s",
     "MB parallel",
 )  # fmt: skip

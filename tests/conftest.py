@@ -34,6 +34,14 @@ if "XLA_FLAGS" not in os.environ:
     candidates = (" ".join(COMPILE_QUICKLY[i:]) for i in range(len(COMPILE_QUICKLY)))
     os.environ["XLA_FLAGS"] = next(filter(accepted, candidates), "")
 
+
+
+def pytest_configure(config):
+    # A solve that has to finish step by step is a defect wherever a test does not expect it. Here
+    # rather than in pyproject.toml, which would import the package before its shapes are checked.
+    config.addinivalue_line("filterwarnings", "error::parallel_mcmc.ConvergenceWarning")
+
+
 _tests_run = itertools.count(1)
 
 
