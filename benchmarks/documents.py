@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import sweep, tables
+from benchmarks import pivots, sweep, tables
 from benchmarks.columns import table
 from benchmarks.records import Record
 
@@ -33,8 +33,8 @@ TABLES = {
         [r for r in records if r["solver"] == "deer" and r["seed"] == 0], *tables.SHORT
     ),
     "models": tables.models,
-    "aims": tables.aims,
-    "defaults": tables.aims,
+    "aims": pivots.aims,
+    "defaults": pivots.aims,
     "examples": tables.runs,
 }
 GPU = "gpu-"
@@ -82,7 +82,7 @@ def draw_scaling(records: list[Record], path: Path) -> None:
             continue
         for name in DRAWN:
             line = "--" if "floor" in name else "-"
-            times = np.array([tables.SCALED[name](r) for r in rows])
+            times = np.array([pivots.SCALED[name](r) for r in rows])
             panel.plot([r[axis] for r in rows], times, line, marker=".", label=name)
         panel.set(xlabel=label, xscale="log", yscale="log")
     lines = next(panel.get_lines() for panel in figure.axes if panel.axison)

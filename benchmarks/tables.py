@@ -1,31 +1,35 @@
-"""The tables, by suite: which columns they have, and those that are more than a row per record."""
+"""The tables, by suite: their columns, a row per record; those with others are in `pivots`."""
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable
 
 from benchmarks.columns import (
     COLUMNS,
     Cell,
-    auto_cell,
     entry,
-    exponent_cell,
     grouped,
     in_short,
     iterations_cell,
     iterations_of,
-    markdown,
     median,
     short,
     table,
     with_loops,
 )
 from benchmarks.judged import gradients_to, path_ratio, seconds_to, seconds_to_compile
+from benchmarks.pivots import (
+    CHAIN,
+    Records,
+    aims,
+    by_solver,
+    constants,
+    equality,
+    hard,
+    launches,
+    scaling,
+    torture,
+)
 from benchmarks.records import Record
 
-Records = list[Record]
-
-CHAIN = "target", "kernel", "T"
 PROGRAM = (*CHAIN, "solver")
 
 RUNS = (
@@ -60,70 +64,6 @@ def render(records: Records) -> str:
 
 def runs(records: Records) -> str:
     return table(records, *RUNS)
-
-
-def solvers_of(records: Records) -> list[str]:
-    return list(dict.fromkeys(r["solver"] for r in records))
-
-
-def by_solver(records: Records) -> str:
-    """Iterations per kernel and solver; where steps were left to be run one by one, how many."""
-    solvers, rows = solvers_of(records), []
-    for (target, kernel, T), group in grouped(records, *CHAIN):
-        cells = {r["solver"]: iterations_cell(r) for r in group}
-        rows.append(([target, kernel, f"{T:,}", *(cells.get(s, "") for s in solvers)], group))
-    return markdown([*CHAIN, *solvers], rows)
-
-
-def fewest_iterations(group: Records) -> Record | None:
-    solved = [r for r in group if r["status"] == "CONVERGED" and r["iterations"]]
-    return min(solved, key=lambda r: r["iterations"], default=None)
-
-
-def hard(records: Records) -> str:
-    """Iterations per kernel and solver beside the exponent, and how `auto` compares."""
-    solvers, rows = [s for s in solvers_of(records) if s != "auto"], []
-    for (target, kernel, T), group in grouped(records, *CHAIN):
-        cells = {r["solver"]: r for r in group}
-        best = fewest_iterations(group)
-        row = [
-            target,
-            kernel,
-            f"{T:,}",
-            exponent_cell(group[0]),
-            *(iterations_cell(cells[name]) if name in cells else "" for name in solvers),
-            "-" if best is None else f"{T / best['iterations']:.0f}",
-            "-" if best is None else f"{best['evaluations_per_draw']:.0f}",
-            auto_cell(cells["auto"]) if "auto" in cells else "",
-        ]
-        rows.append((row, group))
-    last = "T / fewest", "evaluations per draw", "auto"
-    return markdown([*CHAIN, "exponent", *solvers, *last], rows)
-
-
-def aims(records: Records) -> str:
-    """Iterations against the aim, per chain: those of `auto` where it ran, else of the best."""
-    with_auto = any(r["solver"] == "auto" for r in records)
-    rows = []
-    for (target, kernel, T, seed), group in grouped(records, *CHAIN, "seed"):
-        best = fewest_iterations(group)
-        judged = next((r for r in group if r["solver"] == "auto"), best)
-        aim = group[0]["aim"]
-        met = judged and judged["status"] == "CONVERGED" and judged["iterations"] <= (aim or 0)
-        row = [
-            target,
-            kernel,
-            f"{T:,}",
-            str(seed),
-            "-" if aim is None else f"<= {aim}",
-            "none converged" if best is None else f"{iterations_of(best)} ({best['solver']})",
-            *([auto_cell(judged) if judged else "-"] if with_auto else []),
-            "-" if aim is None else "yes" if met else "no",
-            f"{sum(r['num_steps_differ'] == 0 for r in group)} of {len(group)}",
-        ]
-        rows.append((row, group))
-    head = [*CHAIN, "seed", "aim", "iterations (best solver)"]
-    return markdown([*head, *(["auto"] if with_auto else []), "met", "right chain"], rows)
 
 
 def memory(records: Records) -> str:
@@ -170,38 +110,6 @@ def auto(records: Records) -> str:
         records, *CHAIN, "chosen", "sequential s", ("auto s", median("seconds")),
         ("auto / sequential", lambda r: f"{r['seconds'] / r['seconds_sequential']:.2f}"),
     )  # fmt: skip
-
-
-def torture(records: Records) -> str:
-    """Per kind of recursion: how many combinations came out equal, told of, and wrong."""
-
-    def counted(group: Records) -> list[str]:
-        names = "equal", "told", "wrong_when_told", "silent"
-        numbers = [sum(r[f"num_{name}"] for r in group) for name in names]
-        return [f"{n:,}" for n in (sum(r["chains"] for r in group), *numbers)]
-
-    head = (
-        "recursion", "compared", "combinations", "equal", "told", "told, and wrong",
-        "wrong in silence",
-    )  # fmt: skip
-    rows = [
-        ([target.replace("_", " "), kernel, *counted(group)], group)
-        for (target, kernel), group in grouped(records, "target", "kernel")
-    ]
-    return markdown(head, [*rows, (["all", "", *counted(records)], [])])
-
-
-def constants(records: Records) -> str:
-    """Iterations of all kernels, and chains unsolved, with each number halved and doubled."""
-    found = {(r["target"], r["factor"], r["solver"]): r for r in records}
-    solvers, rows = solvers_of(records), []
-    for name in dict.fromkeys(r["target"] for r in records):
-        factors = (1.0, 1.0) if (name, 1.0, solvers[0]) in found else (0.5, 2.0)
-        group = [found.get((name, factor, s)) for s in solvers for factor in factors]
-        cells = [f"{r['iterations']:,} ({r['num_unsolved']})" if r else "" for r in group]
-        rows.append(([name, *cells], [r for r in group if r]))
-    head = ["number", *(f"{s}, {change}" for s in solvers for change in ("half", "twice"))]
-    return markdown(head, rows)
 
 
 def warmups(records: Records) -> str:
@@ -323,84 +231,6 @@ def programs(records: Records) -> str:
         ("us outside", in_short("seconds_model_outside", 1e6)),
         ("MB temporary", in_short("bytes_temporary", 1e-6)), "compile s",
     )  # fmt: skip
-
-
-def equality(records: Records) -> str:
-    """Per kernel and precision what each solver came to, with its iterations."""
-    solvers, rows = solvers_of(records), []
-    for key, group in grouped(records, "target", "kernel", "dtype"):
-        cells = {r["solver"]: equality_cell(r) for r in group}
-        rows.append(([*key, *(cells.get(name, "") for name in solvers)], group))
-    return markdown(("target", "kernel", "precision", *solvers), rows)
-
-
-def equality_cell(r: Record) -> str:
-    if r["outcome"] == "failed":
-        return "failed"
-    wrong = ", and wrong" if r["outcome"] == "told" and r["num_steps_differ"] else ""
-    differs = ""
-    if r["outcome"] == "differs":
-        margin = r.get("tie_margin")
-        differs = f" from step {r['first_difference']}" if "first_difference" in r else ""
-        differs += f", within {margin:.0e} of a tie" if margin is not None else ""
-    return f"{r['outcome']}{wrong}{differs} ({iterations_of(r)})"
-
-
-def launches(records: Records) -> str:
-    """A turn of each loop, and at the end what a kernel and a wait take by least squares."""
-    rows = []
-    for (flags,), group in grouped(records, "solver"):
-        measured = ("seconds_turn", 1e6), ("seconds_model", 1e6)
-        times = [in_short(*measure) for measure in measured]
-        rows += [
-            ([r["kernel"], flags, str(r["kernels"]), str(r["waits"]), *(t(r) for t in times)], [r])
-            for r in group
-        ]
-        counts = np.array([[r["kernels"], r["waits"]] for r in group], float)
-        seconds = np.array([r["seconds_turn"] for r in group])
-        fitted = np.linalg.lstsq(counts, seconds, rcond=None)[0]
-        rows.append((["by least squares, of one", flags, *map(short, 1e6 * fitted), "", ""], []))
-    head = ("loop", "command buffers", "kernels", "waits", "us a turn", "us by the model")
-    return markdown(head, rows)
-
-
-SCALED: dict[str, Callable[[Record], float]] = {
-    "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
-    "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
-    "at once": lambda r: 1e3 * r.get("seconds_evaluation_at_once", np.nan),
-    "its floor": lambda r: 1e3 * r.get("floor_evaluation", np.nan),
-    "scan": lambda r: 1e3 * r["seconds_scan"],
-    "floor of the scan": lambda r: 1e3 * r["floor_scan"],
-    "sequential loop": lambda r: 1e3 * r["seconds_sequential"],
-    "MB": lambda r: r["bytes"] / 1e6,
-}
-"""Milliseconds of an iteration and its parts, and megabytes."""
-
-
-def scaling(records: Records) -> str:
-    """Milliseconds per iteration and megabytes, and the powers of the size that they grow with."""
-
-    def written(values: Sequence[float], spec: str) -> list[str]:
-        return ["-" if np.isnan(value) else format(value, spec) for value in values]
-
-    rows = []
-    for (axis,), group in grouped(records, "axis"):
-        group = sorted(group, key=lambda r, axis=axis: r[axis])
-        for r in group:
-            cells = written([measure(r) for measure in SCALED.values()], ".3g")
-            rows.append(([f"{axis} = {r[axis]:,}", str(r["iterations"]), *cells], [r]))
-        if len(group) > 1:
-            sizes = [r[axis] for r in group]
-            powers = [power(sizes, [m(r) for r in group]) for m in SCALED.values()]
-            rows.append(([f"power of {axis}", "", *written(powers, ".2f")], []))
-    return markdown(["size", "iterations", *SCALED], rows)
-
-
-def power(sizes: list[int], values: list[float]) -> float:
-    """The exponent of the power law through the larger half of the sizes, by least squares."""
-    measured = [pair for pair in zip(sizes, values, strict=True) if np.isfinite(pair[1])]
-    largest = measured[-max(2, (len(measured) + 1) // 2) :]
-    return float(np.polyfit(*np.log(largest).T, 1)[0]) if len(largest) > 1 else np.nan
 
 
 TABLE_OF: dict[str, Callable[[Records], str]] = {

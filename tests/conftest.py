@@ -35,7 +35,6 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = next(filter(accepted, candidates), "")
 
 
-
 def pytest_configure(config):
     # A solve that has to finish step by step is a defect wherever a test does not expect it. Here
     # rather than in pyproject.toml, which would import the package before its shapes are checked.

@@ -16,8 +16,8 @@ from benchmarks.columns import entry, iterations_cell, markdown, scientific
 from benchmarks.compare import differences, num_wrong_steps
 from benchmarks.documents import DOCUMENTS, PLACE, with_tables
 from benchmarks.judged import gradients_to, is_right, seconds_to, seconds_to_compile
+from benchmarks.pivots import CHAIN, fewest_iterations
 from benchmarks.records import SINCE, load, save
-from benchmarks.tables import CHAIN, fewest_iterations
 
 
 def test_differences_are_in_standard_deviations_of_the_sequential_chain():

@@ -8,8 +8,9 @@ import pytest
 from benchmarks import gpu_run
 from benchmarks.__main__ import PARTS, main
 from benchmarks.equality_kernels import KERNELS, MOST_TELLING, SOLVERS, combinations
+from benchmarks.pivots import equality_cell, launches
 from benchmarks.records import load
-from benchmarks.tables import equality_cell, launches, programs
+from benchmarks.tables import programs
 
 
 @pytest.fixture
