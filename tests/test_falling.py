@@ -15,9 +15,9 @@ def stands(*moves, left=1.0, waits=1.0, is_guessed=False):
     last = no_snapshot(states)
     for moved in (jnp.inf, *moves):
         slowness = None if is_guessed else slowness_of(n, "float32")
-        given = last, jnp.asarray(left), jnp.asarray(moved), n, slowness
+        given = last, jnp.asarray(left), jnp.asarray(moved, float), n, slowness
         answer = bool(come_down(*given))
-        last = another(last, states, jnp.asarray(moved), n, slowness)
+        last = another(last, states, jnp.asarray(moved, float), n, slowness)
         n = n + jnp.ceil(waits * (last.ask_from - n)).astype(int)
     return answer
 

@@ -89,7 +89,7 @@ def test_compose_is_the_product_of_the_dense_matrices_and_keeps_the_kind(kind, d
 def test_leading_axes_are_free(kind):
     A, matrix = random_map(kind, 4, np.float32)
     A = jax.tree.map(lambda leaf: leaf.reshape(2, 3, *leaf.shape[1:]), A)
-    x = np.random.default_rng(5).normal(size=(2, 3, D)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(2, 3, D)), jnp.float32)
     expected = np.einsum("abij,abj->abi", matrix.reshape(2, 3, D, D), x)
     np.testing.assert_allclose(A.apply(x), expected, atol=few_ulps(np.float32))
     AA = A.compose(A).apply(x)

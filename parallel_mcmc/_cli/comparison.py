@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from parallel_mcmc._core.report import describe_failure
 from parallel_mcmc._mcmc.trace import Trace
@@ -80,7 +80,9 @@ def compare(parallel: Timed, sequential: Timed) -> Iterator[str]:
         yield f"Here the parallel run is {1 / ratio:.1f} times as fast."
 
 
-def scaled_difference(x: Array, reference: Array) -> np.ndarray:
+def scaled_difference(
+    x: Float[Array | np.ndarray, "chains T ..."], reference: np.ndarray
+) -> np.ndarray:
     """The largest difference of each draw, in units of the reference's standard deviation."""
     sd = np.std(reference, axis=(0, 1))
     difference = np.abs(np.asarray(x) - reference) / np.where(sd > 0, sd, 1)

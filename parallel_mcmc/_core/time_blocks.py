@@ -109,7 +109,7 @@ def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
     if jax.default_backend() == "cpu":
         length = min(MOST, STEPS_OF_A_BYTE / math.sqrt(num_bytes))
     else:
-        length = (device_memory(unknown=0) * DEVICE_SHARE or DEVICE_BYTES) / num_bytes
+        length = (device_memory(unknown=0.0) * DEVICE_SHARE or DEVICE_BYTES) / num_bytes
     least = MANY if num_data_bytes > CACHE_BYTES else FEW
     length = max(least, FEW * math.floor(length / FEW))
     if length >= T:
