@@ -32,26 +32,26 @@ def parallel_adaptation(
 
     Takes the place of `blackjax.window_adaptation`, whose 1,000 steps take thousands of gradients
     one after the other. Here 64 helpers take a few steps of HMC at the same time, in rounds, and
-    share what they have seen: some hundred gradients follow one another. See `rounds`. Where the
-    helpers do not settle within ``num_steps`` gradients, as where they sit in several modes,
-    BlackJAX's window adaptation goes on from there, and a warning says so.
+    share what they have seen: some hundred gradients follow one another. See `rounds`. If the
+    helpers do not settle within ``num_steps`` gradients, for example because they sit in several
+    modes, BlackJAX's window adaptation goes on from there, and a warning says so.
 
     Args:
         algorithm: of BlackJAX, such as ``blackjax.nuts`` or ``blackjax.hmc``, that takes a step
             size and an inverse mass matrix.
-        logdensity_fn: of a position, up to a constant.
+        logdensity_fn: log density of a position, up to a constant.
         is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 512 of low rank and a
             multiple of the variances, as a dense matrix; and diagonal above.
-        target_acceptance_rate: that the step size is adapted for.
-        num_helpers: at least 8; they cost memory, and no time on a device that has room for them.
+        target_acceptance_rate: the rate that the step size is adapted for.
+        num_helpers: at least 8; they cost memory, but no time on a device that has room for them.
         radius: helpers start uniformly within this distance of the position, in each unknown.
-        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC, for which 24
-            steps more find the step size if ``num_steps`` has room for them.
+        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC. For these 24
+            more steps find the step size, if ``num_steps`` has room for them.
 
     Returns:
-        An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` is the most
-        gradients that follow one another. It returns BlackJAX's ``AdaptationResults``, with a state
-        to start from and the parameters, and a `PoolInfo`.
+        An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` limits the
+        gradients that follow one another. ``run`` returns BlackJAX's ``AdaptationResults``, with a
+        state to start from and the parameters, and a `PoolInfo`.
 
     Raises:
         ValueError: if there are fewer than 8 helpers.
@@ -84,7 +84,7 @@ def parallel_adaptation(
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
         warn_unsettled(found.info, GOES_ON.format("num_steps"), stacklevel=2)
         matrix = found.inverse_mass_matrix
-        # A covariance of many unknowns takes more draws than one chain makes.
+        # A covariance of many unknowns needs more draws than one chain makes.
         if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:
             matrix = variances_of(matrix)
         window_adaptation = blackjax.window_adaptation(

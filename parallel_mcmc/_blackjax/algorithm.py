@@ -164,7 +164,7 @@ def parallelize(
 
     def step(rng_key, state):
         transition = from_blackjax(algorithm, state.position, fields=fields)
-        # In a loop of BlackJAX's, where nothing can be tried.
+        # This runs in a loop of BlackJAX, where no solver can be tried.
         x = jax.eval_shape(transition.ravel, state)
         choice = choose(
             solver, window, num_steps, x, None,

@@ -20,14 +20,14 @@ def blackjax_integrator(
 ) -> Callable:
     """For the argument ``integrator`` of BlackJAX's HMC family.
 
-    One call advances ``num_steps`` leapfrog steps of the kernel's ``step_size``. With
-    ``num_integration_steps=1`` a proposal is thus that of ``num_steps`` steps of
+    One call advances ``num_steps`` leapfrog steps of the kernel's ``step_size``. So with
+    ``num_integration_steps=1`` a proposal is the result of ``num_steps`` steps of
     `blackjax.mcmc.integrators.velocity_verlet`, for any of BlackJAX's Euclidean metrics.
 
     Args:
         num_steps: leapfrog steps of one call, at least 1.
         solver: `block_quasi_deer()` by default. It takes the diagonal of a dense mass
-            matrix; `pm.hmc` solves in coordinates in which that is the identity.
+            matrix; `pm.hmc` solves in coordinates that make the mass matrix the identity.
         tol, max_iterations: as in `parallel_integrator`. What has not converged is
             finished step by step, without a word: BlackJAX's state has no place for one.
 

@@ -57,8 +57,8 @@ def from_blackjax(
         position: a position, for its structure and shapes.
         fields: the fields of the state that the chain carries from step to step; all
             others must follow from them by ``algorithm.init(position)``. By default
-            taken from `FIELDS`, and for other types of states ``("position",)``
-            once it has been seen on a few steps that this rebuilds the state.
+            taken from `FIELDS`. For other types of states the default is ``("position",)``,
+            after a check on a few steps that this rebuilds the state.
 
     Raises:
         ValueError: if ``init(position)`` does not rebuild the state.
@@ -126,7 +126,7 @@ def _transition(algorithm, structure, shapes, fields, x64):
             return keys, None
 
         def evolve(value, key):
-            # Of this step only the one field is used: the compiler drops the rest.
+            # Only one field of this step is used: the compiler drops the rest.
             after = algorithm.step(key, state._replace(**{evolving: value}))[0]
             return getattr(after, evolving), value
 
@@ -144,17 +144,17 @@ def _transition(algorithm, structure, shapes, fields, x64):
 def lowered(state: Any) -> Any:
     """With a log likelihood lower by its rounding, so that the loop of elliptical slices ends.
 
-    It shrinks its bracket until a proposal is above log likelihood + log u. Far out, where
-    an iterate may be, log u is lost in rounding, and no proposal is above what is the state's own.
+    The loop shrinks its bracket until a proposal is above log likelihood + log u. Far out, where an
+    iterate may be, log u is lost in rounding, and no proposal is above the state's own value.
     """
     value = jax.lax.stop_gradient(state.logdensity)
     value = value - jnp.finfo(value.dtype).eps * jnp.abs(value)
-    # Nothing is above NaN or below it: there any proposal ends the loop.
+    # Nothing is above NaN or below it: with NaN any proposal ends the loop.
     return state._replace(logdensity=jnp.where(jnp.isfinite(value), value, jnp.nan))
 
 
 def known_fields(kind: type) -> tuple[str, ...] | None:
-    """What to solve for, for BlackJAX's own states; others of the same name are not known."""
+    """What to solve for in BlackJAX's own states; None for other types of the same name."""
     return FIELDS.get(kind.__name__) if kind.__module__.startswith("blackjax.") else None
 
 
@@ -188,7 +188,7 @@ def _states_and_rebuilt(transition, position):
 
 
 def check_rebuild(transition: Transition, position: Any, kind: str) -> None:
-    """Take a few steps and see that each state follows from what is solved for."""
+    """Take a few steps and check that each state follows from what is solved for."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(position)):
         raise ValueError(
             f"The state type {kind} is not known, and inside `jit` it cannot be tried; name what "

@@ -3,20 +3,20 @@
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
 2. Elsewhere the first steps, up to 256, are run one by one, and the exponent of a perturbation
    is taken along them. Where it is positive no parallel method helps, and the chain runs step by
-   step. Where Jacobi is expected to need few iterations it is taken: it costs no derivative, and
+   step. Jacobi is taken where it is expected to need few iterations: it costs no derivative, and
    nothing else has to be compiled.
 3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
    Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, in at most 200 iterations, or half as
-   many as steps. The one with the fewest gradients that follow one another is taken, Jacobi by what
-   it is expected to need for the whole chain: as that does not grow with the chain, it may be more
-   than the pilot has steps.
+   many as steps. The one with the fewest gradients that follow one another is taken. Jacobi is
+   judged by the iterations expected for the whole chain: they do not grow with the chain, and may
+   be more than the pilot has steps.
    What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
 4. Where none of them solves its pilot, and Jacobi is not expected to solve the chain in two thirds
-   as many iterations as steps, it runs step by step. A long pilot tells chains whose iterations
-   stay as they are when the chain grows from those whose grow with it, as of random walks.
+   as many iterations as steps, it runs step by step. A long pilot shows whether iterations grow
+   with the chain, as those of random walks do.
 5. The window is as long as the memory allows.
 
-That steps run one by one on an accelerator is told with a warning, as it is slow there.
+A warning says when steps run one by one on an accelerator, as it is slow there.
 
 Iterations are counted, not timed, so that the choice is the same for the same key on
 the same kind of machine. The draws do not depend on it, beyond rounding.
@@ -46,22 +46,22 @@ from parallel_mcmc._core.time_blocks import device_memory
 from parallel_mcmc._core.windows import check_window
 
 FEWEST_STEPS = 4
-"""Of a chain that is worth a solver."""
+"""The shortest chain that is worth a solver."""
 
 LEAST_STEPS = 256
-"""Of a pilot where the chain has as many; less says little."""
+"""The least length of a pilot, if the chain is as long; a shorter one says little."""
 
 MOST_ITERATIONS = 200
-"""Of a solver, on a pilot and of a solve by default, unless Jacobi is expected to need more."""
+"""The limit on a pilot, and by default on a solve, unless Jacobi is expected to need more."""
 
 PART_THAT_PAYS = 2 / 3
-"""Of the steps of a window, as iterations of Jacobi: each has one gradient more than a step."""
+"""Jacobi's iterations that pay, per step of a window: each has one gradient more than a step."""
 
 AS_FORESEEN = 4
-"""Times as many iterations as Jacobi is expected to need are allowed, if they are more than 200."""
+"""The limit in multiples of the iterations that Jacobi is expected to need, if more than 200."""
 
 FEW_ITERATIONS = 40
-"""Up to which Jacobi needs no rival: they take 6 and more, each three times as many gradients."""
+"""Up to here Jacobi needs no rival: others take 6 and more, each three times as many gradients."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
@@ -104,20 +104,20 @@ def auto(
     """Choose the solver for the chain at hand: the default wherever a solver can be given.
 
     Args:
-        platform: ``"cpu"`` or another; by default that of JAX's default device. On a CPU the
-            choice is `sequential()`.
-        num_pilot_steps: most steps of the pilot, at least 2. It is a quarter of the chain where
-            that is less, but at least 256 steps, or the chain; and no longer than a window.
-        max_dense: unknowns up to which DEER is tried, which keeps their square per step.
+        platform: ``"cpu"`` or another; by default the platform of JAX's default device. On a CPU
+            the choice is `sequential()`.
+        num_pilot_steps: most steps of the pilot, at least 2. The pilot is a quarter of the chain
+            if that is less, but at least 256 steps, or the chain; and no longer than a window.
+        max_dense: unknowns up to which DEER is tried; it keeps their square per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
 
-    Of several chains the first decides. Costs a run of 256 steps one by one and a perturbation
-    along them, and if that does not decide up to three programs to compile and three solves of the
-    pilot. Under NumPyro's own `MCMC` that is in `init`, for a chain as long as a window, where
-    helpers have done the warm-up of the first chain. Inside `jit` there can be no pilot: there it
-    is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it
-    is Jacobi, and step by step where JAX cannot batch a step.
+    The first of several chains decides. Costs a run of 256 steps one by one and a perturbation
+    along them, and if that does not decide, up to three programs to compile and three solves of the
+    pilot. Under NumPyro's own `MCMC` the choice is made in `init`, for a chain as long as a window,
+    where helpers have done the warm-up of the first chain. Inside `jit` there can be no pilot: the
+    choice is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode
+    derivatives it is Jacobi, and step by step where JAX cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 
@@ -149,9 +149,9 @@ def choose(
         window: what the user gave; None for as long as the memory allows.
         num_steps: T.
         x: the state as a vector, or its shape and dtype.
-        attempt: how to run the pilot; None where that cannot be done.
-        num_chains: that share the memory.
-        able: what can be made of a step; asked for where the answer matters.
+        attempt: how to run the pilot; None where it cannot be run.
+        num_chains: chains that share the memory.
+        able: what JAX can make of a step; called only where the answer matters.
         max_iterations: what the user gave; None for 200, or more where they are expected to pay.
     """
     whole = check_window(window, num_steps)
@@ -186,7 +186,7 @@ def choose(
 
 
 def any_traced(tree: Any) -> bool:
-    """Whether the values are not there yet, so that no pilot can be run."""
+    """Whether values are not known yet, so that no pilot can be run."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
@@ -207,9 +207,9 @@ def choose_solver(
     most_of_jacobi: int,
     given: int | None,
 ) -> tuple[Solver, str, str, int]:
-    """The solver, why, what to do where steps run one by one, and Jacobi's iterations to expect.
+    """The solver, why, what to do where steps run one by one, and Jacobi's expected iterations.
 
-    The last is 0 of other solvers, and the advice is for accelerators alone.
+    The last is 0 for other solvers, and the advice is for accelerators alone.
     """
     dim = x.size
     if not compares(options):
@@ -245,7 +245,7 @@ def choose_solver(
     reason = f"a pilot of {length} steps took these iterations: {counts}"
     if not iterations:
         reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
-    # Of a pilot that it has not solved, more than that has shown is foreseen, or nothing.
+    # If Jacobi has not solved the pilot, more iterations than the limit are foreseen, or none.
     solved = iterations.get(jacobi(), limit)
     if solved < first.iterations < num_steps and length < num_steps:
         reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
@@ -263,7 +263,7 @@ def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: 
 
     A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
     figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
-    slide, and 3 to 4 matrices, of which a scan that is a tree takes twice as many.
+    slide, and 3 to 4 matrices; a scan that is a tree takes twice as many.
     """
     per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
     if solver.linearize is None or per_step * num_steps <= memory:

@@ -1,41 +1,41 @@
 """The numbers that the iteration goes by.
 
-What each is worth, in iterations with half and twice of it, is a table in docs/benchmarks.md.
+A table in docs/benchmarks.md has the iterations with half and twice each of them.
 """
 
 TRUST_RADIUS = 0.03
 """Residuals up to which a map is taken as it is, in spreads of the chain: see `correction`."""
 
 SPREAD_ROWS = 256
-"""Of which the spread of a chain is read off, up to twice as many: see `tolerance.spread`."""
+"""Rows that give the spread of a chain, or up to twice as many: see `tolerance.spread`."""
 
 ROUNDING = 4
-"""Units in the last place (ulp) of a state that the program which checks it may round otherwise."""
+"""Units in the last place (ulp) of a state by which the checking program may round otherwise."""
 
 NOISE = 64
-"""Grains of the spread that rounding within a step may make of its result: see `tolerance`."""
+"""Grains of the spread by which rounding within a step may change its result: see `tolerance`."""
 
 GRAIN = 2.0**-42
-"""The least unit in which noise is counted: an ulp of float32, a thousand of float64. Log densities
-that subtract large terms, and coordinates far from zero, lose some of its bits in a step."""
+"""The least unit in which noise is counted: an ulp of float32, a thousand of float64. A step loses
+some bits where log densities subtract large terms, or coordinates are far from zero."""
 
 MOST_STEPS = 16
-"""Made one by one in an iteration, which it is taken to be worth on a CPU: see `frontier`."""
+"""Steps made one by one in an iteration: as many as it is worth on a CPU. See `frontier`."""
 
 STALLED = 8
-"""Where all but one in so many steps are right, steps are made one by one: see `frontier`."""
+"""Steps are made one by one once all but one in so many are right: see `frontier`."""
 
 STANDING = 4
 """Steps that a chain is guessed to stand still for at first: see `frontier`."""
 
 ASK_AGAIN = 4
-"""Where states must be exact, it is asked again after one in so many of the iterations so far."""
+"""Where states must be exact, the next check waits for the iterations so far divided by this."""
 
 WAIT = 4
-"""The least number of iterations in which states are seen to move, or not: see `falling`."""
+"""The least iterations between two looks at how far states have moved: see `falling`."""
 
 NOT_FALLING = 0.9
-"""The least part of their move before that states move again if that is rounding: see `falling`."""
+"""States that move again by at least this part of their last move tremble: see `falling`."""
 
 NO_FARTHER = 1.25
 """The most of it in a wait of twice the length, if states do not move on: see `falling`."""
@@ -60,5 +60,5 @@ LATTICE_SHARE = 100
 """One pair of moves in so many of equal size makes a lattice."""
 
 SHORT_ROW = 4
-"""Entries of a row up to which its sum is written out, rather than a kernel of its own on a GPU:
-see `rows.of_row`."""
+"""Entries of a row up to which its sum is written out; on a GPU it is else a kernel of its own: see
+`rows.of_row`."""

@@ -2,14 +2,14 @@
 
     d_t = s_t A_t d_{t-1} + r_t
 
-Newton's correction is that of s_t = 1, and where the residuals are small it is right: there A_t
-is taken as it is. Elsewhere the linearisation says little about f, a decision of the chain may
-tip, and a product of A_t along a stretch that expands is astronomical. So where |r_{t-1}| or |r_t|
-is more than the ``trust_radius``, A_t is limited in norm and scaled by how far its last prediction
-came true, `secant`. The rule looks at the residuals, which are known, and not at the correction,
-which would have to be solved for first.
+Newton's correction has s_t = 1. It is right where the residuals are small: there A_t is taken as it
+is. Elsewhere the linearisation says little about f, a decision of the chain may tip, and a product
+of A_t along a stretch that expands is astronomical. So where |r_{t-1}| or |r_t| is more than the
+``trust_radius``, A_t is limited in norm and scaled by how far its last prediction came true (see
+`secant`). The rule looks at the residuals, which are known; the correction would have to be solved
+for first.
 
-It does not touch the fixed point: where d_{t-1} is zero, what is added to f_t is zero too.
+The rule does not touch the fixed point: where d_{t-1} is zero, nothing is added to f_t.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ class Correction(NamedTuple):
 
     Attributes:
         predicted: by how much f_t moves, ``(T, D)``.
-        careful: the same before it is scaled by the factor, of which the next one is made: see
-            `secant`. None where none is.
+        careful: the same before it is scaled by the factor. `secant` makes the next factor from
+            it; None where there is none.
         limited: maps whose norm was limited, or corrections penalised, ``(T,)``.
     """
 
@@ -77,7 +77,7 @@ def limited(
 
 
 def behind(r: Float[Array, "T D"], k: Int[Array, ""]) -> Bool[Array, "T 1"]:
-    """Steps whose map has a correction to pass on. A product of others may overflow, in a tree."""
+    """Steps whose map has a correction to pass on; in a tree, products of others may overflow."""
     return (jnp.arange(len(r)) > k)[:, None]
 
 
@@ -86,8 +86,8 @@ def secant(change: Float[Array, "*T D"], predicted: Float[Array, "*T D"]) -> Flo
 
     Where the map bends within the last correction, or an accept decision tipped, its
     derivative says little about the next one: there the factor goes to 0, which is
-    Jacobi. Where the iterates converge it goes to 1, which is Newton. It needs no
-    evaluation of its own. A prediction of nothing counts as right.
+    Jacobi. Where the iterates converge it goes to 1, which is Newton. The factor needs no
+    evaluation of its own. A prediction of zero counts as right.
     """
     dot = sum_of(change * predicted)
     square = sum_of(predicted**2)

@@ -2,17 +2,17 @@
 
 Three consequences of the exponent lambda, and of rho = exp(lambda), for T steps:
 
-**Iterations.** An error e_t of a Jacobi iterate becomes J_t e_{t-1} in the next one, so that i
-iterations leave the product of i Jacobians of it. The log of that product is i lambda, give or take
+**Iterations.** An error e_t of a Jacobi iterate becomes J_t e_{t-1} in the next one, so i
+iterations multiply it by i Jacobians. The log of that product is i lambda, give or take
 sigma sqrt(i), and the worst of T such stretches is about sqrt(2 log T) standard deviations out:
 
     i lambda + sigma sqrt(2 i log T) = log tol,       sigma^2 = T * standard_error^2.
 
 With sigma = 0 that is log(1 / tol) / |lambda|. It is a rule of thumb, not a bound: for errors so
-small that a derivative tells their fate, from a guess about one spread away. Newton's method needs
+small that a derivative describes them, from a guess about one spread away. Newton's method needs
 O(log T) iterations of O(log T) depth for lambda < 0 (arXiv:2508.16817), with constants that are not
-known here; mostly it needs fewer than Jacobi. That T iterations suffice is a bound, for every
-method, and where lambda >= 0 fewer cannot be expected.
+known here; mostly it needs fewer than Jacobi. T iterations suffice for every method: that is a
+bound, and where lambda >= 0 fewer cannot be expected.
 
 **Error.** With residuals r_t the error is, to first order, e_t = J_t e_{t-1} + r_t, a sum of
 products Phi r_s. By the Cauchy-Schwarz inequality with weights w^(t-s), for any w in (0, 1),
@@ -21,8 +21,8 @@ products Phi r_s. By the Cauchy-Schwarz inequality with weights w^(t-s), for any
 
 With w = (1 + rho) / 2 and all J_t = rho this is 1.15 to 1.41 times the geometric sum,
 max |r| / (1 - rho). That sum alone is no bound where J_t varies: in a run of rejections J_t = 1,
-and residuals add up. The bound holds to first order: it is exact for linear recursions, and does
-not know of accept decisions that the error tips.
+and residuals add up. The bound holds to first order: it is exact for linear recursions, and
+ignores accept decisions that the error tips.
 """
 
 import functools
@@ -52,7 +52,7 @@ class Predictability(NamedTuple):
             is not negative.
         amplification: what the largest residual (2-norm of a step's, in spreads of the chain) can
             add up to in a coordinate. A bound to first order, with accept decisions as they
-            fell; inf for an exponent that is not negative, NaN (not computed) for
+            fell. It is inf for an exponent that is not negative, and NaN (not computed) for
             more unknowns than ``max_dense`` and without forward-mode derivatives.
         error_bound: amplification times the residual of this trajectory, in spreads.
         num_steps: T.
@@ -69,7 +69,7 @@ class Predictability(NamedTuple):
     def verdict(self) -> str:
         """What that means for a parallel solve, in words.
 
-        Of several chains it is about the least predictable one; "within the error" is two
+        With several chains it is about the least predictable one; "within the error" is two
         standard errors. For use outside `jit`.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
@@ -131,11 +131,11 @@ def assess(
 def expected_iterations(
     exponent: Exponent, growth: Float[Array, " n"], tol: Any, num_steps: Any = None
 ) -> Float[Array, ""]:
-    """The rule of thumb for Jacobi's iterations that this file begins with, from 1 to T.
+    """The rule of thumb above for Jacobi's iterations, from 1 to T.
 
-    Of the chain that ``growth`` is of, or of ``num_steps`` that go on like it. Where single steps
-    forget everything, with frequency p, iterations are needed for the longest stretch without
-    one: about log(p T) / -log(1 - p).
+    For the chain that ``growth`` is from, or for ``num_steps`` steps that go on like it. Where
+    single steps forget everything, with frequency p, the longest stretch without one counts:
+    about log(p T) / -log(1 - p).
     """
     T = growth.size if num_steps is None else num_steps
     log_T = jnp.log(jnp.asarray(T, growth.dtype))

@@ -1,13 +1,14 @@
 """What is done where the frontier stalls: steps are made one by one, or guessed to stand still.
 
-Nearly all of a chain may be solved and a stretch be left, in which the map expands or accept
-decisions tip, that comes right by two or three steps per iteration. There steps made one by one get
-further in the same time, as an iteration evaluates all the steps of the window: so where all but an
-eighth of it is solved, and the last iteration by itself has brought the frontier on by less than
-`MOST_STEPS`, the next iterate begins with as many steps from there.
+When nearly all of a chain is solved, a stretch may be left in which the map expands or accept
+decisions tip, and which comes right by two or three steps per iteration. An iteration evaluates all
+steps of the window, so steps made one by one get further there in the same time. Where all but an
+eighth of the window is solved, and the last iteration by itself has advanced the frontier by less
+than `MOST_STEPS`, the next iterate begins with as many steps from there.
 
-A chain whose frontier moves on makes none. Nor does one on another device than a CPU, where a step
-is a dozen kernels or more and an iteration some sixty: sixteen steps would cost several iterations.
+A chain whose frontier moves on makes no such steps. Nor does a chain on any device but a CPU: there
+a step is a dozen kernels or more and an iteration some sixty, and sixteen steps would cost several
+iterations.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ def num_steps_to_make(
 
     Args:
         near: which steps are right up to noise.
-        gained: steps by which the last iteration brought the frontier on, beyond those it made.
+        gained: steps by which the last iteration advanced the frontier, beyond those it made.
         k: the frontier, whose own step is f at a solved state and needs nothing.
         num_left: steps of the window that have to be solved; others are neither looked at nor made.
     """
@@ -48,8 +49,8 @@ def make_steps(
 ) -> Float[Array, "W D"]:
     """Replace ``num_steps`` states behind step k, which is solved, by those that follow from it.
 
-    A `while_loop` that carries these states alone: under `vmap` it takes no turn where no chain
-    has steps to make, and a turn costs each chain a step.
+    A `while_loop` that carries these states alone: under `vmap` it does not run where no chain has
+    steps to make, and each iteration costs each chain a step.
     """
     length = min(MOST_STEPS, x.shape[0])
     first = jnp.minimum(k, x.shape[0] - 1) + 1
@@ -70,8 +71,8 @@ def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Ar
     """For how many steps the chain is guessed to stand still behind the frontier, once it is 4.
 
     A chain that starts far out may reject hundreds of proposals before it moves. The iterates are
-    elsewhere then, their maps say nothing about it, and the frontier would go one step per
-    iteration. Each iteration doubles the guess in which the step there ``stands``: it ends where it
-    began.
+    elsewhere then, their maps say nothing about the start, and the frontier would go one step per
+    iteration. The guess doubles in each iteration in which the step at the frontier ``stands``,
+    that is, ends where it began.
     """
     return jnp.where(stands, jnp.clip(2 * stood, 1, 2**30), 0)

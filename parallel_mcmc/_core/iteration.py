@@ -7,16 +7,16 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
-Where residuals are not small it is limited: see `correction`. Where nearly all is solved and the
-frontier stalls, some steps are made one by one: see `frontier`.
+Where residuals are not small the correction is limited: see `correction`. Where nearly all is
+solved and the frontier stalls, some steps are made one by one: see `frontier`.
 
 Solving for the correction d rather than for x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
 becomes f_t to the last bit: the fixed point is the chain itself, not a neighbour of it.
 
 By causality the leading states become exact one after the other, whatever A_t
-is. The *frontier* is the number of leading steps that are solved, exactly or but for
-what trembles by units in the last place: see `trembling`. They stay as they are. A window
+is. The *frontier* is the number of leading steps that are solved, exactly or up to
+trembling by units in the last place: see `trembling`. These steps stay as they are. A window
 that is shorter than the chain slides: what lies behind the frontier is
 committed, the rest of the window is the guess for the next one.
 """
@@ -71,7 +71,7 @@ def iterate(
         f: the recursion.
         solver: linearisation and correction.
         block: the steps.
-        states: first iterate, and behind ``frontier`` what is solved already.
+        states: the first iterate, and behind ``frontier`` the states solved already.
         frontier, stood: see `Progress`.
         limits: tolerance and bounds.
         rng_key: for random probes.
@@ -100,7 +100,7 @@ def iterate(
         return judged(progress, snapshot, block, limits, offset, look)
 
     def iterate_once(progress: Progress) -> Progress:
-        # Of an evaluation in the carry, so that it is assessed once and in one place.
+        # The evaluation is in the carry, so that it is assessed once and in one place.
         seen, details = outcome(progress, block, limits, offset_of(progress))
         # A branch makes a GPU wait for the host; one more evaluation, at the same states, does not.
         branches = jax.lax.platform_dependent(cpu=lambda: True, default=lambda: False)

@@ -1,7 +1,7 @@
 """Whether what trembles may stand, where the iterations have stopped to ask.
 
-That takes statistics of the chain, as much as all else of an iteration that is not f, and where
-these allow it f at states nearby: so it is no part of an iteration. See `trembling` and `falling`.
+The answer takes statistics of the chain, which cost as much as all of an iteration but f, and, if
+these allow it, f at states nearby. So it is no part of an iteration. See `trembling` and `falling`.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ class Judgement(NamedTuple):
         k, unit: as in `Outcome`.
         within: which steps are solved, given the state before them, ``(W,)``.
         num_trembling: steps that stand although they tremble.
-        num_ties: decisions that stand although they tip where these states tremble.
+        num_ties: decisions that stand although they tip as these states tremble.
         settled: whether there is nothing more to gain.
         looked: whether f was evaluated once more, at states nearby.
         must_be_exact: whether what trembles is in states that must be exact.
-        snapshot: to hold the states against when it is asked the next time.
+        snapshot: to compare the states with at the next check.
     """
 
     k: Int[Array, ""]
@@ -54,14 +54,14 @@ def judged(
 ) -> tuple[Judgement, Float[Array, "L D"], Float[Array, "W D"]]:
     """The last evaluation, and whether what trembles in it may stand.
 
-    And the states to go on from, with values to go by: those of the first look where states must
-    be exact, as counters are on its grid.
+    Also returns the states to go on from, and f there. Where states must be exact these are from
+    the first look, as counters are on its grid.
 
     Args:
         progress, block, limits, offset: as for `outcome`.
-        snapshot: of when it was asked the last time.
+        snapshot: from the last check.
         look: f at the states before each of the window, ``(num_looks, W, D)``, given the state
-            before the first and so many windows of states.
+            before the first, and ``num_looks`` windows of states.
     """
     seen, details = outcome(progress, block, limits, offset)
     x, r, wanted = details.x, details.r, details.wanted
@@ -96,7 +96,7 @@ def judged(
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
     new = another(snapshot, states, moved, n + looked, known)  # nothing comes down at a look
     num_left = jnp.minimum(block.num_steps - offset, block.window)
-    # As the loop found it, which may round otherwise than here.
+    # As found by the loop, which may round otherwise than here.
     all_stand = stand | progress.early
     judgement = Judgement(
         k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),

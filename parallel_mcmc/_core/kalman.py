@@ -17,8 +17,8 @@ and a smoother backward (Rauch, Tung and Striebel 1965), itself an affine recurr
 
     d_t = m_t + G_t (d_{t+1} - m_{t+1}^-),      G_t = P_t A_{t+1}' (P_{t+1}^-)^-1.
 
-The filter is a prefix scan as well, of elements (A, b, C, eta, J) that stand for
-the law of d_t given d_s and for what the observations in between say about d_s
+The filter is a prefix scan as well. Its elements (A, b, C, eta, J) stand for
+the law of d_t given d_s, and for what the observations in between say about d_s
 (Särkkä and García-Fernández 2021, arXiv:1905.13002, Lemma 8).
 
 Costs per step: D^3 for dense maps (a solve and three products; the tree does several times
@@ -43,13 +43,13 @@ def kalman_scan(A: Map, r: Float[Array, "T D"], penalty: float) -> Float[Array, 
     Args:
         A: `Dense` or `Diagonal` maps stacked over time.
         r: residuals, shape ``(T, D)``.
-        penalty: at least 0, where it is `affine_scan`. Every |d_t| is at most
-            |r| / (2 sqrt(penalty)), r being all residuals together.
+        penalty: at least 0, which gives `affine_scan`. Every |d_t| is at most
+            |r| / (2 sqrt(penalty)), where r is all residuals together.
 
     Returns:
         ``d_1..d_T``, shape ``(T, D)``.
 
-    As with `affine_scan` a loop on a CPU and a tree elsewhere.
+    A loop on a CPU and a tree elsewhere, as for `affine_scan`.
 
     >>> import jax.numpy as jnp
     >>> from parallel_mcmc._core.linear_maps import Diagonal
@@ -82,7 +82,7 @@ def smooth(
     def reverse(tree):
         return jax.tree.map(lambda leaf: leaf[::-1], tree)
 
-    # At the last step filter and smoother agree: its mean starts the recurrence.
+    # Filter and smoother agree at the last step: its mean starts the recurrence.
     gain = jax.tree.map(lambda G, A: jnp.concatenate([G, jnp.zeros_like(A[:1])]), gain, A)
     return reverse(affine_scan(reverse(gain), reverse(jnp.concatenate([offset, mean[-1:]]))))
 
@@ -154,7 +154,7 @@ def transpose(A: Map) -> Map:
 
 
 def symmetric(A: Map) -> Map:
-    """Without the asymmetry of rounding, which a long recurrence would amplify."""
+    """A without the asymmetry of rounding, which a long recurrence would amplify."""
     return times(0.5, plus(A, transpose(A)))
 
 

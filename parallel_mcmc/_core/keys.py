@@ -1,4 +1,4 @@
-"""Keys whose numbers depend on how many are drawn at once, of which no chain can be solved."""
+"""Keys whose numbers depend on how many are drawn at once: no chain can be solved with them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,15 +11,15 @@ from parallel_mcmc._core.time_blocks import inside
 def check_keys(f: Callable, *args: Any) -> None:
     """Refuse a function that draws other numbers under `jax.vmap` than by itself.
 
-    A solve evaluates all steps at once, and must see the numbers that the steps see one by one.
-    Looks into the program of f, so that keys are found that f has from elsewhere, or makes.
+    A solve evaluates all steps at once, and must see the same numbers as steps run one by one.
+    Looks into the program of f, and so also finds keys that f closes over or makes.
 
     Args:
-        f: of one step. Costs a trace of it.
+        f: a function of one step, which is traced.
         args: its arguments, or their shapes.
 
     Raises:
-        ValueError: where it draws by keys of kind `rbg` or `unsafe_rbg`, whose batches come from
+        ValueError: if f draws with keys of kind `rbg` or `unsafe_rbg`, whose batches come from
             the device's generator.
 
     >>> import jax
@@ -34,7 +34,7 @@ def check_keys(f: Callable, *args: Any) -> None:
 
 
 def kinds_drawn(jaxpr: Any) -> Iterator[str]:
-    """The kinds of keys by which a program, or one that it calls, draws numbers."""
+    """The kinds of keys with which a program, or one that it calls, draws numbers."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "rng_bit_generator":
             yield "rbg"

@@ -1,13 +1,12 @@
-"""LAPACK for one matrix at a time, where jaxlib would stop for ever.
+"""LAPACK for one matrix at a time, where jaxlib could deadlock.
 
 jaxlib 0.10.0 to 0.11.0 spreads a batch of matrices over the threads of the CPU, and the thread that
-has the batch waits for the others. As many batches at once as there are threads hold them all, and
-each waits for work that nobody is left to do. Two triangular solves of a Gaussian process, at the
-steps of a block, are enough on two cores. jaxlib 0.11.1 does not have it any more, but is not there
-for Python 3.11.
+has the batch waits for the others. When there are as many batches as threads, all threads wait, and
+none is left to do the work. Two triangular solves of a Gaussian process, at the steps of a block,
+are enough on two cores. jaxlib 0.11.1 no longer deadlocks, but is not available for Python 3.11.
 
 So the program of a run is rewritten before it is compiled: an operation on a batch becomes a loop
-over its matrices. Each of them is worked on as before, and the operation's values are the same.
+over its matrices. Each matrix is worked on as before, and the operation's values are the same.
 """
 
 import functools
@@ -22,7 +21,7 @@ from jax.extend import core
 from parallel_mcmc._core.time_blocks import is_jaxpr
 
 AFFECTED, MENDED = (0, 10, 0), (0, 11, 1)
-"""The first jaxlib that spreads batches over threads, and the first that does not any more."""
+"""The first jaxlib that spreads batches over threads, and the first that no longer does."""
 
 NUM_AXES = {"tridiagonal_solve": 1} | dict.fromkeys(
     (
@@ -31,10 +30,10 @@ NUM_AXES = {"tridiagonal_solve": 1} | dict.fromkeys(
     ),
     2,
 )  # fmt: skip
-"""JAX's operations that are LAPACK's on a CPU, and axes of their first operand for one matrix."""
+"""JAX's operations that call LAPACK on a CPU, and axes of their first operand for one matrix."""
 
 LOOP = "one_matrix_at_a_time"
-"""What the calls that take an operation's place are named in a program."""
+"""The name of the calls that replace an operation in a program."""
 
 
 def can_stop() -> bool:
@@ -45,11 +44,11 @@ def can_stop() -> bool:
 
 
 def one_matrix_at_a_time(f: Callable) -> Callable:
-    """``f``, with loops in place of operations of LAPACK on batches, where these can stop.
+    """``f``, with loops in place of operations of LAPACK on batches, where these can deadlock.
 
-    For traceable functions. A `vmap` that is put around it from outside becomes a loop, too. Where
-    there is no such operation the program stays as it is. With one, small matrices take longer, to
-    compile as well as to run.
+    For traceable functions. A `vmap` around the result becomes a loop, too. Without such an
+    operation the program stays as it is. With one, small matrices take longer, to compile as well
+    as to run.
 
     >>> import jax, jax.numpy as jnp
     >>> logdets = lambda A: jnp.linalg.slogdet(A)[1]
@@ -69,9 +68,9 @@ def one_matrix_at_a_time(f: Callable) -> Callable:
 
 
 def one_by_one(program: Any, known: dict[int, Any]) -> Any:
-    """The program with operations of LAPACK as loops, and so the programs that it calls.
+    """The program, and the programs that it calls, with operations of LAPACK as loops.
 
-    ``known`` are those that were seen before: what is called twice stays one function.
+    ``known`` has the programs seen before: what is called twice stays one function.
     """
     if id(program) not in known:
         is_open = isinstance(program, core.Jaxpr)
@@ -98,7 +97,7 @@ def rewritten(equation: Any, known: dict[int, Any]) -> Any:
 
 
 def batch_of(equation: Any) -> tuple[int, ...]:
-    """The axes in front of those of one matrix."""
+    """The leading axes, before those of one matrix."""
     shape = equation.invars[0].aval.shape
     return shape[: len(shape) - NUM_AXES[equation.primitive.name]]
 
@@ -111,8 +110,8 @@ def as_loop(equation: Any) -> Any:
         results = equation.primitive.bind(*operands, **equation.params)
         return results if equation.primitive.multiple_results else [results]
 
-    # Nor shall a batch that a `vmap` from outside adds come to it. JAX's loops for that have no
-    # reverse mode; derivatives from outside are those of the operation.
+    # A batch added by a `vmap` from outside must not reach the operation either. JAX's loops for
+    # that have no reverse mode; derivatives from outside are those of the operation.
     each = jax.custom_jvp(jax.custom_batching.sequential_vmap(at))
     each.defjvp(functools.partial(jax.jvp, at))
 

@@ -1,13 +1,13 @@
-"""Linear maps of one step, stacked over time: what a solver takes for the Jacobian.
+"""Linear maps of one step, stacked over time: what a solver uses as the Jacobian.
 
-Every map offers the same operations, which is all that a scan and its limits need:
+Every map offers the same operations, which are all that a scan and its limits need:
 
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
 - ``A.in_units(unit)``: the map in coordinates measured in ``unit``,
 - ``A.scale_rows(factor)``: the map with each row times a factor, ``(..., D)`` or ``(..., 1)``,
-- ``A.limit(max_norm, unit)``: the factors, at most 1, with which products of many maps
-  stay bounded, and which of the maps they change. Norms are those of the map in
+- ``A.limit(max_norm, unit)``: the factors, at most 1, that keep products of many maps
+  bounded, and which of the maps they change. Norms are in
   coordinates measured in ``unit``, as a posterior may have scales of all sizes.
 
 Leading axes (time, chains) are free; the last ones hold the map of one step. A limit needs time as
@@ -51,8 +51,8 @@ def at_most(max_norm, norm: Float[Array, "... D"]) -> Limit:
 
 
 WRITTEN_OUT = 4
-"""Rows up to which products of matrices are sums of products of numbers. On a GPU many levels of a
-scan are then one kernel, which products of matrices are not."""
+"""Rows up to which products of matrices are written out as sums. On a GPU many levels of a scan are
+then one kernel; products of matrices are not."""
 
 
 class Dense(NamedTuple):
@@ -80,7 +80,7 @@ class Dense(NamedTuple):
         return Dense(factor[..., None] * self.matrix)
 
     def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
-        """Of each matrix the spectral norm is at most ``max_norm``."""
+        """The spectral norm of each matrix is at most ``max_norm``."""
         norm = map_steps(spectral_norm, self.in_units(unit).matrix)
         return at_most(max_norm, norm[..., None])
 
@@ -137,7 +137,7 @@ class Block2x2(NamedTuple):
         return Block2x2(of_q * self.a, of_q * self.b, of_p * self.c, of_p * self.d)
 
     def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
-        """Of each 2x2 block the spectral norm is at most ``max_norm``."""
+        """The spectral norm of each 2x2 block is at most ``max_norm``."""
         norm = norm_2x2(*self.in_units(unit))
         return at_most(max_norm, jnp.concatenate([norm, norm], axis=-1))
 
@@ -191,11 +191,11 @@ def norm_2x2(a: Array, b: Array, c: Array, d: Array) -> Array:
 def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
     """The largest singular value: in closed form up to two rows, else by power iteration, no SVD.
 
-    Power iteration takes ``2 * num_iterations`` products, and approaches the norm from below:
-    within a few per cent after eight iterations unless the two leading values are that close, in
-    which case either serves. So it never takes a map of norm 1 for one that expands. It starts
-    from the longest row, which holds at least ``1 / sqrt(D)`` of the norm, plus a vector without
-    structure, as the row alone can be orthogonal to the leading direction.
+    Power iteration takes ``2 * num_iterations`` products, and approaches the norm from below: it is
+    within a few per cent after eight iterations, unless the two leading values are that close, and
+    then either serves. So it never mistakes a map of norm 1 for one that expands. It starts from
+    the longest row, which holds at least ``1 / sqrt(D)`` of the norm. A vector without structure is
+    added, as the row alone can be orthogonal to the leading direction.
     """
     D = matrix.shape[-1]
     if D == 1:

@@ -37,17 +37,18 @@ Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
 
 
 class Ability(enum.IntEnum):
-    """What JAX can make of a recursion, each with what stands before it."""
+    """What JAX can make of a recursion; each value includes those before it."""
 
     STEPS = 0
-    """One step after the other: `jax.pure_callback` without a ``vmap_method`` allows no more."""
+    """One step after the other, as with `jax.pure_callback` without a ``vmap_method``."""
 
     BATCHES = 1
     """All steps at once, by `jax.vmap`."""
 
     DERIVATIVES = 2
-    """Products with the Jacobian, by `jax.jvp`. A gradient of what has a `jax.custom_vjp`, as
-    `jax.experimental.ode.odeint` has, of ``gammainc`` in its shape or of a callback has none."""
+    """Products with the Jacobian, by `jax.jvp`. They do not exist for a gradient through a
+    `jax.custom_vjp` (as `jax.experimental.ode.odeint` has), through ``gammainc`` in its shape, or
+    through a callback."""
 
 
 def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
@@ -56,7 +57,7 @@ def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
     Args:
         f: ``(x, u) -> x``.
         x: a state.
-        inputs: u_1..u_T with time leading, of which only the first is looked at.
+        inputs: u_1..u_T with time leading; only the first is looked at.
 
     Values or shapes will do. Costs up to two traces of f and its derivative.
     """
@@ -78,7 +79,7 @@ def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
 def traces(f: Callable, *args: Any) -> bool:
     try:
         jax.eval_shape(f, *args)
-    except Exception:  # JAX has one of its own for every cause
+    except Exception:  # JAX has a different one for every cause
         return False
     return True
 
@@ -86,7 +87,7 @@ def traces(f: Callable, *args: Any) -> bool:
 def at_all_steps(
     f: Recursion, at: Callable, x_prev: Float[Array, "T D"], inputs: Any, *others: Any
 ) -> Any:
-    """`map_steps` of ``at``, f or f with its derivative, which says what is missing.
+    """`map_steps` of ``at``, f or f with its derivative, with an error that says what is missing.
 
     Raises:
         TypeError: where JAX cannot batch f or ``at``, but can trace f.
@@ -112,7 +113,7 @@ WHAT_TO_TAKE = {
         "({}); use pm.jacobi() or pm.picard(), which need none, or pm.sequential()."
     ),
 }
-"""For a solver that asks for more."""
+"""The error for a solver that needs more."""
 
 
 def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
@@ -154,8 +155,8 @@ def diagonal(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: An
 def hutchinson(num_probes: int = 1) -> Linearize:
     """The diagonal of the Jacobian J, estimated as the mean of z * (J z) with z = +-1.
 
-    Stochastic quasi-DEER (arXiv:2508.18413; the estimator is that
-    of Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact in one probe where J is
+    Stochastic quasi-DEER (arXiv:2508.18413; the estimator is from
+    Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact in one probe where J is
     diagonal. The probes belong to the solve's ``rng_key`` and stay the same in
     all of its iterations.
 

@@ -18,10 +18,10 @@ kept, never the product itself, so that nothing over- or underflows.
 | CPU, or more unknowns             | one renormalised vector, step by step  | one product, D      |
 | no forward-mode derivatives       | two nearby trajectories, step by step  | two steps, D        |
 
-The columns are products with the Jacobian and memory; the tree takes D^3 arithmetic besides. Two
+The last column is products with the Jacobian, and memory; the tree also takes D^3 arithmetic. Two
 trajectories with the same randomness are brought back to their distance after each step (Benettin
-et al. 1976). What brings them closer by more than the root of rounding, 3e-4 in float32, counts as
-forgetting at a blow, and an accept decision that tips between them as growth.
+et al. 1976). A step that brings them closer by more than the root of rounding, 3e-4 in float32,
+counts as forgetting in one step; an accept decision that tips between them counts as growth.
 """
 
 import functools
@@ -49,8 +49,8 @@ class Exponent(NamedTuple):
     """The largest Lyapunov exponent and its standard error, in nats per step.
 
     Attributes:
-        value: -inf where a Jacobian is zero: there the state is forgotten at a blow.
-        standard_error: from batch means; inf where T < 4 leaves one batch alone.
+        value: -inf where a Jacobian is zero: there the state is forgotten in one step.
+        standard_error: from batch means; inf where T < 4, which leaves one batch only.
     """
 
     value: Float[Array, ""]
@@ -71,8 +71,8 @@ def lyapunov_exponent(
     Args:
         f, x0, inputs: the recursion, as in `parallel_mcmc.solve`.
         trajectory: x_1..x_T, solved or sequential, a pytree as x0 with time leading.
-        rng_key: draws the perturbation v_0; a fixed key by default. All but a set of
-            measure zero give the same limit.
+        rng_key: draws the perturbation v_0; a fixed key by default. Almost every v_0
+            gives the same limit.
         max_dense: unknowns up to which an accelerator forms all Jacobians at once.
 
     Returns:
@@ -81,11 +81,11 @@ def lyapunov_exponent(
     Raises:
         ValueError: when trajectory and inputs differ in their number of steps.
 
-    The mean and its standard error come from about sqrt(T) batches of sqrt(T) steps, without the
-    first one (if there are four), in which v turns to the direction that grows most. Growth that
+    The mean and its standard error come from about sqrt(T) batches of sqrt(T) steps. If there are
+    four or more, the first is left out: in it v turns to the direction that grows most. Growth that
     stays correlated for longer than sqrt(T) steps makes the error too small. Accept decisions
     are held fixed: forward mode differentiates the branch taken. Without forward-mode derivatives
-    the growth is that between two nearby trajectories.
+    the growth is measured between two nearby trajectories.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 0.5 * x + u
@@ -124,8 +124,8 @@ def log_growth(
 ) -> Float[Array, " T"]:
     """The growth log |v_t| / |v_{t-1}| of every step; |v| is the largest entry: no squares.
 
-    Where the Jacobian is zero the growth is -inf and the perturbation starts anew, so that the
-    steps where that happens can be counted. Of a state that is not finite it is NaN.
+    Where the Jacobian is zero the growth is -inf and the perturbation starts anew, so that such
+    steps can be counted. For a state that is not finite the growth is NaN.
     """
     v0 = jax.random.normal(rng_key, x_prev.shape[1:], x_prev.dtype)
     v0 = v0 / jnp.max(jnp.abs(v0))
@@ -154,8 +154,8 @@ def loop_growth(f, x_prev, inputs, v0):
 def pair_growth(f, x_prev, inputs, v0):
     """`log_growth` between two trajectories, at ``distance`` in the direction of v.
 
-    The distance of each coordinate is the root of its rounding times its spread: far above the
-    one and far below the other.
+    The distance in each coordinate is the root of rounding times spread: far above the rounding
+    and far below the spread.
     """
     unit, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
     unit = jnp.where(unit > 0, unit, jnp.where(size > 0, size, 1))
@@ -171,13 +171,13 @@ def pair_growth(f, x_prev, inputs, v0):
 
 
 def renormalised(v, image):
-    """What stands for the image of v at the next step, and how much it has grown."""
+    """The image of v, scaled for the next step, and the log of how much it has grown."""
     size = jnp.max(jnp.abs(image))
     return jnp.where(size > 0, image / jnp.where(size > 0, size, 1), v), jnp.log(size)
 
 
 def tree_growth(f, x_prev, inputs, v0):
-    """`log_growth` as a tree of products (M, s), which stand for e^s M with max |M| = 1."""
+    """`log_growth` as a tree of products (M, s); each stands for e^s M, with max |M| = 1."""
     J = lin.dense(f, x_prev, inputs)[1].matrix
     forgets = jnp.all(J == 0, axis=(-2, -1))
     J = jnp.where(forgets[:, None, None], jnp.eye(v0.size, dtype=J.dtype), J)

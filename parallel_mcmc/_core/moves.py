@@ -1,7 +1,7 @@
 """Where the states of a window go in one iteration.
 
-Most go to f_t + A_t d_{t-1}: see `correction`. Those that are solved stay, and what is not finite
-begins anew at the last state that is right.
+Most states go to f_t + A_t d_{t-1}: see `correction`. Solved states stay, and states that are not
+finite begin anew at the last state that is right.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Moves(NamedTuple):
         careful: see `correction.Correction`.
         evidence, stood: as in `outcome.Progress`.
         num_made: steps made one by one.
-        replaced: states that were not finite, or are guessed to stand still, and maps that were
+        replaced: steps whose state was not finite or is guessed to stand still, or whose map was
             not finite, ``(W,)``.
         limited: see `correction.Correction`.
     """
@@ -52,25 +52,25 @@ def moves(
     seen: Outcome,
     details: Details,
 ) -> Moves:
-    """Nothing moves where the iterations stop.
+    """The moves of one iteration; none where the iterations stop.
 
     Args:
         f: the recursion.
-        solver: of which the correction is taken.
+        solver: gives the correction.
         block, offset: the steps, and where the window begins.
         progress, seen, details: the last evaluation, and what it shows.
     """
     x, unit, row = details.x, seen.unit, jnp.arange(block.window)
     begun = progress.num_iterations > 0
     behind = (row > seen.k) & ~seen.stops
-    # What is right to rounding stays, too, until all is: where the maps are large, a chain of
+    # What is right to rounding also stays, until all steps are: where maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
     still = behind & ~details.complete & all_of(jnp.abs(details.r) <= least)
     # What is not finite is left to Jacobi.
     none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
-    # Set to zero where they are read, which is in the first pass of the recurrence.
+    # Set to zero where maps are read, in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
     predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
     stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
@@ -105,7 +105,7 @@ def moves(
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, "*W"]]:
-    """Zero for each map that is not finite, and which these are."""
+    """The maps, with zero for each that is not finite, and which these are."""
     finite = jnp.ones((), bool)
     for leaf in jax.tree.leaves(A):
         finite = finite & finite_rows(leaf)

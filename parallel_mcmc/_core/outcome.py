@@ -31,8 +31,8 @@ class Limits(NamedTuple):
 
     Attributes:
         tol, max_iterations, scale: see `parallel_mcmc.solve`.
-        most_ties: how many steps of a window may be decisions that rounding tips: those of a kernel
-            that accepts or rejects. Of a recursion of which that is not known, none.
+        most_ties: how many steps of a window may be accept decisions that rounding tips; 0 for a
+            recursion that is not known to accept or reject.
     """
 
     tol: Float[Array, ""]
@@ -49,8 +49,8 @@ class Block(NamedTuple):
         inputs: of all L steps.
         num_steps: how many of them have to be solved; the rest is what the window may slide into.
         window: steps iterated on at a time, L for a window that stays where it is.
-        extend_guess: steps that no window has seen start from the last state that one
-            has, not from what is in ``states``.
+        extend_guess: steps that no window has seen start from the last state that a window
+            has seen, not from what is in ``states``.
         num_before: the most iterations that a block before this one took.
     """
 
@@ -68,21 +68,21 @@ class Progress(NamedTuple):
     Attributes:
         states: ``(L, D)``.
         frontier: leading steps that are committed; here the window begins, if it slides.
-        f_values, A: the last evaluation, in the window. They go through the loop's
-            carry for a second reason: the residual and the next iterate then see the same
-            bits, while XLA may round two uses within one iteration differently.
+        f_values, A: the last evaluation, in the window. They are in the loop's carry for a
+            second reason: the residual and the next iterate then see the same bits, while XLA
+            may round two uses within one iteration differently.
         factor: how far the last prediction of each f_t was right, ``(W,)``: see
             `correction.secant`.
-        evidence: of which steps tremble, up to the last iteration: see `trembling`.
+        evidence: which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
         expected: leading steps that were right after the last iteration, with those it made.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
-        num_iterations: evaluations so far, those of the looks that are made side by side as one.
+        num_iterations: evaluations so far; the looks, made side by side, count as one.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
-        ask_from: iterations before it may be asked again whether what trembles may stand.
+        ask_from: iterations before the next check whether what trembles may stand.
         stops, done, early: what the last evaluation was found to be: see `Outcome`.
     """
 
@@ -111,7 +111,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         k: leading steps of the window that are solved.
-        lead: leading steps that are solved or, as far as this evaluation shows, right up to noise.
+        lead: leading steps that are solved or, by this evaluation, right up to noise.
         unit: the spread by which this evaluation is judged.
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
@@ -141,7 +141,7 @@ class Details(NamedTuple):
         agrees: which steps are exact, given the state before them.
         wanted: which steps have to be solved.
         near: which steps are solved or right up to noise, given the state before them.
-        complete: whether all steps of the block are, and no early stop is asked for.
+        complete: whether all steps of the block are near, and no early stop is asked for.
         size: of the residuals, in units of the noise.
         evidence: as in `Progress`, with this evaluation.
     """
@@ -159,10 +159,10 @@ class Details(NamedTuple):
 def outcome(
     progress: Progress, block: Block, limits: Limits, offset: Any
 ) -> tuple[Outcome, Details]:
-    """Hold the last evaluation against the states that it was made at."""
+    """Compare the last evaluation with the states at which it was made."""
     x = window_of(progress.states, offset, block.window)
     r = progress.f_values - x
-    # Of the values, as at first all states are x_0.
+    # The spread of the values, as at first all states are x_0.
     scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
     size = most_of(in_units(r, noise(x, scale)))
@@ -173,7 +173,7 @@ def outcome(
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     near = agrees | (evidence.trembled >= 0)
-    # An early stop is one of all steps: poor iterates may widen the scale for a part of them.
+    # An early stop needs all steps: poor iterates may widen the scale for a part of them.
     enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
     k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
         (first_false(agrees), first_false(near), enough | ~wanted),

@@ -2,9 +2,9 @@
 
     minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
 
-in units of the spread of the chain; see `kalman`. A step takes Newton's correction where that and
-its image are within the ``trust_radius``, so that the last iterations converge as Newton's do, and
-elsewhere the penalised one, scaled as in `correction`.
+in units of the spread of the chain; see `kalman`. A step takes Newton's correction where the
+correction and its image are within the ``trust_radius``, so that the last iterations converge as
+Newton's do. Elsewhere it takes the penalised correction, scaled as in `correction`.
 """
 
 import jax
@@ -54,9 +54,9 @@ def penalised_recurrence(
     """The penalised correction, in units of the spread; zero at the first ``k`` steps.
 
     Least squares would move solved states for the sake of later residuals, and causality
-    would be lost. Without residuals of their own, and without the map that ties the
-    next step to the last of them, they fall out of the sum: their best d is 0. What
-    follows loses nothing, as that map would multiply a zero. So when x_1..x_k are exact
+    would be lost. Without residuals of their own, and without the map that ties the next
+    step to the last of them, solved states fall out of the sum: their best d is 0. Later
+    steps lose nothing, as that map would multiply a zero. So when x_1..x_k are exact,
     x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
     """
     step = jnp.arange(r.shape[0])

@@ -1,4 +1,4 @@
-"""How the beginning of a chain goes, and what it lets expect of the whole."""
+"""How the beginning of a chain goes, and what to expect of the whole chain from it."""
 
 import math
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ class Pilot(NamedTuple):
 
     Attributes:
         info: how it was solved.
-        growth: of a perturbation in each step, as `lyapunov.log_growth` has it, ``(n,)``; None
-            of a solver other than `sequential()`.
+        growth: of a perturbation in each step, as from `lyapunov.log_growth`, ``(n,)``; None
+            for a solver other than `sequential()`.
     """
 
     info: SolveInfo
@@ -45,12 +45,12 @@ def pilot(
 
 
 class Forecast(NamedTuple):
-    """What the first steps let expect of a chain.
+    """What to expect of a chain from its first steps.
 
     Attributes:
-        grows: whether a perturbation does, beyond the error and more than a solve can bear.
+        grows: whether perturbations grow, beyond the error and more than a solve can bear.
         iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
-        words: how perturbations fare.
+        words: how perturbations behave.
     """
 
     grows: bool
@@ -60,15 +60,15 @@ class Forecast(NamedTuple):
 
 @jax.jit
 def figures(growth: Float[Array, " n"], num_steps: Any) -> tuple[Array, Array, Array]:
-    """The exponent, its standard error and Jacobi's iterations, of the second half of a run.
+    """The exponent, its standard error and Jacobi's iterations, from the second half of a run.
 
-    The first half may be on its way from a poor start. One program, as each operation alone would
-    be another to compile.
+    The first half may be on its way from a poor start. One program, to compile once and not for
+    each operation.
     """
     growth = growth[growth.size // 2 :]
     exponent = batch_means(growth)
     expected = expected_iterations(exponent, growth, aimed_at(None, growth.dtype), num_steps)
-    # Forgotten at a blow, or a step of pieces whose derivative knows nothing of their edges.
+    # Forgotten in one step, or a step in pieces, whose derivative does not see their edges.
     unknown = jnp.isnan(expected) | jnp.any(jnp.isneginf(growth))
     return exponent.value, exponent.standard_error, jnp.where(unknown, num_steps, expected)
 

@@ -2,7 +2,7 @@
 
 `jax.jit` keeps a program for each value of its static arguments, thousands of them, and holds
 these arguments. A kernel or a lambda that is built anew adds one at every call: 4 to 20 MB
-and some 700 memory mappings, of which Linux gives a process 65,530; then the compiler aborts.
+and some 700 memory mappings. Linux gives a process 65,530 of these; then the compiler aborts.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import jax
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 
 NUM_KEPT = 16
-"""Programs of one function. Those of all functions together stay within the memory mappings."""
+"""Programs of one function. All functions' programs together stay within the memory mappings."""
 
 
 def compiled(num_static: int) -> Callable[[Callable], Callable]:
-    """`jax.jit` whose first arguments are static, and which keeps the `NUM_KEPT` used last.
+    """`jax.jit` with the first arguments static, which keeps the `NUM_KEPT` programs used last.
 
-    What is dropped gives back its memory and its static arguments, and compiles again if it is
+    A dropped program gives back its memory and its static arguments, and compiles again if it is
     called again. Waits for the result, so that what fails on the device fails here.
 
     >>> @compiled(num_static=1)
@@ -48,7 +48,7 @@ def compiled(num_static: int) -> Callable[[Callable], Callable]:
 
 
 def kept(programs: dict, name: Any, make: Callable[[], Callable]) -> Callable:
-    """The program of that name in a dict, made if it is not there; without a name not kept."""
+    """The program of that name in a dict, made if missing; without a name it is not kept."""
     if name is None:
         return make()
     program = programs[name] = programs.pop(name) if name in programs else make()  # goes last

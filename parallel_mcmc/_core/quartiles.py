@@ -1,15 +1,15 @@
 """Lower quartile, median and upper quartile of a few hundred rows, without a sort.
 
-A sort of 256 rows takes an H100 0.14 ms, more than the rest of an iteration. There the rank of
-each number is counted against all others by one kernel, and the numbers of three ranks are picked
-by another. On a CPU, where with many unknowns a sort is a large part of an iteration, each quartile
-is found bit by bit: floating-point numbers are ordered as the integers that their bits stand for,
-and v is the value of rank k if it is the largest with
+A sort of 256 rows takes an H100 0.14 ms, more than the rest of an iteration. On a GPU one kernel
+counts the rank of each number against all others, and another picks the numbers of three ranks. On
+a CPU, where with many unknowns a sort is a large part of an iteration, each quartile is found bit
+by bit: floating-point numbers are ordered as the integers that their bits stand for, and v is the
+value of rank k if it is the largest with
 
     #{rows < v}  <=  k
 
-so that 32 or 64 counts, which vectorise, take the place of a sort. Both find the numbers of a sort
-(but for denormal ones, which a sort of XLA takes for zeros).
+so that 32 or 64 counts, which vectorise, take the place of a sort. Both give the numbers of a sort
+(but for denormal numbers, which XLA's sort takes for zeros).
 """
 
 import jax

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 MOST_TIES = 0.01
-"""Of all steps, beyond the first. In float32 rounding tips one decision in 1e5, or in 1e3 where a
-log density has thousands of nats; more say that the last pass makes other steps than the solve."""
+"""Ties allowed as a share of all steps, beyond the first tie. In float32 rounding tips one decision
+in 1e5, or in 1e3 where a log density has thousands of nats. More ties show that the last pass makes
+other steps than the solve."""
 
 
 def most_ties(num_steps: int) -> int:
-    """That are no reason to doubt a solve."""
+    """The most ties that are no reason to doubt a solve."""
     return 1 + int(MOST_TIES * num_steps)
 
 
@@ -37,20 +38,20 @@ class SolveInfo(NamedTuple):
         num_iterations: parallel iterations, summed over windows.
         residual: largest entry of x_t - f(x_{t-1}, u_t) when iterating stopped, in units
             of the scale of its coordinate.
-        frontier: leading steps that were solved in parallel without a gap; of a chain
-            that is not finite, those before the first such state.
+        frontier: leading steps that were solved in parallel without a gap; if the chain is
+            not finite, the steps before the first such state.
         num_sequential_steps: steps that were run one by one after the iterations.
         num_frontier_steps: steps made one by one within the iterations on a CPU, up to 16 in each
             that found most of the steps solved and hardly advanced.
-        num_resets: states replaced on the way, as they were not finite or the chain had stood still
-            before them.
+        num_resets: states replaced on the way because they were not finite, or the chain had
+            stood still before them.
         num_limited: linear maps whose norm was limited, or correction penalised, on the way.
         num_trembling: steps that stand although their residual, which is within the rounding of a
             step, did not settle: see `trembling` in the docs, How it works. At all others x_t is
             f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
         num_ties: steps of a kernel whose accept decision ties within rounding: it tips at states a
-            few ulp away, or in the pass that follows the solve. The solve's stands, unless there
-            are more than rounding can explain: then the chain is run step by step.
+            few ulp away, or in the pass that follows the solve. The solve's decision stands, unless
+            ties are more than rounding can explain: then the chain is run step by step.
     """
 
     status: Int[Array, ""]
@@ -68,7 +69,7 @@ class SolveInfo(NamedTuple):
         """In a line, for one chain or for several: iterations, and what was made step by step.
 
         Args:
-            what: was solved for, such as ``"500 draws"``.
+            what: what was solved for, such as ``"500 draws"``.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
         >>> f = lambda x, u: jnp.tanh(x) / 2 + u
@@ -189,7 +190,7 @@ def describe_failure(info: SolveInfo) -> str | None:
 
 
 def remarks(info: SolveInfo) -> str:
-    """What a report adds where not every step is exact, or a decision tied; empty mostly."""
+    """What a report adds if not every step is exact, or a decision tied; mostly empty."""
     trembling, ties = int(np.sum(info.num_trembling)), int(np.sum(info.num_ties))
     return (f", {trembling:,} steps right up to rounding" if trembling else "") + (
         f", {ties:,} decisions tied within rounding" if ties else ""

@@ -18,7 +18,7 @@ def before(a: Array, first: Any = 0) -> Array:
     >>> before(jnp.array([1, 2, 3]), first=7).tolist()
     [7, 1, 2]
     """
-    # Padding becomes a part of what reads it, as a concatenation does not on a GPU.
+    # On a GPU padding becomes a part of the kernel that reads it; a concatenation does not.
     moved = jax.lax.pad(a, jnp.zeros((), a.dtype), [(1, -1, 0)] + [(0, 0, 0)] * (a.ndim - 1))
     index = jnp.arange(len(a)).reshape(-1, *[1] * (a.ndim - 1))
     return jnp.where(index == 0, first, moved)
@@ -61,7 +61,7 @@ def shift(a: Shaped[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> A
 
 
 def finite_rows(leaf: Float[Array, "T ..."]) -> Bool[Array, " T"]:
-    """Which rows have no entry that is not finite."""
+    """Which rows have only finite entries."""
     return all_of(jnp.isfinite(leaf.reshape(len(leaf), -1)))
 
 
@@ -81,7 +81,7 @@ def sum_of(a: Float[Array, "*T D"]) -> Float[Array, "*T"]:
 
 
 def of_row(whole: Callable, pair: Callable, a: Array) -> Array:
-    """A reduction is a kernel on a GPU; that of a `SHORT_ROW` is written out, and part of others.
+    """A reduction of each row; for a `SHORT_ROW` written out, as it is else a kernel on a GPU.
 
     >>> import jax.numpy as jnp
     >>> sum_of(jnp.array([[1, 2], [3, 4]])).tolist(), sum_of(jnp.ones((1, 9))).tolist()
@@ -98,13 +98,13 @@ def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:
 
 
 def first_false(true: Bool[Array, " T"]) -> Int[Array, " T"]:
-    """Of which the least is the index of the first that is false, or T."""
+    """Numbers whose least is the index of the first that is false, or T."""
     T = len(true)
     return jnp.where(true, T, jnp.arange(T, dtype=jnp.int32))
 
 
 def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Array]:
-    """The least of each of some numbers per step, and the sum of each of others, in one pass.
+    """The least of some numbers per step, and the sums of other numbers, in one pass.
 
     All as int32.
 

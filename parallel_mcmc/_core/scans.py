@@ -4,7 +4,7 @@ One step is the affine map ``x -> A x + b``; two in a row are one of the same ki
 
     (A2, b2) after (A1, b1)  =  (A2 A1,  A2 b1 + b2),
 
-and this operation is associative, so that a prefix scan evaluates the whole
+and this operation is associative. So a prefix scan evaluates the whole
 recurrence in O(log T) depth (Blelloch 1990; used for trajectories in
 arXiv:2309.12252). With ``A = 0`` the recurrence is ``b`` itself and with
 ``A = 1`` a cumulative sum.
@@ -18,9 +18,9 @@ from parallel_mcmc._core.linear_maps import Diagonal, Identity, LinearMap, Zero
 from parallel_mcmc._core.rows import before
 
 BRANCHES = 8
-"""Of a node of the tree of diagonal maps, which is then less deep: it compiles sooner, has fewer
-kernels and moves fewer bytes. Products of matrices are kernels of their own on a GPU, and more
-branches only make more of them."""
+"""Branches of a node in the tree of diagonal maps. The tree is then less deep: it compiles sooner,
+has fewer kernels and moves fewer bytes. Products of matrices are kernels of their own on a GPU, and
+more branches only make more of them."""
 
 
 def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
@@ -33,8 +33,8 @@ def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
     Returns:
         ``x_1..x_T``, shape ``(T, D)``.
 
-    On a CPU this is a loop: there the loop is several times faster than the
-    tree, and compiles in a fraction of the time. Elsewhere it is a tree. The choice is
+    On a CPU this is a loop, which is several times faster there than the tree, and
+    compiles in a fraction of the time. Elsewhere it is a tree. The choice is
     made when the program is lowered for its device, so that one traced function
     serves both.
 
@@ -63,7 +63,7 @@ def loop_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
 
 
 def tree_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
-    """`affine_scan` as a balanced tree, of two branches or, of diagonal maps, of eight."""
+    """`affine_scan` as a balanced tree, with two branches, or eight for diagonal maps."""
     if isinstance(A, Diagonal) and len(b) > BRANCHES:
         return branching_scan(A.diagonal, b)
 

@@ -32,7 +32,7 @@ class Solver:
     Attributes:
         name: as it appears in reports.
         linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
-        correct: from the maps A and the residuals, how far the states move: see `correction`.
+        correct: how far the states move, from the maps A and the residuals: see `correction`.
         options: as they were written, to be printed.
 
     >>> import parallel_mcmc as pm
@@ -71,7 +71,7 @@ def quasi_deer(
     max_norm: float | None = 1.0,
     trust_radius: float = TRUST_RADIUS,
 ) -> Solver:
-    """Quasi-Newton with a diagonal: memory and scan as the chain itself.
+    """Quasi-Newton with a diagonal: memory and scan as large as the chain itself.
 
     As good as Newton where the coordinates are nearly independent, that is, in
     whitened coordinates.
@@ -128,9 +128,9 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
 
         minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
 
-    in units of the spread of the chain, and Newton's (penalty 0) wherever that stays within the
-    ``trust_radius``, so that the last iterations converge as Newton's do. Solved steps
-    are held where they are, so that the first i states are exact after i iterations.
+    in units of the spread of the chain. Where Newton's correction (penalty 0) stays within
+    the ``trust_radius`` it is taken, so the last iterations converge as Newton's do. Solved steps
+    are held where they are, so the first i states are exact after i iterations.
 
     For stretches along which the map expands. D products with the Jacobian, D^2 memory and
     some ten D^3 operations per step and iteration, a few times those of `deer`.
@@ -153,7 +153,7 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
 def quasi_elk(
     linearize: Linearize | None = None, penalty: float = 0.01, trust_radius: float = 0.3
 ) -> Solver:
-    """`elk` with a diagonal: memory and smoother as the chain itself (arXiv:2407.19115).
+    """`elk` with a diagonal: memory and smoother as large as the chain itself (arXiv:2407.19115).
 
     A few elementwise operations per step and iteration on top of those of `quasi_deer`.
 
@@ -204,9 +204,9 @@ def sequential() -> Solver:
 
 
 def gradients_in_turn(solver: Solver) -> int:
-    """That follow one another in an iteration, for each that follows another in a step.
+    """Gradients in sequence in an iteration, for each gradient in sequence in a step.
 
-    A product with a step's Jacobian takes two for each of its gradients, and all products are made
-    side by side.
+    A product with a step's Jacobian takes two for each gradient of the step, and all products are
+    made side by side.
     """
     return 1 if solver.linearize in (lin.identity, lin.zero) else 3

@@ -34,7 +34,7 @@ def finish(
     Also the states behind them, up to ``end``, for as long as a replaced one has moved by
     more than ``allowed``.
 
-    In pieces of about sqrt(L) steps: under `vmap` every turn of a `while_loop`
+    In pieces of about sqrt(L) steps: under `vmap` every iteration of a `while_loop`
     copies the whole trajectory, which must not happen at every step. Where no
     chain needs it, no piece is run.
     """

@@ -1,9 +1,9 @@
 """A function of one step at all steps, in blocks of time whose intermediates stay in cache.
 
 A log density of N data makes N numbers per step on its way to one, and its derivatives several
-times as many. For all T steps at once these are written to memory and read back by one operation
-after the other; for a block of 8 to 192 steps they stay where they are. Steps are independent of
-each other, so that the values are those of `jax.vmap`, up to the rounding of compiled code.
+times as many. For all T steps at once, each operation writes these to memory and the next reads
+them back; for a block of 8 to 192 steps they stay in cache. Steps are independent of each other, so
+the values are those of `jax.vmap`, up to the rounding of compiled code.
 """
 
 import math
@@ -15,25 +15,25 @@ import jax.numpy as jnp
 from jax.extend import core
 
 STEPS_OF_A_BYTE = 4_000
-"""Steps of a block with one byte of intermediates per step, on a CPU. A block costs as much again
-for every operation, which is less per step the longer it is, and more per step the more it leaves
-in slower caches: the best length goes with the root of the bytes. The number fits the targets of
-the examples (docs/performance.md)."""
+"""Steps of a block with one byte of intermediates per step, on a CPU. Every operation has a fixed
+cost per block, which is less per step in a longer block, and a cost per step that grows with what
+the block leaves in slower caches: the best length goes with the root of the bytes. The number fits
+the targets of the examples (docs/performance.md)."""
 
 MOST = 192
-"""Steps of a block on a CPU. XLA gives reductions of 4,096 numbers and more to kernels that take
-ten times as long per number where each is over a few, as in narrow models."""
+"""Most steps of a block on a CPU. XLA gives reductions of 4,096 numbers and more to kernels that
+take ten times as long per number where each sum is over a few, as in narrow models."""
 
 CACHE_BYTES = 2**20
-"""Of data that a core of a CPU keeps at hand. More is read anew from memory by every block."""
+"""Bytes of data that a CPU core keeps in cache. If there are more, each block reads them anew."""
 
 DEVICE_BYTES, DEVICE_SHARE = 2**28, 1 / 32
-"""Of intermediates on other devices where their memory is not known, and of their memory where it
-is: a bound, not a choice for speed."""
+"""The most bytes of intermediates on a device of unknown memory, and the most as a share of known
+memory: a bound, not a choice for speed."""
 
 FEW, MANY = 8, 64
-"""Least steps of a block, and where each block reads data that no cache holds. Blocks are multiples
-of the former, the width of vector instructions."""
+"""Least steps of a block, and of one that reads data that no cache holds. Blocks are multiples of
+the former, the width of vector instructions."""
 
 
 def map_steps(at: Callable, *steps: Any) -> Any:
@@ -43,8 +43,8 @@ def map_steps(at: Callable, *steps: Any) -> Any:
         at: function of the rows of ``steps``.
         steps: pytrees of arrays.
 
-    Costs what `jax.vmap` does, and up to a block of steps that are evaluated twice. Memory
-    beyond the results is that of a block.
+    Costs what `jax.vmap` does, and up to a block of steps that are evaluated twice. Beyond the
+    results it takes the memory of one block.
 
     >>> import jax.numpy as jnp
     >>> map_steps(lambda x, y: x * y, jnp.arange(3), jnp.arange(3)).tolist()
@@ -54,9 +54,9 @@ def map_steps(at: Callable, *steps: Any) -> Any:
 
 
 def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
-    """`map_steps` of a function that returns a pair, of whose second part the last step's is kept.
+    """`map_steps` of a function that returns a pair; the second part is kept for the last step.
 
-    What a chain is continued from, the caches of its last state, takes no memory at the others.
+    So the caches of the last state, which a chain is continued from, take no memory at other steps.
 
     >>> import jax.numpy as jnp
     >>> every, last = map_steps_keep_last(lambda x: (x + 1, 2 * x), jnp.arange(3))
@@ -98,7 +98,7 @@ def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
 
 
 def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
-    """Steps of a block, T if it is one. Blocks are equally long: the last begins within another.
+    """Steps of a block, T if it is the only one. Blocks are equally long; the last may overlap.
 
     Args:
         T: all steps.
@@ -123,20 +123,20 @@ def device_memory(unknown: float) -> float:
 
 
 def widest(jaxpr: Any) -> int:
-    """Bytes of the largest result of a single operation, those inside of others included."""
+    """Bytes of the largest result of a single operation, nested operations included."""
     own = (sum(num_bytes_of(v.aval) for v in equation.outvars) for equation in jaxpr.eqns)
     inner = (widest(getattr(sub, "jaxpr", sub)) for sub in inside(jaxpr))
     return max([*own, *inner], default=0)
 
 
 def bytes_of_data(traced: core.ClosedJaxpr) -> int:
-    """Of what a function closes over, and the functions that it calls."""
+    """Bytes that a function, and the functions that it calls, close over."""
     closed = (sub for sub in inside(traced.jaxpr) if isinstance(sub, core.ClosedJaxpr))
     return sum(map(num_bytes_of, traced.consts)) + sum(map(bytes_of_data, closed))
 
 
 def inside(jaxpr: Any) -> Iterator[Any]:
-    """Programs that the operations of one call, as loops do."""
+    """Programs that the operations of a program call, as loops do."""
     for equation in jaxpr.eqns:
         values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
         yield from filter(is_jaxpr, values)

@@ -21,9 +21,8 @@ from parallel_mcmc._core.quartiles import quartiles
 def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
     """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
 
-    Quartiles, so that a few states far out do not count. The distance from the median, root mean
-    square, where more than half of the rows are equal; 0, which allows nothing, where that is not
-    finite.
+    Quartiles, so that a few states far out do not count. If they are equal, the root mean square
+    distance from the median; 0, which allows nothing, if the result is not finite.
     """
     sample = x[:: max(1, x.shape[0] // SPREAD_ROWS)]
     lower, middle, upper = quartiles(sample)
@@ -35,13 +34,13 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
 def noise(
     x: Float[Array, "... D"], scale: Float[Array, " D"], num_grains: int | None = None
 ) -> Float[Array, "... D"]:
-    """So many grains of the spread, `NOISE` by default, and 4 ulp of x: what rounding may make."""
+    """What rounding may make: `NOISE` grains of the spread, or ``num_grains``, and 4 ulp of x."""
     num_grains = NOISE if num_grains is None else num_grains
     return num_grains * grain(x.dtype) * scale + rounding(x)
 
 
 def grain(dtype: Any) -> float:
-    """A unit in the last place, of the bits that a step can be expected to get right: see `GRAIN`.
+    """The last place of the bits that a step can be expected to get right: see `GRAIN`.
 
     >>> grain("float32") * 2**23, grain("float64") * 2**42
     (1.0, 1.0)

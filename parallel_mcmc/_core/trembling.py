@@ -2,21 +2,21 @@
 
 A step is solved when x_t is f(x_{t-1}, u_t) to the last bit. Where a chain forgets slowly that
 takes long: a difference of one unit in the last place (ulp) survives a step with a probability of
-about |A_t|, so that the bits of thousands of steps settle one by one, or never, as each correction
-rounds anew. A window may then stand as it is, once all of this has been seen of all of its steps:
+about |A_t|. So the bits of thousands of steps settle one by one, or never, as each correction
+rounds anew. A window may then stand as it is, once all of this was seen in all of its steps:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
   of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
-- since all are, steps were found to be off by at most 8 grains of the spread, as many as half of
-  the window or of those that are not exact, and a few more: where few tremble these come to rest,
-  or to flip, by themselves;
-- they have come down as far as they will, so that states are off by no more: see `falling`;
+- since then, steps were found to be off by at most 8 grains of the spread: as many as half of the
+  window, or as are not exact, and a few more. Where few tremble these come to rest, or to flip, by
+  themselves;
+- residuals have come down as far as they will, so that states are off by no more: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
-  lattice: where moves are of few sizes their sums meet, or miss each other by rounding alone;
-- at last they answer in proportion where they are looked at nearby, at copies of the states that
-  are moved by half the unit of a coarse grid, down and up, and to its nearest point: a comparison
-  that is about to flip does so at one of them. An accept decision of a kernel may, and is told.
+  lattice: where moves have few sizes, their sums meet, or miss each other by rounding alone;
+- last, steps answer in proportion nearby, at copies of the states that are moved by half the unit
+  of a coarse grid, down and up, and to its nearest point. A comparison that is about to flip does
+  so at one of them. An accept decision of a kernel may flip, and is reported.
 
 Where states must be exact the iterations go on from the points of the grid, as counters land on
 their very values there.
@@ -49,8 +49,8 @@ class Evidence(NamedTuple):
     """What has been seen of the steps of a window.
 
     Attributes:
-        trembled: how often the step was found to tremble since all steps were right up to noise,
-            -1 where its residual is more than that, ``(W,)``.
+        trembled: how often the step was found to tremble since all steps were right up to noise;
+            -1 where its residual is more than noise, ``(W,)``.
         moved: how far the last iteration moved each state, in units of its noise, ``(W,)``.
         complete: whether all steps were right up to noise.
     """
@@ -66,12 +66,12 @@ def no_evidence(x: Float[Array, "W D"]) -> Evidence:
 
 
 def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
-    """With what another evaluation shows.
+    """The evidence with another evaluation.
 
     Args:
         evidence: so far.
         size: of the residuals, in units of the noise.
-        few: whether they are not zero, and a few ulp.
+        few: whether residuals are a few ulp, and not zero.
     """
     trembled, moved, complete = evidence
     agrees = size <= jnp.where(complete & (trembled >= 0), PROPORTION, 1)
@@ -86,9 +86,9 @@ class Counted(NamedTuple):
 
     Attributes:
         inexact: whether the step is wanted and not exact.
-        not_ready: whether it then is not right up to noise.
+        not_ready: whether it is inexact and not right up to noise.
         large: whether it is wanted, and off by more than the noise.
-        found: how often it was found to tremble.
+        found: how often it was found to tremble, if it is inexact.
     """
 
     inexact: Int[Array, "*W"]
@@ -102,7 +102,7 @@ def counted(
     size: Float[Array, " W"],
     wanted: Bool[Array, " W"],
 ) -> Counted:
-    """What `all_tremble` needs the sums of.
+    """The numbers whose sums `all_tremble` needs.
 
     Args:
         evidence: with the present evaluation.
@@ -119,19 +119,19 @@ def counted(
 
 
 def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
-    """Whether what is not exact was seen to tremble, so that it is worth to look at the chain."""
+    """Whether what is not exact was seen to tremble, so that a look at the chain is worthwhile."""
     enough = jnp.minimum(num_wanted, 2 * sums.inexact) + SHORT
     few_large = 10 * sums.large <= num_wanted
     return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
 
 
 class Trembling(NamedTuple):
-    """Of each coordinate, ``(D,)``.
+    """For each coordinate, ``(D,)``.
 
     Attributes:
         at_all: whether any step trembles in it.
-        exactly: whether one does although its states must be exact.
-        may_not: whether none may, for that or as it is much.
+        exactly: whether one does although states must be exact in it.
+        may_not: whether one does that may not: states must be exact, or it is off by too much.
     """
 
     at_all: Bool[Array, " D"]
@@ -147,7 +147,7 @@ def may_tremble(
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
 ) -> Trembling:
-    """Which coordinates do; they may if it is little beside the chain's moves.
+    """Which coordinates tremble; they may if it is little beside the chain's moves.
 
     Args:
         evidence: with the present evaluation.
@@ -162,7 +162,7 @@ def may_tremble(
     own = jnp.where(wanted[:, None], own, 0)
     large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
     at_all = jnp.any((r != 0) & wanted[:, None], axis=0)
-    # Of the values, as an iterate may be between the points where they are.
+    # Looks at the values, as an iterate may lie between points of the grid.
     exactly = at_all & (on_grid(x + r, wanted) | on_lattice(own, noise))
     return Trembling(at_all, exactly, at_all & (exactly | ~large))
 
@@ -175,9 +175,9 @@ def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " 
 
 
 def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
-    """Whether one pair in a hundred of moves, of a sample, is of equal size up to noise.
+    """Whether, in a sample, one pair of moves in a hundred is of equal size up to noise.
 
-    Any two moves, as a chain may move in some of its steps alone, or by sizes that take turns.
+    Any two moves are a pair, as a chain may move in some steps only, or by sizes that alternate.
     """
     W, D = own.shape
     num_rows = min(W, LATTICE_ROWS, math.isqrt(LATTICE_PAIRS // D) + 1)
@@ -199,7 +199,7 @@ def more_than(
 def looks(
     x: Float[Array, "W D"], scale: Float[Array, " D"], these: Bool[Array, "W D"]
 ) -> Float[Array, "3 W D"]:
-    """States of which some are moved by no more than rounding, to be evaluated at."""
+    """Copies of the states to evaluate at, with some states moved by no more than rounding."""
     unit = power_of_two(2 * noise(x, scale, FEW))
     moved = jnp.stack([to_grid(x, unit), x - unit / 2, x + unit / 2])
     return jnp.where(these & (scale > 0), moved, x)
@@ -212,11 +212,11 @@ def to_grid(x: Float[Array, "W D"], unit: Float[Array, "..."]) -> Float[Array, "
 
 
 def power_of_two(a: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The largest one that is not more than a."""
+    """The largest power of two that is not more than a."""
     return jnp.where(a > 0, jnp.ldexp(jnp.ones_like(a), jnp.frexp(a)[1] - 1), 0)
 
 
 def in_units(r: Float[Array, "*T D"], unit: Any) -> Float[Array, "*T D"]:
-    """|r| / unit, which is 0 for 0 alone, whatever the unit, and NaN within none."""
+    """|r| / unit: 0 only for r = 0, whatever the unit, and inf for NaN."""
     ratio = jnp.maximum(jnp.abs(r) / jnp.where(unit > 0, unit, 1), jnp.finfo(r.dtype).tiny)
     return jnp.where(r == 0, 0, jnp.where((unit > 0) & ~jnp.isnan(ratio), ratio, jnp.inf))

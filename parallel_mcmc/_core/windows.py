@@ -1,4 +1,4 @@
-"""The whole chain from windows: each block iterated on, finished where it must be, and judged."""
+"""The whole chain from windows: each block is iterated on, finished where needed, and judged."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ class Summary(NamedTuple):
 
     Attributes:
         num_steps: how many steps were then run one by one.
-        residual: the largest of the last evaluation, per coordinate.
-        worst: the same beyond rounding, of steps that stand; those that were committed are exact.
+        residual: the largest in the last evaluation, per coordinate.
+        worst: the same beyond rounding, for steps that stand; committed steps are exact.
         unit: the spread by which the block was judged.
     """
 
@@ -84,9 +84,9 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
 def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
     """Blocks of W steps, one after the other; each is iterated on until it is done.
 
-    A window begins within its block and may reach into the next one, whose first
-    guess that is. So the iterations carry two blocks, not the trajectory, which
-    `vmap` would copy at each of them.
+    A window begins within its block and may reach into the next one, and its states
+    there are the first guess for that block. So the iterations carry two blocks, not
+    the trajectory, which `vmap` would copy in each iteration.
     """
     T, D = num_steps_of(inputs), x0.size
     num_blocks = -(-T // W)
@@ -120,8 +120,8 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         off = jnp.abs(done.f_values - x)
         off = jnp.where((jnp.arange(W) < n - offset)[:, None], off, 0)
         beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
-        # Behind the frontier too there are steps that agree with f at the state before them: they
-        # stand unless that state moves.
+        # Steps behind the frontier may also agree with f at the state before them: they stand
+        # unless that state moves.
         agrees = jnp.arange(length) < offset
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
         wanted = ~agrees & (jnp.arange(length) < n)
@@ -170,7 +170,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
 
 
 def write_block(trajectory, states, begin):
-    """A block in its place, but for what is beyond the end: no array is longer than the chain."""
+    """Write a block in its place, except beyond the end: no array is longer than the chain."""
     T, W = trajectory.shape[0], states.shape[0]
     place = jnp.minimum(begin, T - W)
     there = jax.lax.dynamic_slice_in_dim(trajectory, place, W)
@@ -180,11 +180,11 @@ def write_block(trajectory, states, begin):
 
 
 def verdict(f, x0, inputs, trajectory, blocks, W, limits):
-    """Hold the residuals of all windows against the scale of the whole trajectory.
+    """Compare the residuals of all windows with the scale of the whole trajectory.
 
-    A window judges by its own spread. That of a window at stationarity stays within
-    twice the spread of the chain; that of a long way in from the start does not, and
-    its steps are run anew, as far as that moves the chain.
+    A window judges by its own spread. At stationarity this stays within twice the spread
+    of the chain. In a window on a long way in from the start it does not, and the steps
+    of that window are run anew, as far as that moves the chain.
     """
     T = trajectory.shape[0]
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)

@@ -18,22 +18,22 @@ from parallel_mcmc._mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
 from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
 
 FEWEST_HELPERS = 8
-"""Of which R-hat and a covariance say something."""
+"""The fewest from which R-hat and a covariance mean something."""
 
 NUM_HELPERS = 64
-"""By default."""
+"""The default."""
 
 FEWEST_GRADIENTS = 200
-"""That a warm-up must have for helpers to be tried: the first four rounds take about as many."""
+"""The fewest with which helpers are tried: the first four rounds take about as many."""
 
 RADIUS = 2.0
-"""Of the helpers' starts: NumPyro's own in unconstrained values, of `init_to_uniform`."""
+"""Of the helpers' starts, in unconstrained values: as in NumPyro's `init_to_uniform`."""
 
 GOES_ON = (
     "`blackjax.window_adaptation` goes on from there, one step after the other; give more `{}`, or "
     "reparameterise"
 )
-"""What follows where BlackJAX is the host, given the name of the setting: see `warn_unsettled`."""
+"""What follows with BlackJAX, given the name of the setting: see `warn_unsettled`."""
 
 
 class AdaptationWarning(UserWarning):
@@ -41,7 +41,7 @@ class AdaptationWarning(UserWarning):
 
 
 def check_helpers(num_helpers: int, others: str = "") -> None:
-    """Refuse a few; ``others`` are values with a meaning of their own, in words."""
+    """Refuse too few; ``others`` says which other values have a meaning of their own."""
     if num_helpers < FEWEST_HELPERS:
         raise ValueError(
             f"num_helpers must be at least {FEWEST_HELPERS}{others}, got {num_helpers}; "
@@ -50,12 +50,12 @@ def check_helpers(num_helpers: int, others: str = "") -> None:
 
 
 def why_unsettled(num_gradients: Any, rhat: Any, gap: Any, worst: Any, position: Any) -> str:
-    """Where the helpers of one or more chains have come to, the worst of them, in words.
+    """Why the helpers have not settled, for the worst of one or more chains, in words.
 
     Args:
         num_gradients, rhat, gap, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
             there was no round.
-        position: for the names of its parts.
+        position: a position, for the names of its parts.
     """
     of_all = np.broadcast_arrays(*map(np.atleast_1d, (rhat, gap, worst)))
     rhat, gap, worst = (values[np.argmax(of_all[0])] for values in of_all)
@@ -71,7 +71,7 @@ def why_unsettled(num_gradients: Any, rhat: Any, gap: Any, worst: Any, position:
 
 
 def name_of(index: int, position: Any) -> str:
-    """Of one number of a position's vector, or of the log density behind the last.
+    """The name of one number of a position's vector; behind the last it is the log density.
 
     >>> import jax.numpy as jnp
     >>> [name_of(i, {"b": jnp.zeros((2, 2)), "a": jnp.zeros(())}) for i in (0, 3, 5)]
@@ -94,7 +94,7 @@ class PoolInfo(NamedTuple):
 
     Attributes:
         settled: whether the helpers had forgotten where they started, and accepted as they should.
-        num_gradients: that followed one another: the critical path.
+        num_gradients: gradients that followed one another: the critical path.
         num_rounds: how many there were.
         rounds: what each of them found, with a leading axis of ``num_rounds``.
         positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.
@@ -128,8 +128,8 @@ def adapt_helpers(
 ) -> Found:
     """Helpers around one position, adapted; as one program.
 
-    The step size is for trajectories of ``num_integration_steps``, or of the helpers' own length
-    where that is None, or there are too few gradients to find it.
+    The step size is for trajectories of ``num_integration_steps``. If that is None, or there are
+    too few gradients to find it, it is for trajectories of the helpers' own length.
     """
     if num_integration_steps is not None:
         num_integration_steps = int(num_integration_steps)
@@ -177,9 +177,9 @@ def _adapt_helpers(
 
 
 def warn_unsettled(info: PoolInfo, so: str, stacklevel: int) -> None:
-    """Where the helpers have come to, and what follows from it.
+    """Warn that the helpers have not settled, and say what follows.
 
-    ``stacklevel`` as `warnings.warn` has it, from the caller on.
+    ``stacklevel`` is as in `warnings.warn`, counted from the caller.
     """
     last = jax.tree.map(lambda leaf: leaf[-1] if len(leaf) else np.zeros(()), info.rounds)
     why = why_unsettled(

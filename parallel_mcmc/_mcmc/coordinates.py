@@ -3,7 +3,7 @@
 With an inverse mass matrix C = L L' the coordinates w = L^-1 x of a posterior
 with covariance C are close to independent and of unit scale. A kernel with the
 metric C on x is the plain kernel on w, and there a diagonal stands for the
-whole Jacobian. So the metric enters here, once, and the kernels know none.
+whole Jacobian. So the metric enters here, once, and kernels need none.
 """
 
 from collections.abc import Callable

@@ -1,21 +1,21 @@
 """Trajectories shorter than a quarter period, where over a whole one perturbations grow.
 
-Over a quarter period of a normal posterior HMC forgets its state at a blow. Over as much of one
-that is curved, two chains with the same randomness may part; over a half or a fourth of it, they
-mostly meet. Draws are less independent then, so that several steps make one of them, of as many
-leapfrog steps in all; and a chain of more steps takes hardly more iterations.
+Over a quarter period of a normal posterior HMC forgets its state in one step. On a curved posterior
+two chains with the same randomness may part over a quarter period; over a half or a fourth of it,
+they mostly meet. Draws are less independent then, so several steps make one draw, with as many
+leapfrog steps in all. A chain of more steps takes hardly more iterations.
 
-What a solve by Newton's method cannot bear is not the mean growth of a perturbation but the largest
-over any stretch of the chain. If its logarithm has a mean of -r and a long-run variance s^2 per
-step, that is about
+What breaks a solve by Newton's method is not the mean growth of a perturbation but the largest
+growth over any stretch of the chain. If the logarithm of the growth has a mean of -r and a long-run
+variance s^2 per step, the largest is about
 
     s^2 / (2 r) * log T                       (the highest rise of a random walk that drifts down),
 
 in nats, or somewhat less where the drift is slow. Suite `posteriors` of the benchmarks records it
 beside the iterations.
 
-Growth is measured between the helpers of a warm-up and shadows of theirs, at a small distance and
-with the same randomness: no derivative is needed, and a gradient of both is one to wait for.
+Growth is measured between the helpers of a warm-up and their shadows, at a small distance and with
+the same randomness. No derivative is needed, and the gradients of both are computed side by side.
 """
 
 from collections.abc import Callable
@@ -31,24 +31,23 @@ from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.leapfrog import steps_of
 
 DIVISIONS = (1, 2, 4, 8)
-"""Of a quarter period, and steps that make a draw."""
+"""Parts of a quarter period, and steps that make a draw."""
 
 TURNING, MEASURED = 8, 12
 """Steps in which a shadow turns to the direction that grows most, and those that count."""
 
 MOST_RISE = 6.0
-"""Nats, of the largest growth of a perturbation over any stretch of the chain."""
+"""The most a perturbation may grow over any stretch of the chain, in nats."""
 
 
 class Division(NamedTuple):
     """What was measured, and what follows from it.
 
     Attributes:
-        number: in how many parts a trajectory is divided, and steps that make a draw; 0 where
-            nothing was measured.
+        number: parts of a trajectory, and steps that make a draw; 0 if nothing was measured.
         rise: largest growth to expect over any stretch, for each of `DIVISIONS`; inf where the
             mean is not negative.
-        num_gradients: that followed one another.
+        num_gradients: gradients that followed one another.
     """
 
     number: Int[Array, ""]
@@ -77,8 +76,8 @@ def divide(
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
-        x: where helpers have come to that have settled.
-        step_size, inverse_mass_matrix: that they have found.
+        x: positions of helpers that have settled.
+        step_size, inverse_mass_matrix: what they have found.
         trajectory_length, max_num_steps: of the kernel, undivided.
         num_draws: of the chain.
     """
@@ -106,9 +105,9 @@ def growth(
 ) -> Float[Array, "M K"]:
     """The logarithm of how much the distance to each helper's shadow grows, step by step.
 
-    It is brought back to what it was after each step. Where a shadow decides otherwise than its
-    helper, which so small a distance seldom makes it do, that step counts for nothing; where it is
-    met by its helper, for as much as can be seen.
+    The distance is brought back to what it was after each step. A step in which a shadow decides
+    otherwise than its helper, which is rare at so small a distance, counts as no growth. If the two
+    meet, the step counts as the largest shrinkage that rounding lets us see.
     """
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
     kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, num_integration_steps)
@@ -138,7 +137,7 @@ def growth(
 
 
 def highest_rise(grown: Float[Array, "M K"], num_steps: Any) -> Float[Array, ""]:
-    """The formula above, of a chain that goes on like these."""
+    """The formula above, for a chain that goes on like these."""
     M = len(grown)
     rate = -jnp.mean(grown)
     variance = M * jnp.var(jnp.mean(grown, axis=0))

@@ -13,7 +13,7 @@ from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.leapfrog import steps_of
 
 TRAJECTORY_LENGTH = 1.2
-"""Of a helper, in units of the metric: close to a quarter period, and robust while that is poor."""
+"""Of a helper, in units of the metric: near a quarter period, and robust to a poor metric."""
 
 GAIN = 1.5
 """By which the logarithm of the step size follows the acceptance, over the root of the step."""
@@ -37,7 +37,7 @@ def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -
 
 
 class Walk(NamedTuple):
-    """Within a round: the helpers, the step size and its running mean, and what is kept of them."""
+    """The state within a round: the helpers, the step size and its running mean, and kept draws."""
 
     state: Any
     log_step_size: Float[Array, ""]
@@ -65,11 +65,12 @@ def walk(
         logdensity_fn: of a vector.
         rng_key: typed or raw.
         x: where the helpers are.
-        log_step_size, inverse_mass_matrix: to begin with, and throughout.
-        num_steps: to take.
-        length_of: leapfrog steps of a trajectory, by the logarithm of the step size.
-        num_kept: room for draws, of the second half of the steps.
-        target_acceptance_rate: that the step size is adapted for.
+        log_step_size: at the beginning.
+        inverse_mass_matrix: throughout.
+        num_steps: steps to take.
+        length_of: leapfrog steps of a trajectory, given the logarithm of the step size.
+        num_kept: room for draws from the second half of the steps.
+        target_acceptance_rate: the rate that the step size is adapted for.
     """
     (K, D), dtype = x.shape, x.dtype
     first = num_steps - num_steps // 2
@@ -121,12 +122,12 @@ def walk(
 
 
 def num_leapfrogs(log_step_size, most) -> Int[Array, ""]:
-    """Of a trajectory of the wanted length, if they are not too many."""
+    """Leapfrog steps of a trajectory of the wanted length, up to ``most``."""
     return steps_of(TRAJECTORY_LENGTH, jnp.exp(log_step_size), most)[0]
 
 
 def good_ones(acceptance: Float[Array, " K"], logdensity: Float[Array, " K"]) -> Bool[Array, " K"]:
-    """Helpers that are neither stuck nor lost; all of finite density if these are a few."""
+    """Helpers that are neither stuck nor lost; if these are few, all of finite density."""
     finite = jnp.isfinite(logdensity)
     potential = jnp.where(finite, -logdensity, jnp.inf)
     middle = jnp.median(potential)
@@ -136,7 +137,7 @@ def good_ones(acceptance: Float[Array, " K"], logdensity: Float[Array, " K"]) ->
 
 
 def replaced(x: Float[Array, "K D"], good: Bool[Array, " K"]) -> Float[Array, "K D"]:
-    """Copies of good helpers, each of another one, in the place of the others."""
+    """The helpers, with the others replaced by copies of good ones, each of a different one."""
     good_first = jnp.argsort(~good)
     others = good_first[(jnp.cumsum(~good) - 1) % jnp.maximum(jnp.sum(good), 1)]
     return jnp.where((good | ~jnp.any(good))[:, None], x, x[others])

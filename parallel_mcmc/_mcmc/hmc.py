@@ -15,9 +15,9 @@ from parallel_mcmc._mcmc.transition import Transition
 
 
 class HMCState(NamedTuple):
-    """``w`` is the position in the kernel's coordinates, which the gradient is with respect to.
+    """``w`` is the position in the kernel's coordinates; the gradient is with respect to ``w``.
 
-    It is kept, as there and back again would move a rejected state by its rounding.
+    It is kept because converting there and back would move a rejected state by rounding.
     """
 
     position: Any
@@ -63,10 +63,10 @@ def hmc(
         position: a position, for its structure.
         step_size: of the leapfrog integrator, as in `blackjax.hmc`.
         inverse_mass_matrix: by default the identity; see `coordinates`. The chain is
-            solved in the coordinates in which it is the identity.
-        num_integration_steps: leapfrog steps of one transition. ``step_size`` times this
-            close to pi / 2, a quarter period of a whitened posterior, gives nearly
-            independent draws and solves of about ten iterations.
+            solved in coordinates that make it the identity.
+        num_integration_steps: leapfrog steps of one transition. If ``step_size`` times this
+            is close to pi / 2, a quarter period of a whitened posterior, draws are nearly
+            independent and a solve takes about ten iterations.
         divergence_threshold: an energy error above it is reported as a divergence.
         integrator: `parallel_integrator` solves each trajectory in parallel over its leapfrog
             steps; they run one by one by default.

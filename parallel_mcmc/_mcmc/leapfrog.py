@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from parallel_mcmc._core.report import SolveInfo
 
 UNROLLED = 8
-"""Steps up to which a trajectory is written out on a GPU. Where the log density is one kernel the
-whole trajectory then is, and none counts turns. On a CPU it can take longer, as on the banana."""
+"""Steps up to which a trajectory is written out on a GPU. If the log density is one kernel, so is
+the whole trajectory then, without a loop counter. On a CPU it can take longer, as on the banana."""
 
 
 class PhasePoint(NamedTuple):
@@ -32,7 +32,7 @@ def steps_of(
 ) -> tuple[Int[Array, ""], Float[Array, ""]]:
     """How many leapfrog steps make a trajectory of this length, and how long each of them is.
 
-    At most ``most``, which then make a shorter one, and none longer than ``step_size``.
+    At most ``most`` steps, which may make a shorter trajectory, none longer than ``step_size``.
     """
     num_steps = jnp.clip(jnp.ceil(trajectory_length / step_size), 1, most).astype(jnp.int32)
     return num_steps, jnp.minimum(step_size, trajectory_length / num_steps)

@@ -13,9 +13,9 @@ from parallel_mcmc._mcmc.transition import Transition
 
 
 class LangevinState(NamedTuple):
-    """``w`` is the position in the kernel's coordinates, which the gradient is with respect to.
+    """``w`` is the position in the kernel's coordinates; the gradient is with respect to ``w``.
 
-    It is kept, as there and back again would move a rejected state by its rounding.
+    It is kept because converting there and back would move a rejected state by rounding.
     """
 
     position: Any
@@ -49,7 +49,7 @@ def mala(
         position: a position, for its structure.
         step_size: eps of x' = x + eps C g + sqrt(2 eps) C^(1/2) z, as in `blackjax.mala`.
         inverse_mass_matrix: C, by default the identity; see `coordinates`. The chain
-            is solved in the coordinates in which C is the identity.
+            is solved in coordinates that make C the identity.
 
     Costs one log density with gradient per step, two inside a solve.
 

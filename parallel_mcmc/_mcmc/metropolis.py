@@ -19,7 +19,7 @@ def accept_or_reject(
 ) -> tuple[Any, Float[Array, ""], Bool[Array, ""]]:
     """The proposal where log u < log ratio, else the current state; NaN means rejection.
 
-    A choice, not a blend ``g y + (1 - g) x``, which is NaN for g = 0 and an infinite y. Its
+    A choice, not a blend ``g y + (1 - g) x``, which is NaN for g = 0 and an infinite y. The
     derivative is that of the branch taken.
 
     Returns:

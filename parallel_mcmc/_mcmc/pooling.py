@@ -7,19 +7,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 MAX_DENSE = 64
-"""Unknowns up to which a metric is their covariance, as up to which `auto` tries DEER."""
+"""Unknowns up to which the metric is a covariance; up to as many `auto` tries DEER."""
 
 MAX_LOW_RANK = 512
 """Unknowns up to which it is of low rank and a multiple of the diagonal; variances alone above."""
 
 Estimate = Callable[[Array, Array, Any], Array]
-"""``(draws, recent, num_draws) -> inverse mass matrix``, as `covariance` and the others here."""
+"""``(draws, recent, num_draws) -> inverse mass matrix``, such as `covariance`."""
 
 
 def variances(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any = None
 ) -> Float[Array, " D"]:
-    """Of the recent draws of all helpers."""
+    """Variances of the recent draws of all helpers."""
     off, num = centred(draws, recent)
     return jnp.sum(off**2, axis=(0, 1)) / num
 
@@ -27,15 +27,15 @@ def variances(
 def covariance(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any
 ) -> Float[Array, "D D"]:
-    """Of the recent draws of all helpers, mixed with its own diagonal.
+    """Covariance of the recent draws of all helpers, mixed with its own diagonal.
 
-    The share of the diagonal is that of the unknowns in unknowns and draws, squared: small enough
-    for correlations of .9999 between a few unknowns, and large enough for a covariance of full
-    rank from as many draws as there are unknowns.
+    The share of the diagonal is (unknowns / (unknowns + draws))^2: small enough for correlations of
+    .9999 between a few unknowns, and large enough for a covariance of full rank from as many draws
+    as there are unknowns.
 
     Args:
         draws, recent: as in `rhat_of`.
-        num_draws: how many of them are as good as independent.
+        num_draws: how many draws are as good as independent.
     """
     off, num = centred(draws, recent)
     matrix, D = jnp.einsum("nki,nkj->ij", off, off) / num, draws.shape[-1]
@@ -46,13 +46,13 @@ def covariance(
 def low_rank(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any
 ) -> Float[Array, "D D"]:
-    """Covariance of which no more is kept than stands out of the noise of so few draws.
+    """The part of a covariance that stands out of the noise of so few draws.
 
-    Of a correlation matrix that n draws of D unknowns give, noise alone spreads eigenvalues from
-    (1 - sqrt(D/n))^2 to (1 + sqrt(D/n))^2 times what they are. Those above that are kept, less what
-    noise has added to them; all the others are set to their mean: the spiked model of a covariance
-    (Donoho, Gavish and Johnstone 2018). In a covariance as it is, noise makes a condition number
-    that short steps must pay for.
+    In the correlation matrix of n draws of D unknowns, noise alone spreads eigenvalues from
+    (1 - sqrt(D/n))^2 to (1 + sqrt(D/n))^2 times what they are. Eigenvalues above that are kept,
+    less what noise has added to them; all others are set to their mean. This is the spiked model of
+    a covariance (Donoho, Gavish and Johnstone 2018). In the plain covariance, noise makes a
+    condition number that short steps must pay for.
 
     Args:
         draws, recent, num_draws: as in `covariance`.
@@ -67,7 +67,7 @@ def low_rank(
     # The mean of those behind each, as the sum of all is D.
     behind = (D - jnp.cumsum(values)) / jnp.maximum(D - 1 - jnp.arange(D), 1)
     behind = jnp.maximum(behind, jnp.finfo(draws.dtype).eps)
-    # Of fewer draws than unknowns the mean behind goes down to zero, and all would stand out.
+    # With fewer draws than unknowns the mean behind goes to zero, and all would stand out.
     few = jnp.arange(D) < num_draws / 4
     spikes = jnp.cumprod(few & (values > (1 + jnp.sqrt(noise)) ** 2 * behind)) == 1
     num_spikes = jnp.sum(spikes)
@@ -79,7 +79,7 @@ def low_rank(
 
 
 def estimate_of(num_unknowns: int, is_diagonal: bool | None) -> Estimate:
-    """The metric that helpers look for; None is for what the number of unknowns suggests."""
+    """The metric that helpers look for; by the number of unknowns if ``is_diagonal`` is None."""
     if is_diagonal is not None:
         return variances if is_diagonal else covariance
     if num_unknowns <= MAX_DENSE:
@@ -90,7 +90,7 @@ def estimate_of(num_unknowns: int, is_diagonal: bool | None) -> Estimate:
 def centred(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]
 ) -> tuple[Float[Array, "N K D"], Int[Array, ""]]:
-    """Recent draws less their mean, zero for the others, and how many they are."""
+    """Recent draws less their mean, with zero for the others, and the number of recent ones."""
     draws, num = jnp.where(recent[..., None], draws, 0), jnp.sum(recent)
     return jnp.where(recent[..., None], draws - jnp.sum(draws, axis=(0, 1)) / num, 0), num
 
@@ -116,7 +116,7 @@ def rhat_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[A
 def of_each(
     draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]
 ) -> tuple[Float[Array, "K D"], Float[Array, " D"]]:
-    """The mean of each helper's recent draws, and the variance around it, of all helpers."""
+    """The mean of each helper's recent draws, and the variance around it over all helpers."""
     weight = recent.astype(draws.dtype)
     num = jnp.maximum(jnp.sum(weight, axis=0), 1)
     means = jnp.einsum("nk,nkd->kd", weight, draws) / num[:, None]
@@ -126,8 +126,7 @@ def of_each(
 def gap_of(draws: Float[Array, "N K D"], recent: Bool[Array, "N K"]) -> Float[Array, " D"]:
     """The widest gap between the means of helpers, in standard deviations of one helper's draws.
 
-    Helpers that mix slowly are everywhere; of several modes
-    none is between.
+    Helpers that mix slowly are everywhere; with several modes, none is between the modes.
 
     Args:
         draws, recent: as in `rhat_of`.
@@ -155,7 +154,7 @@ def drift(before: Moments, after: Moments, num_helpers: Any) -> Float[Array, ""]
 
     By chance a mean of K helpers moves by sqrt(2 / K) standard deviations, and the logarithm of a
     standard deviation by sqrt(1 / K), at the most: draws of one helper in a round count as one. The
-    largest of n normal numbers is about sqrt(2 log 2n), and here there are two of each unknown.
+    largest of n normal numbers is about sqrt(2 log 2n); here n is two for each unknown.
     """
     moved = jnp.abs(after.mean - before.mean) / jnp.sqrt((before.sd**2 + after.sd**2) / num_helpers)
     widened = jnp.abs(jnp.log(after.sd / before.sd)) * jnp.sqrt(num_helpers)

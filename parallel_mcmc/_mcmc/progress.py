@@ -1,7 +1,7 @@
 """The bars of runs, moved from inside the solves as steps become right.
 
-Runs may go on at the same time, in threads, and share a compiled program, so that each hands its
-bar's number to the program as an argument.
+Several runs may go on at once, in threads, and share a compiled program. So each run passes the
+number of its bar to the program as an argument.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def showing(total: int, shown: bool = True) -> Iterator[int]:
-    """A tqdm bar that `advance` moves, by its number; without one the number is 0."""
+    """The number of a tqdm bar that `advance` moves; 0 if no bar is shown."""
     if not shown:
         yield 0
         return

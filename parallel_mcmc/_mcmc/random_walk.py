@@ -40,8 +40,8 @@ def random_walk(
             `blackjax.normal_random_walk`.
 
     Costs one log density per step. The derivative of a step with respect to its
-    start is the identity, accepted or not, so that `picard()` is Newton's
-    method here, at no derivative at all (arXiv:2506.09762).
+    start is the identity, accepted or not. So `picard()` is Newton's
+    method here, without computing a derivative (arXiv:2506.09762).
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), sigma=1.4)

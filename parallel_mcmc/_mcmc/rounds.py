@@ -1,18 +1,18 @@
 """A warm-up in rounds: many helper chains, each round a few steps of HMC of all of them at once.
 
-What takes long on an accelerator is not how many gradients there are but how many must follow one
+What takes time on an accelerator is not how many gradients there are but how many must follow one
 another. One chain that adapts itself takes thousands. A pool of helpers that start apart has, after
-a few steps of its own, seen as many draws as that chain: their pooled covariance is the metric of
-the next round, their mean acceptance sets its step size. A round is a few steps, first with one
-leapfrog each, later with trajectories of a fifth of a period; the whole is some hundred gradients.
+a few steps, seen as many draws as that chain. Their pooled covariance is the metric of the next
+round, and their mean acceptance sets its step size. A round is a few steps, first with one leapfrog
+step each, later with trajectories of a fifth of a period; in all some hundred gradients.
 
-After a round helpers that are stuck (they accept too little) or lost (their potential is far above
+After a round, helpers that are stuck (they accept too little) or lost (their potential is far above
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
 helpers have forgotten where they started, they accept as they should, and their trajectories are as
-long as they should be. They have forgotten if R-hat over their last draws says so; or, where
-a chain remembers for longer than a round, if two rounds differ by no more than chance and no
-gap between helpers is that of several modes. Otherwise they go on until the next round would take
-more gradients than there are, and that is told.
+long as they should be. They have forgotten if R-hat over their last draws says so. Where a chain
+remembers for longer than a round, they have also if two rounds differ by no more than chance and no
+gap between helpers is as wide as between modes. Otherwise rounds go on until the next would take
+more gradients than allowed, and that is reported.
 """
 
 from collections.abc import Callable
@@ -42,40 +42,40 @@ from parallel_mcmc._mcmc.pooling import (
 )
 
 PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32))
-"""Steps of each round, and at most so many leapfrog steps in each; the last goes on."""
+"""Steps of each round, and the most leapfrog steps in each step; the last round repeats."""
 
 FIRST_CHECK = 3
-"""Rounds before the first that may be the last: until then the metric is far from settled."""
+"""Rounds before the pool may settle: until then the metric is far from settled."""
 
 FIRST_OF_NO_DRIFT = 5
 """The same for a pool that settles as it drifts no more: rounds are 24 steps long from there on. In
-shorter ones a chain that remembers for twenty hardly drifts, and narrow places are not found."""
+shorter rounds a chain that remembers for twenty steps hardly drifts, and misses narrow places."""
 
 LARGEST_RHAT = 1.5
-"""Of a pool that has settled: with twelve draws of each helper, 1.04 if they are independent."""
+"""Of a pool that has settled. Twelve independent draws of each helper give 1.04."""
 
 WIDEST_GAP = 4.0
-"""Between helpers that have settled as they drift no more, in standard deviations of one: modes six
+"""Between helpers that have settled as they drift no more, in standard deviations of one. Modes six
 apart leave a gap of five, and those that are nearer are left."""
 
 LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
 
 SHORTEST = 0.75
-"""Of the trajectory length that a pool that has settled must reach."""
+"""The part of the trajectory length that a settled pool must reach."""
 
 MOST_ROUNDS = 32
-"""That are made, and kept a summary of."""
+"""The most rounds that are made; each keeps a summary."""
 
 
 class Summary(NamedTuple):
     """What one round found.
 
     Attributes:
-        num_gradients: that followed one another so far, from the start on.
-        step_size: at its end.
+        num_gradients: gradients that followed one another so far, from the start on.
+        step_size: at the end of the round.
         acceptance_rate: mean of the helpers that are kept.
-        num_integration_steps: mean of its trajectories.
+        num_integration_steps: mean of the round's trajectories.
         num_replaced: helpers that were stuck or lost.
         rhat: over the helpers, the largest of all unknowns and of the log density.
         worst: which unknown that is, or their number for the log density.
@@ -106,7 +106,7 @@ class Pool(NamedTuple):
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
         moments: of the last round's draws and log densities.
-        summaries: of each round, as many as there can be; those to come are zero.
+        summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.
     """
 
     x: Float[Array, "K D"]
@@ -133,10 +133,10 @@ def adapt_pool(
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
-        x: where the helpers start; those of no finite density are replaced by others.
-        max_gradients: that follow one another.
-        estimate: the metric from draws, of `pooling`.
-        target_acceptance_rate: that the step size is adapted for.
+        x: where the helpers start; those whose density is not finite are replaced by others.
+        max_gradients: the most gradients that follow one another.
+        estimate: the metric from draws, as in `pooling`.
+        target_acceptance_rate: the rate that the step size is adapted for.
         blocks: entries of a dense metric that may differ from zero; all by default.
     """
     plan = jnp.array(PLAN, jnp.int32)
@@ -192,7 +192,7 @@ def adapt_pool(
 def one_round(
     logdensity_fn, rng_key, pool, num_steps, most, estimate, target_acceptance_rate, blocks
 ) -> Pool:
-    """A round of so many steps, each of at most so many leapfrog steps, and what it teaches."""
+    """A round of ``num_steps`` steps, each of at most ``most`` leapfrog steps, and its results."""
     K = len(pool.x)
     walked = walk(
         logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
@@ -202,7 +202,7 @@ def one_round(
     x, logdensity = walked.state.position, walked.state.logdensity
     good = good_ones(walked.acceptance, logdensity)
     num_good = jnp.sum(good)
-    # Of the second half, and of the good ones alone.
+    # Draws of the second half, from good helpers alone.
     recent = (jnp.arange(len(walked.draws)) < num_steps // 2)[:, None] & good
     observed = jnp.concatenate([walked.draws, walked.logdensities[..., None]], axis=-1)
     rhats, moments = rhat_of(observed, recent), moments_of(observed, recent)

@@ -60,8 +60,8 @@ def sample(
 
     Raises:
         ValueError: for arguments that do not fit, a log density that is not finite at the start, or
-            a kernel that draws by keys of kind `rbg`, which are others for many steps at once.
-        MemoryError: where the device has too little, with what to try.
+            a kernel that draws with keys of kind `rbg`, whose draws differ for many steps at once.
+        MemoryError: if the device has too little memory, with what to try.
 
     One chain of a BlackJAX algorithm equals
     ``blackjax.util.run_inference_algorithm`` with the same key and ``initial_position``.
@@ -141,7 +141,7 @@ def predictability(
 
     Args:
         rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
-        num_steps: steps of the run; the expected iterations are for as many.
+        num_steps: steps of the run; the expected iterations are for a chain of this length.
         solver: how to run it; step by step by default, which expanding chains need anyway.
         window, max_iterations, progress_bar: as in `sample`.
         tol: as in `sample`; iterations are counted for it.
@@ -150,7 +150,7 @@ def predictability(
         `Predictability` with one entry per chain; ``verdict()`` puts it into words.
 
     Costs the run and one more pass over it, with D products with the kernel's Jacobian per
-    step. What the figures rest on: arXiv:2508.16817, and How it works in the docs.
+    step. For the theory see arXiv:2508.16817, and How it works in the docs.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.2, num_integration_steps=7)
@@ -214,7 +214,7 @@ def _sample(
 
 
 def over_chains(f: Callable) -> Callable:
-    """``jax.vmap(f)``, or a loop where JAX cannot batch f, as it cannot every callback."""
+    """``jax.vmap(f)``, or a loop where JAX cannot batch f, as with some callbacks."""
 
     def every(*args):
         try:

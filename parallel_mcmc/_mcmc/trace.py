@@ -23,7 +23,7 @@ STATS = {
 """Names of ArviZ's schema, and the fields of states and infos that hold them."""
 
 WITHOUT_PRIOR = ("EllipSliceState", "MarginalState")
-"""States of BlackJAX whose ``logdensity`` is the likelihood alone, and so not ``lp``."""
+"""States of BlackJAX whose ``logdensity`` is only the likelihood, and so not ``lp``."""
 
 
 class Trace(NamedTuple):

@@ -11,11 +11,11 @@ Hessian of minus the log density its Jacobian is
     A_t = [    I             h M^-1      ]
           [ -h H(q_t)   I - h^2 H M^-1   ],
 
-of which block quasi-DEER takes the four diagonals (arXiv:2508.18413). There is no
-randomness and nothing contracts: what makes it converge is that the products of A_t over
+Block quasi-DEER takes the four diagonals of it (arXiv:2508.18413). There is no
+randomness and nothing contracts. The solve converges because the products of A_t over
 a trajectory of fixed length stay bounded however many steps it has. So the iterations
-depend on the length of the trajectory, hardly on the number of its steps, and it
-pays for long trajectories of small steps.
+depend on the length of the trajectory, and hardly on the number of its steps: a
+parallel solve pays for long trajectories of small steps.
 """
 
 import functools
@@ -89,7 +89,7 @@ def solve_trajectory(
     info = run_info(jnp.ones(1, bool), x.dtype)
     tol = (1e-5 if x.dtype == jnp.float32 else 1e-10) if tol is None else tol
     if num_steps > 1:
-        # All but the last step, which must be made in any case: its value and gradient are wanted.
+        # All but the last step, which must be made in any case for its value and gradient.
         trajectory, info = solve_vectors(
             step,
             x,

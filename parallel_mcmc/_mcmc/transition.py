@@ -1,15 +1,15 @@
 """A Markov kernel with its randomness drawn beforehand, and the two ways to run it.
 
 Kernels keep more in their state than the chain needs: log densities and
-gradients, which are functions of the position. A solve is for the least Markov
-state, one vector x; the caches are rebuilt from it:
+gradients, which are functions of the position. A solve finds the least Markov
+state, one vector x, and the caches are rebuilt from x:
 
     x_t = ravel(step(unravel(x_{t-1}), u_t))
 
-Iterations carry x alone. When it is solved, one last pass over all steps gives
-states and infos. That pass is another program, and where an accept decision
-ties within rounding it may come to another state than the solve, with which the
-next step would not agree: there the solved x gives the state.
+Iterations carry x alone. Once x is solved, one last pass over all steps gives
+states and infos. That pass is another program. Where an accept decision ties
+within rounding it may come to another state than the solve, and the next step
+would not agree with that state: there the solved x gives the state.
 """
 
 import math
@@ -76,7 +76,7 @@ def ability_of(transition: Transition, state: Any) -> Ability:
 
 
 NUM_TOLD = 20
-"""How often a run step by step says how far it has come."""
+"""How often a run step by step reports its progress."""
 
 
 def keep_all(state: Any, info: Any) -> Any:
@@ -168,7 +168,7 @@ def run_parallel(
     def last_pass(t, u, x):
         x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
         state, info = transition.step(transition.unravel(x_prev), u)
-        # What stands because it trembles may come out so far from where it is, and that is no tie.
+        # A state that stands because it trembles may come out this far off; that is no tie.
         allowed = jnp.maximum(2 * limits.tol * scale, PROPORTION * noise(x, scale))
         near = jnp.abs(transition.ravel(state) - x) <= allowed
         ties = jnp.any(jnp.isfinite(x) & ~near)
@@ -198,9 +198,9 @@ def run_parallel(
 def run_anew(
     transition: Transition, state: Any, inputs: Any, transform: Callable, failed: Any, kept: Any
 ) -> Any:
-    """What is ``kept`` of a solve, or where that ``failed`` of a run step by step.
+    """What is ``kept`` of a solve or, if that ``failed``, the same from a run step by step.
 
-    In pieces, and as loops of no turn where all is well, as in `stepwise.finish`.
+    In pieces, and in loops that do not run if all is well, as in `stepwise.finish`.
     """
     index = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
     piece = math.isqrt(index.size)

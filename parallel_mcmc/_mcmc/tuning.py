@@ -9,7 +9,7 @@ from parallel_mcmc._mcmc.helpers import walk
 from parallel_mcmc._mcmc.rounds import Pool, accepts
 
 TUNING = 24
-"""Steps of the kernel itself, where its trajectories are not those of the rounds."""
+"""Steps of the kernel itself, if its trajectories are not those of the rounds."""
 
 
 def cost_of_tuning(num_integration_steps: int | None) -> int:
@@ -24,7 +24,7 @@ def tuned(
     num_integration_steps: int,
     target_acceptance_rate: float,
 ) -> Pool:
-    """The pool with a step size for trajectories of so many leapfrog steps, if it has settled."""
+    """The pool; if settled, with a step size for ``num_integration_steps`` leapfrog steps."""
     num_steps = jnp.where(pool.settled, TUNING, 0)
     walked = walk(
         logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
