@@ -30,7 +30,8 @@ class Limits(NamedTuple):
     """What bounds an iteration.
 
     Attributes:
-        tol, max_iterations, scale: see `parallel_mcmc.solve`.
+        tol, max_iterations: see `parallel_mcmc.Solver`.
+        scale: see `parallel_mcmc.solve`.
         most_ties: how many steps of a window may be decisions that rounding tips: those of a kernel
             that accepts or rejects. Of a recursion of which that is not known, none.
     """
