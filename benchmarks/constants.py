@@ -94,8 +94,7 @@ def solved(case: Case, solver: pm.Solver, options: Options) -> pm.SolveInfo:
             case.problem.transition,
             state,
             inputs,
-            solver=solver,
-            max_iterations=options.max_iterations,
+            solver=options.limited(solver),
             transform=keep_position,
         )[2]
 

@@ -114,7 +114,7 @@ def under(mcmc: Callable) -> Callable[[pm.Solver, int], Chain]:
 
     def build(solver: pm.Solver, T: int) -> Chain:
         sampler = swap.Sampler("", mcmc, solver)
-        run, key = swap.run_of(sampler, T, chains=1, seed=0, max_iterations=200)
+        run, key = swap.run_of(sampler, T, chains=1, seed=0)
         return Chain(run, (key,))
 
     return build

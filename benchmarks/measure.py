@@ -1,5 +1,6 @@
 """What the suites have in common: programs compiled and timed in turn, and parts of a record."""
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.records import Record
-from parallel_mcmc import SolveInfo, Status
+from parallel_mcmc import SolveInfo, Solver, Status
 
 
 class Options(NamedTuple):
@@ -23,7 +24,7 @@ class Options(NamedTuple):
         seed: of start and randomness.
         repeats: timed runs of each program.
         max_seconds: no further timed run of a row once they have taken this long.
-        max_iterations: of a solve, then it is finished step by step.
+        max_iterations: of a solve, then it is finished step by step; some suites have their own.
         reference: folder of the code of arXiv:2508.18413, if it is there.
     """
 
@@ -38,6 +39,9 @@ class Options(NamedTuple):
 
     def selected(self, name: str) -> bool:
         return not self.only or any(part in name for part in self.only)
+
+    def limited(self, solver: Solver) -> Solver:
+        return dataclasses.replace(solver, max_iterations=self.max_iterations)
 
 
 class Program(NamedTuple):

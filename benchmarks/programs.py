@@ -96,7 +96,7 @@ def whitened_german_credit(data: Path) -> Problem:
 def under_numpyro(data: Path, T: int, solver: str) -> Run:
     """From a key to the constrained draws."""
     sampler = next(s for s in swap.SAMPLERS if s.mcmc is pm.MCMC and swap.solver_name(s) == solver)
-    run, key = swap.run_of(sampler, T, 1, seed=0, max_iterations=200)
+    run, key = swap.run_of(sampler, T, 1, seed=0)
     return Run(run, lambda: (key,), 10)
 
 

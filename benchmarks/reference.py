@@ -181,9 +181,7 @@ def run_one(
         theirs = compile_for(function, *arguments)
     loop = program_of(run_sequential, row)
     ours = [
-        program_of(
-            partial(run_parallel, solver=SOLVERS[name], max_iterations=options.max_iterations), row
-        )
+        program_of(partial(run_parallel, solver=options.limited(SOLVERS[name])), row)
         for name in names
     ]
     iterations = int(np.max(jax.block_until_ready(theirs.run(*arguments))[-1]))

@@ -197,8 +197,8 @@ def run_one(
     x = jax.eval_shape(transition.ravel, first)
     key = jax.random.key(options.seed)
 
-    def attempt(solver, num_steps, limit):
-        return attempt_once(transition, solver, num_steps, key, first, None, limit)
+    def attempt(solver, num_steps):
+        return attempt_once(transition, solver, num_steps, key, first)
 
     choice = choose(SOLVERS[solver], None, T, x, attempt, chains)
 
@@ -207,9 +207,8 @@ def run_one(
             transition,
             state,
             inputs,
-            solver=choice.solver,
+            solver=options.limited(choice.solver),
             window=example.window,
-            max_iterations=options.max_iterations,
             transform=keep_position,
         )[1:]
 

@@ -82,9 +82,7 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
     An iteration evaluates all steps of all trajectories once: a pass of value, gradient and
     products with the Hessian counts as one gradient. In the warm-up each helper takes its own.
     """
-    kernel = pm.ParallelHMC(
-        potential_fn=lambda x: -target.logdensity_fn(x), solver=solver, max_iterations=500
-    )
+    kernel = pm.ParallelHMC(potential_fn=lambda x: -target.logdensity_fn(x), solver=solver)
     field = "adapt_state.step_size"
     warmup, sample = under_numpyro(
         target, chains, pm.MCMC, kernel, field, lambda mcmc: mcmc, collects_warmup=False
@@ -241,7 +239,7 @@ def blackjax_meads(target: Target, chains: int) -> Sampler:
 
 
 SAMPLERS: dict[str, tuple[Callable[[Target, int], Sampler], tuple[int, ...]]] = {
-    "ParallelHMC": (partial(parallel_hmc, solver=pm.auto(platform="gpu")), (1, 4)),
+    "ParallelHMC": (partial(parallel_hmc, solver=pm.auto("gpu", max_iterations=500)), (1, 4)),
     "ParallelHMC, step by step": (partial(parallel_hmc, solver=pm.sequential()), (1, 4)),
     "NumPyro NUTS": (numpyro_nuts, (1, 4)),
     "BlackJAX NUTS": (blackjax_nuts, (64, 512, 4_096)),

@@ -95,9 +95,8 @@ def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Recor
 
     def solve(state, inputs):
         _, history, info = pm.run_parallel(
-            transition, state, inputs, solver=SOLVER, transform=keep_position,
-            max_iterations=options.max_iterations,
-        )  # fmt: skip
+            transition, state, inputs, solver=options.limited(SOLVER), transform=keep_position
+        )
         return history, info
 
     def evaluate(x, inputs):

@@ -61,10 +61,7 @@ def run(options: Options) -> Iterator[list[Record]]:
     """The records, in groups: samplers of one length and number of chains are timed in turn."""
     for T, chains in itertools.product(LENGTHS, CHAINS):
         samplers = [s for s in SAMPLERS if options.selected(row_name(s, T, chains))]
-        programs = [
-            compile_for(*run_of(sampler, T, chains, options.seed, options.max_iterations))
-            for sampler in samplers
-        ]
+        programs = [compile_for(*run_of(sampler, T, chains, options.seed)) for sampler in samplers]
         keys = map(jax.random.key, itertools.count(options.seed))
         results = [jax.block_until_ready(program.run(next(keys))) for program in programs]
         times = in_turn(
@@ -96,9 +93,7 @@ def row_name(sampler: Sampler, T: int, chains: int) -> str:
     return f"{TARGET}/{sampler.name}/{T}/{chains}/{solver_name(sampler)}"
 
 
-def run_of(
-    sampler: Sampler, T: int, chains: int, seed: int, max_iterations: int
-) -> tuple[Callable, Any]:
+def run_of(sampler: Sampler, T: int, chains: int, seed: int) -> tuple[Callable, Any]:
     """A function from a key to the draws and the report on the (last) window, and a key."""
     if sampler.solver is None:
         kernel = numpyro.infer.HMC(eight_schools, **KERNEL)
@@ -106,7 +101,6 @@ def run_of(
         kernel = pm.ParallelHMC(
             eight_schools,
             solver=sampler.solver,
-            max_iterations=max_iterations,
             **KERNEL,
         )
     mcmc = sampler.mcmc(

@@ -21,7 +21,10 @@ T = 4_096
 STEPS = np.logspace(-2.5, 0.5, 13)
 """Step sizes in units of the smallest variance of a target."""
 MAX_ITERATIONS = 1_000
-SOLVERS = {"deer": pm.deer(), "jacobi": pm.jacobi()}
+SOLVERS = {
+    "deer": pm.deer(max_iterations=MAX_ITERATIONS),
+    "jacobi": pm.jacobi(max_iterations=MAX_ITERATIONS),
+}
 TARGETS = ("logistic", "mixture", "eight schools", "banana")
 
 
@@ -59,7 +62,7 @@ def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
     for name, solver in SOLVERS.items():
         _, draws, info = pm.run_parallel(
             transition, state, inputs, solver=solver,
-            max_iterations=MAX_ITERATIONS, transform=lambda state, _: transition.ravel(state),
+            transform=lambda state, _: transition.ravel(state),
         )  # fmt: skip
         found[f"iterations_{name}"] = info.num_iterations
         found[f"num_sequential_steps_{name}"] = info.num_sequential_steps

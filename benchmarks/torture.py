@@ -6,6 +6,7 @@ by step; or it differs in silence, which must not happen. Where a recursion is c
 programs agree on the chain, and each step is held to f of the state before it.
 """
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator
@@ -204,7 +205,8 @@ def run_one(name: str, dtype: str, solver: str, window: int | None, seed: int = 
     recursion = RECURSIONS[name]
     with jax.enable_x64(dtype == "float64"):
         case = prepared(name, dtype, seed)
-        solution = solved(case, SOLVERS[solver], window, recursion.max_iterations)
+        limited = dataclasses.replace(SOLVERS[solver], max_iterations=recursion.max_iterations)
+        solution = solved(case, limited, window)
         x, info = np.asarray(solution.trajectory), solution.info
         wrong = wrong_steps(case, x, recursion.is_exact)
     # The slowest forget by a hundredth a step, and so add up a hundred residuals.
@@ -270,9 +272,7 @@ def prepared(name: str, dtype: str, seed: int) -> Case:
     return case._replace(expected=np.asarray(solved(case, pm.sequential(), None).trajectory))
 
 
-def solved(
-    case: Case, solver: pm.Solver, window: int | None, max_iterations: int = 200
-) -> pm.Solution:
+def solved(case: Case, solver: pm.Solver, window: int | None) -> pm.Solution:
     """All variants, whether they come to an end or are finished."""
 
     def one(u, theta):
@@ -283,7 +283,6 @@ def solved(
             inputs,
             solver=solver,
             window=window,
-            max_iterations=max_iterations,
         )
 
     with warnings.catch_warnings():

@@ -60,7 +60,7 @@ def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Re
     p = jax.random.normal(jax.random.key(options.seed), q.shape, q.dtype)
     begin = PhasePoint(q, p, *value_and_grad(q))
     h = jnp.asarray(LENGTH / num_steps, q.dtype)
-    integrate = pm.parallel_integrator(SOLVERS[solver], max_iterations=options.max_iterations)
+    integrate = pm.parallel_integrator(options.limited(SOLVERS[solver]))
     loop = compile_for(lambda begin: leapfrog(value_and_grad, begin, h, num_steps), begin)
     program = compile_for(lambda begin: integrate(value_and_grad, begin, h, num_steps), begin)
 

@@ -121,7 +121,8 @@ def test_attributes_hold_the_report_of_the_solve_and_the_versions(trace, data, g
 def test_attributes_say_that_a_chain_was_finished_step_by_step():
     one = jax.tree.map(lambda leaf: leaf[0], START)
     with pytest.warns(pm.ConvergenceWarning):
-        short = draw(pm.hmc(logdensity_fn, one, 0.4, num_integration_steps=4), max_iterations=1)
+        kernel = pm.hmc(logdensity_fn, one, 0.4, num_integration_steps=4)
+        short = draw(kernel, solver=pm.deer(max_iterations=1))
     attrs = short.to_inference_data()["posterior"].attrs
     assert attrs["solve_status"] == ["finished_sequentially"] * NUM_CHAINS
     assert min(attrs["solve_sequential_steps"]) > 0

@@ -244,9 +244,8 @@ def test_a_failure_that_raises_carries_the_final_state_and_the_history():
             HMC,
             NUM_STEPS,
             initial_position=start,
-            max_iterations=1,
             on_failure="raise",
-            solver=pm.deer(),
+            solver=pm.deer(max_iterations=1),
         )
     assert_same(caught.value.result, expected)
 
@@ -288,7 +287,7 @@ def test_a_block_starts_from_a_position_as_its_algorithm_does():
 
 @pytest.mark.slow
 def test_a_block_reports_a_limit_that_is_too_low_and_is_right():
-    block = pm.parallelize(HMC, NUM_STEPS, max_iterations=1, solver=pm.deer())
+    block = pm.parallelize(HMC, NUM_STEPS, solver=pm.deer(max_iterations=1))
     _, info = jax.jit(block.step)(jax.random.key(8), HMC.init(START))
     _, (states, _) = blackjax.util.run_inference_algorithm(
         jax.random.key(8), HMC, NUM_STEPS, initial_state=HMC.init(START)

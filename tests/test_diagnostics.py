@@ -187,7 +187,7 @@ def wavier(x, u):
 def test_the_error_bound_holds_for_a_loose_solve_and_is_not_idle(x64, f, tol):
     u = jax.random.normal(jax.random.key(3), (300, 3))
     x0 = jnp.zeros(3)
-    solution = pm.solve(f, x0, u, solver=pm.jacobi(), tol=tol, diagnose=True)
+    solution = pm.solve(f, x0, u, solver=pm.jacobi(tol=tol), diagnose=True)
     exact = np.asarray(chain(f, x0, u))
     low, high = np.quantile(exact, [0.25, 0.75], axis=0)
     error = np.max(np.abs(solution.trajectory - exact) / ((high - low) / 1.349))

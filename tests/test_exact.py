@@ -125,12 +125,11 @@ def test_states_are_as_near_by_jacobi_as_by_newton(window, dtype):
 
     def solve(solver):
         x0 = jnp.zeros(1, dtype)
-        return pm.solve(
-            forgetting_slowly, x0, u, solver=solver, window=window, max_iterations=2_000
-        )
+        return pm.solve(forgetting_slowly, x0, u, solver=solver, window=window)
 
     with jax.enable_x64(dtype == np.float64):
-        solution, expected = solve(pm.jacobi()), solve(pm.sequential()).trajectory
+        solution = solve(pm.jacobi(max_iterations=2_000))
+        expected = solve(pm.sequential()).trajectory
     assert int(solution.info.status) == pm.Status.CONVERGED
     expected = np.asarray(expected)
     error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
@@ -146,9 +145,8 @@ def test_an_iterate_that_is_given_says_nothing_of_how_residuals_fall():
             forgetting_slowly,
             jnp.zeros(1),
             u,
-            solver=pm.jacobi(),
+            solver=pm.jacobi(max_iterations=2_000),
             guess=guess,
-            max_iterations=2_000,
         )
     expected = np.asarray(expected)
     error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
@@ -190,24 +188,22 @@ def test_an_early_stop_does_not_believe_the_spread_of_poor_iterates(window, tol)
     # From far out, where Picard's first iterates are further out than the chain ever is.
     u, x0 = jax.random.normal(jax.random.key(0), (300, 1)), jnp.full(1, 1e4)
 
-    def solve(solver, **options):
-        return pm.solve(lambda x, u: 0.97 * x + u, x0, u, solver=solver, **options)
+    def solve(solver, window=None):
+        return pm.solve(lambda x, u: 0.97 * x + u, x0, u, solver=solver, window=window)
 
-    solution, exact = solve(pm.picard(), window=window, tol=tol), solve(pm.sequential())
+    solution, exact = solve(pm.picard(tol=tol), window), solve(pm.sequential())
     # Each residual is within tol spreads, and 33 add up.
     allowed = 33 * tol * np.std(exact.trajectory)
     np.testing.assert_allclose(solution.trajectory, exact.trajectory, atol=allowed)
 
 
 def test_a_tolerance_that_is_asked_for_is_an_early_stop():
-    solution = pm.solve(
-        forgetting_slowly, jnp.zeros(1), jnp.full((T, 2), 0.7), solver=pm.jacobi(), tol=1e-2
+    solvers = pm.jacobi(tol=1e-2), pm.jacobi(max_iterations=T)
+    early, exact = (
+        pm.solve(forgetting_slowly, jnp.zeros(1), jnp.full((T, 2), 0.7), solver=solver).info
+        for solver in solvers
     )
-    exact = pm.solve(
-        forgetting_slowly, jnp.zeros(1), jnp.full((T, 2), 0.7), solver=pm.jacobi(),
-        max_iterations=T,
-    )  # fmt: skip
-    assert int(solution.info.num_iterations) < int(exact.info.num_iterations)
+    assert int(early.num_iterations) < int(exact.num_iterations)
 
 
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -294,8 +290,10 @@ def test_numbers_that_look_like_raw_keys_are_let_through():
         pm.solve(lambda x, u: 0.5 * x + u[0], jnp.zeros(1), words, solver=pm.jacobi())
 
 
-@pytest.mark.parametrize("tol", [-1.0, float("nan")])
-def test_a_tolerance_that_is_none_is_refused(tol):
-    kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
-    with pytest.raises(ValueError, match="tol must be at least 0"):
-        pm.sample(jax.random.key(0), kernel, jnp.zeros(2), 10, solver=pm.picard(), tol=tol)
+@pytest.mark.parametrize("make", [pm.picard, pm.elk, pm.auto], ids=lambda make: make.__name__)
+def test_a_tolerance_and_a_limit_that_are_none_are_refused(make):
+    for tol in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="tol must be at least 0"):
+            make(tol=tol)
+    with pytest.raises(ValueError, match=r"max_iterations must be at least 1, got 0; pm\.seq"):
+        make(max_iterations=0)

@@ -395,7 +395,7 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
 @pytest.mark.slow
 def test_a_chain_finished_step_by_step_is_right_and_warns_once(cls, num_chains):
     kernel = pm.ParallelMALA(
-        model, step_size=0.1, solver=pm.jacobi(), max_iterations=1, window=WINDOW
+        model, step_size=0.1, solver=pm.jacobi(max_iterations=1), window=WINDOW
     )
     mcmc = CLASSES[cls](
         kernel, num_warmup=0, num_samples=NUM_SAMPLES, num_chains=num_chains,

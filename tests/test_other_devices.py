@@ -54,7 +54,7 @@ def test_what_is_not_solved_is_finished(window, other_device, sequential_chain):
     u = jax.random.normal(jax.random.key(0), (T, 3))
     with pytest.warns(pm.ConvergenceWarning):
         solution = pm.solve(
-            decides, jnp.zeros(2), u, solver=pm.jacobi(), window=window, max_iterations=5
+            decides, jnp.zeros(2), u, solver=pm.jacobi(max_iterations=5), window=window
         )
     assert int(solution.info.num_sequential_steps) > 0
     np.testing.assert_allclose(
@@ -72,9 +72,8 @@ def test_counters_are_exact(other_device):
 def test_maps_of_solved_steps_do_not_overflow(other_device):
     # Chaotic: a tree composes the maps of all steps, also of those with nothing to correct.
     u = jnp.zeros((300, 1))
-    solution = pm.solve(
-        lambda x, u: jnp.sin(20 * x), jnp.full(1, 0.3), u, solver=pm.deer(), max_iterations=302
-    )
+    solver = pm.deer(max_iterations=302)
+    solution = pm.solve(lambda x, u: jnp.sin(20 * x), jnp.full(1, 0.3), u, solver=solver)
     assert int(solution.info.status) == pm.Status.CONVERGED
 
 

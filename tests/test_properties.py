@@ -5,6 +5,8 @@ are not finite. All is hypothesis's choice but shapes, each a program to compile
 are few outside the thorough run.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,9 +102,8 @@ def check(name, recursion, sequential_chain):
     with jax.enable_x64(True):
         x0, inputs = build(**recursion)
         window = recursion["shape"][2]
-        x, info = pm.solve(
-            gated, x0, inputs, solver=SOLVERS[name], window=window, max_iterations=50
-        )[:2]
+        solver = replace(SOLVERS[name], max_iterations=50)
+        x, info = pm.solve(gated, x0, inputs, solver=solver, window=window)[:2]
         x = np.asarray(x)
         expected = np.asarray(jax.vmap(gated)(jnp.concatenate([x0[None], x[:-1]]), inputs))
         chain = sequential_chain(gated, x0, inputs)

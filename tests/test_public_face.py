@@ -12,6 +12,8 @@ import parallel_mcmc as pm
 SOLVERS = {
     "deer()": pm.deer(),
     "deer(max_norm=None)": pm.deer(max_norm=None),
+    "deer(max_norm=None, tol=0.001)": pm.deer(max_norm=None, tol=1e-3),
+    "jacobi(max_iterations=1000)": pm.jacobi(max_iterations=1_000),
     "quasi_deer()": pm.quasi_deer(),
     "quasi_deer(linearize=hutchinson(num_probes=2))": pm.quasi_deer(pm.hutchinson(2)),
     "block_quasi_deer(linearize=exact_blocks())": pm.block_quasi_deer(pm.exact_blocks()),
@@ -21,6 +23,7 @@ SOLVERS = {
     "jacobi()": pm.jacobi(),
     "sequential()": pm.sequential(),
     "auto(platform='gpu')": pm.auto("gpu"),
+    "auto(tol=0.001, max_iterations=50)": pm.auto(tol=1e-3, max_iterations=50),
 }
 
 

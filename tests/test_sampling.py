@@ -301,7 +301,7 @@ def test_a_limit_that_is_too_low_warns_and_the_draws_are_right():
     arguments = jax.random.key(7), MALA, jnp.full(2, 3.0), 300
     expected = pm.sample(*arguments, solver=pm.sequential())
     with pytest.warns(pm.ConvergenceWarning, match="after 2 iterations.*run one by one"):
-        trace = pm.sample(*arguments, max_iterations=2, solver=pm.deer())
+        trace = pm.sample(*arguments, solver=pm.deer(max_iterations=2))
     assert_same(trace.position, expected.position)
     assert trace.solve.status.tolist() == [pm.Status.FINISHED_SEQUENTIALLY]
     assert trace.solve.num_iterations.tolist() == [2]
@@ -314,7 +314,7 @@ def test_one_failing_chain_of_several_is_named():
     starts = jnp.array([[0.0, 1.0], [1.0, 0.0]])
     with pytest.warns(pm.ConvergenceWarning, match=r"2 of 2 chains did not converge; chain [01]: "):
         pm.sample(
-            jax.random.key(7), MALA, starts, 200, num_chains=2, max_iterations=1, solver=pm.deer()
+            jax.random.key(7), MALA, starts, 200, num_chains=2, solver=pm.deer(max_iterations=1)
         )
 
 
@@ -322,7 +322,7 @@ def test_a_failure_that_raises_carries_the_finished_trace():
     arguments = jax.random.key(7), MALA, jnp.full(2, 3.0), 300
     expected = pm.sample(*arguments, solver=pm.sequential())
     with pytest.raises(pm.ConvergenceError, match="after 2 iterations") as caught:
-        pm.sample(*arguments, max_iterations=2, on_failure="raise", solver=pm.deer())
+        pm.sample(*arguments, on_failure="raise", solver=pm.deer(max_iterations=2))
     trace = caught.value.result
     assert isinstance(trace, pm.Trace)
     assert_same(trace.position, expected.position)

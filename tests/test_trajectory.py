@@ -98,7 +98,7 @@ def test_iterations_do_not_grow_with_the_number_of_steps(target):
 
 def test_what_has_not_converged_is_finished_step_by_step_and_reported(x64):
     value_and_grad, begin = problem("gaussian", "diagonal", np.float64)
-    integrate = pm.parallel_integrator(max_iterations=2)
+    integrate = pm.parallel_integrator(pm.block_quasi_deer(max_iterations=2))
     end, info = jax.jit(lambda: integrate(value_and_grad, begin, 0.05, 30))()
     expected = leapfrog(value_and_grad, begin, jnp.asarray(0.05), 30)
     assert int(info.status) == pm.Status.FINISHED_SEQUENTIALLY

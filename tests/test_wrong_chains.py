@@ -178,9 +178,9 @@ def test_overflow_where_the_map_expands(window, sequential_chain):
         return 3 * jnp.sin(x) + u
 
     inputs, x0 = jax.random.normal(jax.random.key(0), (T, 1)), jnp.zeros(1)
-    solver = pm.deer(max_norm=None)
+    solver = pm.deer(max_norm=None, max_iterations=20)
     with pytest.warns(pm.ConvergenceWarning):
-        solution = pm.solve(f, x0, inputs, solver=solver, window=window, max_iterations=20)
+        solution = pm.solve(f, x0, inputs, solver=solver, window=window)
     assert int(solution.info.num_resets) > 0
     assert_says_so(solution.info)
     # Perturbations grow here, so that the chains agree bit by bit for a while only;
@@ -351,7 +351,7 @@ def test_an_iteration_limit_that_is_too_low(max_iterations, window, sequential_c
     f, x0, inputs = hmc(banana), jnp.zeros(2), draws(1.0, 2)
     with pytest.warns(pm.ConvergenceWarning, match=r"after \d+ iterations"):
         solution = pm.solve(
-            f, x0, inputs, window=window, max_iterations=max_iterations, solver=pm.deer()
+            f, x0, inputs, window=window, solver=pm.deer(max_iterations=max_iterations)
         )
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.status) == pm.Status.FINISHED_SEQUENTIALLY
@@ -366,7 +366,7 @@ def test_a_change_that_is_small_is_not_convergence(sequential_chain):
 
     inputs, x0 = jax.random.normal(jax.random.key(0), (T, 1)), jnp.ones(1)
     with pytest.warns(pm.ConvergenceWarning):
-        solution = pm.solve(f, x0, inputs, solver=pm.jacobi(), max_iterations=100)
+        solution = pm.solve(f, x0, inputs, solver=pm.jacobi(max_iterations=100))
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.frontier) < 110
 
@@ -447,13 +447,13 @@ def test_a_decision_of_a_kernel_that_rounding_tips_stands_and_is_told(tied):
 def test_of_a_recursion_no_step_may_stand_that_rounding_tips(tied):
     kernel, state, inputs, log_uniforms = tied
     f = transitions.recursion(kernel)
-    solver = pm.deer()
+    solver = pm.deer(max_iterations=40)
 
     @jax.jit
     @jax.vmap
     def run(log_uniform):
         given = inputs._replace(log_uniform=log_uniform)
-        return pm.solve(f, state.w, given, solver=solver, max_iterations=40).info
+        return pm.solve(f, state.w, given, solver=solver).info
 
     info = run(log_uniforms)
     assert np.all(info.num_ties == 0)

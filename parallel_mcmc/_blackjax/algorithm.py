@@ -14,7 +14,7 @@ from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
-from parallel_mcmc._core.windows import check_tol, check_window
+from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keep_all, run_parallel
 
 
@@ -36,8 +36,6 @@ def run_inference_algorithm(
     *,
     solver: Solver | Auto | None = None,
     window: int | None = None,
-    tol: float | None = None,
-    max_iterations: int | None = None,
     fields: tuple[str, ...] | None = None,
     on_failure: str = "finish",
 ) -> tuple[Any, Any]:
@@ -52,7 +50,7 @@ def run_inference_algorithm(
         initial_state: where to start, or
         initial_position: a position to start from; a key is then split off, as BlackJAX does.
         transform: what to keep of ``(state, info)`` of each step.
-        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        solver, window, on_failure: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
 
     Returns:
@@ -67,7 +65,6 @@ def run_inference_algorithm(
     (500, 2)
     """
     check_on_failure(on_failure)
-    check_tol(tol)
     if (initial_state is None) == (initial_position is None):
         raise ValueError("Give either `initial_state` or `initial_position`.")
     if num_steps < 1:
@@ -83,8 +80,8 @@ def run_inference_algorithm(
         )
     transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
 
-    def attempt(solver, num_steps, limit):
-        return attempt_once(transition, solver, num_steps, rng_key, initial_state, tol, limit)
+    def attempt(solver, num_steps):
+        return attempt_once(transition, solver, num_steps, rng_key, initial_state)
 
     x = jax.eval_shape(transition.ravel, initial_state)
     traced = any_traced((rng_key, initial_state))
@@ -95,36 +92,20 @@ def run_inference_algorithm(
         x,
         None if traced else attempt,
         able=lambda: ability_of(transition, initial_state),
-        max_iterations=max_iterations,
     )
     final_state, history, info = _run(
-        transition,
-        choice.solver,
-        choice.window,
-        num_steps,
-        transform,
-        rng_key,
-        initial_state,
-        tol,
-        choice.max_iterations,
+        transition, choice.solver, choice.window, num_steps, transform, rng_key, initial_state
     )
     report(info, on_failure, (final_state, history))
     return final_state, history
 
 
 @compiled(num_static=5)
-def _run(transition, solver, window, num_steps, transform, rng_key, state, tol, max_iterations):
+def _run(transition, solver, window, num_steps, transform, rng_key, state):
     # As BlackJAX: split, then loop.
     inputs = transition.draw_inputs(rng_key, num_steps, state)
     return run_parallel(
-        transition,
-        state,
-        inputs,
-        solver=solver,
-        window=window,
-        tol=tol,
-        max_iterations=max_iterations,
-        transform=transform,
+        transition, state, inputs, solver=solver, window=window, transform=transform
     )
 
 
@@ -134,8 +115,6 @@ def parallelize(
     *,
     solver: Solver | Auto | None = None,
     window: int | None = None,
-    tol: float | None = None,
-    max_iterations: int | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> Any:
     """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
@@ -146,7 +125,7 @@ def parallelize(
     Args:
         algorithm: a BlackJAX `SamplingAlgorithm`.
         num_steps: steps in a block.
-        solver, window, tol, max_iterations: as in `parallel_mcmc.solve`.
+        solver, window: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
 
     >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
@@ -160,26 +139,16 @@ def parallelize(
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     check_window(window, num_steps)
-    check_tol(tol)
 
     def step(rng_key, state):
         transition = from_blackjax(algorithm, state.position, fields=fields)
         # This runs in a loop of BlackJAX, where no solver can be tried.
         x = jax.eval_shape(transition.ravel, state)
         choice = choose(
-            solver, window, num_steps, x, None,
-            able=lambda: ability_of(transition, state), max_iterations=max_iterations,
-        )  # fmt: skip
+            solver, window, num_steps, x, None, able=lambda: ability_of(transition, state)
+        )
         final_state, (states, infos), info = _run(
-            transition,
-            choice.solver,
-            choice.window,
-            num_steps,
-            keep_all,
-            rng_key,
-            state,
-            tol,
-            choice.max_iterations,
+            transition, choice.solver, choice.window, num_steps, keep_all, rng_key, state
         )
         return final_state, BlockInfo(states, infos, info)
 

@@ -12,12 +12,7 @@ from parallel_mcmc._mcmc.trajectory import solve_trajectory
 
 
 @functools.cache
-def blackjax_integrator(
-    num_steps: int,
-    solver: Solver | None = None,
-    tol: float | None = None,
-    max_iterations: int = 200,
-) -> Callable:
+def blackjax_integrator(num_steps: int, solver: Solver | None = None) -> Callable:
     """For the argument ``integrator`` of BlackJAX's HMC family.
 
     One call advances ``num_steps`` leapfrog steps of the kernel's ``step_size``. So with
@@ -26,10 +21,10 @@ def blackjax_integrator(
 
     Args:
         num_steps: leapfrog steps of one call, at least 1.
-        solver: `block_quasi_deer()` by default. It takes the diagonal of a dense mass
-            matrix; `pm.hmc` solves in coordinates that make the mass matrix the identity.
-        tol, max_iterations: as in `parallel_integrator`. What has not converged is
-            finished step by step, without a word: BlackJAX's state has no place for one.
+        solver: as in `parallel_integrator`. `block_quasi_deer()` takes the diagonal of a dense mass
+            matrix; `pm.hmc` solves in coordinates that make the mass matrix the identity. What has
+            not converged is finished step by step, without a word: BlackJAX's state has no place
+            for one.
 
     Costs: as `parallel_integrator`.
 
@@ -63,8 +58,6 @@ def blackjax_integrator(
                 step_size,
                 num_steps,
                 solver,
-                tol,
-                max_iterations,
             )
             return type(state)(
                 unravel_q(end.q), unravel_p(end.p), end.logdensity, unravel_q(end.logdensity_grad)

@@ -22,6 +22,7 @@ Iterations are counted, not timed, so that the choice is the same for the same k
 the same kind of machine. The draws do not depend on it, beyond rounding.
 """
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Callable
@@ -35,7 +36,9 @@ from parallel_mcmc._core.options import written
 from parallel_mcmc._core.pilot import Pilot, forecast
 from parallel_mcmc._core.report import ConvergenceWarning, Status
 from parallel_mcmc._core.solvers import (
+    MOST_ITERATIONS,
     Solver,
+    check_limits,
     deer,
     gradients_in_turn,
     jacobi,
@@ -51,14 +54,14 @@ FEWEST_STEPS = 4
 LEAST_STEPS = 256
 """The least length of a pilot, if the chain is as long; a shorter one says little."""
 
-MOST_ITERATIONS = 200
-"""The limit on a pilot, and by default on a solve, unless Jacobi is expected to need more."""
-
 PART_THAT_PAYS = 2 / 3
 """Jacobi's iterations that pay, per step of a window: each has one gradient more than a step."""
 
 AS_FORESEEN = 4
-"""The limit in multiples of the iterations that Jacobi is expected to need, if more than 200."""
+"""The limit in multiples of the iterations that Jacobi is expected to need, if more than 200.
+
+It is 200, doubled until it suffices, as each limit is another program to compile.
+"""
 
 FEW_ITERATIONS = 40
 """Up to here Jacobi needs no rival: others take 6 and more, each three times as many gradients."""
@@ -68,8 +71,8 @@ IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
 WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
-Attempt = Callable[[Solver, int, int], Pilot]
-"""``(solver, num_steps, max_iterations) -> pilot``: run or solve a chain of that many steps."""
+Attempt = Callable[[Solver, int], Pilot]
+"""``(solver, num_steps) -> pilot``: run or solve a chain of that many steps."""
 
 logger = logging.getLogger("parallel_mcmc")
 
@@ -81,18 +84,19 @@ class Auto(NamedTuple):
     num_pilot_steps: int
     max_dense: int
     memory: float | None
+    tol: float | None
+    max_iterations: int | None
 
     def __repr__(self) -> str:
         return f"auto({written(auto, **self._asdict())})"
 
 
 class Choice(NamedTuple):
-    """What was chosen, why, in words, and how many iterations it has."""
+    """What was chosen, with its number of iterations, and why, in words."""
 
     solver: Solver
     window: int
     reason: str
-    max_iterations: Any = MOST_ITERATIONS
 
 
 def auto(
@@ -100,6 +104,9 @@ def auto(
     num_pilot_steps: int = 1_024,
     max_dense: int = 64,
     memory: float | None = None,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
 ) -> Auto:
     """Choose the solver for the chain at hand: the default wherever a solver can be given.
 
@@ -111,6 +118,9 @@ def auto(
         max_dense: unknowns up to which DEER is tried; it keeps their square per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 where JAX does not know that.
+        tol: of the solver that is chosen, as in `Solver`.
+        max_iterations: the same; by default 200, doubled until it is four times what is expected of
+            Jacobi's method where that is chosen, as on a chain that forgets slowly.
 
     The first of several chains decides. Costs a run of 256 steps one by one and a perturbation
     along them, and if that does not decide, up to three programs to compile and three solves of the
@@ -129,7 +139,8 @@ def auto(
     """
     if num_pilot_steps < 2:
         raise ValueError(f"num_pilot_steps must be at least 2, got {num_pilot_steps}.")
-    return Auto(platform, num_pilot_steps, max_dense, memory)
+    check_limits(tol, max_iterations)
+    return Auto(platform, num_pilot_steps, max_dense, memory, tol, max_iterations)
 
 
 def choose(
@@ -140,47 +151,48 @@ def choose(
     attempt: Attempt | None,
     num_chains: int = 1,
     able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
-    max_iterations: Any = None,
 ) -> Choice:
     """The solver and the window for a chain.
 
     Args:
-        solver: what the user gave. A `Solver` is taken as it is; None is `auto()`.
+        solver: what the user gave. A `Solver` is taken as it is, with 200 iterations if it does not
+            say how many; None is `auto()`.
         window: what the user gave; None for as long as the memory allows.
         num_steps: T.
         x: the state as a vector, or its shape and dtype.
         attempt: how to run the pilot; None where it cannot be run.
         num_chains: chains that share the memory.
         able: what JAX can make of a step; called only where the answer matters.
-        max_iterations: what the user gave; None for 200, or more where they are expected to pay.
     """
     whole = check_window(window, num_steps)
-    default = MOST_ITERATIONS if max_iterations is None else max_iterations
-    if isinstance(solver, Solver):
-        return Choice(solver, whole, f"{solver.name}: as asked", default)
     options = auto() if solver is None else solver
-    if not isinstance(options, Auto):
+    if not isinstance(options, Solver | Auto):
         raise TypeError(
             f"solver must be a Solver such as pm.deer(), or pm.auto(), got {type(solver).__name__}."
         )
+    limit = options.max_iterations or MOST_ITERATIONS
+    if isinstance(options, Solver):
+        options = dataclasses.replace(options, max_iterations=limit)
+        return Choice(options, whole, f"{options.name}: as asked")
     memory = options.memory or default_memory()
     itemsize = x.dtype.itemsize * num_chains
     length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
-    given = None if any_traced(max_iterations) else max_iterations
     chosen, why, advice, expected = choose_solver(
-        options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length), given
+        options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length)
     )
     if advice:
         message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    if max_iterations is None:  # as many as steps always suffice
-        default = max(default, min(AS_FORESEEN * expected, num_steps))
+    if options.max_iterations is None:  # as many as steps always suffice
+        while limit < min(AS_FORESEEN * expected, num_steps):
+            limit *= 2
     steps = whole
     if window is None:
         steps = window_for(chosen, num_steps, x.size, itemsize, memory)
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
-    choice = Choice(chosen, steps, f"{chosen.name}: {why}", default)
+    chosen = dataclasses.replace(chosen, tol=options.tol, max_iterations=limit)
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}")
     logger.info("%s", choice.reason)
     return choice
 
@@ -205,7 +217,6 @@ def choose_solver(
     attempt: Attempt | None,
     able: Callable[[], Ability],
     most_of_jacobi: int,
-    given: int | None,
 ) -> tuple[Solver, str, str, int]:
     """The solver, why, what to do where steps run one by one, and Jacobi's expected iterations.
 
@@ -226,19 +237,20 @@ def choose_solver(
         return sequential(), f"{num_steps} steps are too few", "", 0
     if attempt is None:
         return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", "", 0
-    most_of_jacobi = most_of_jacobi if given is None else min(most_of_jacobi, given)
+    most_of_jacobi = min(most_of_jacobi, options.max_iterations or most_of_jacobi)
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
-    first = forecast(attempt(sequential(), min(length, LEAST_STEPS), 0), num_steps)
+    first = forecast(attempt(sequential(), min(length, LEAST_STEPS)), num_steps)
     if first.grows:
         return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS, 0
     if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
         expected = f"about {first.iterations} iterations to expect"
         return jacobi(), f"{first.words}: {expected}{left_out}", "", first.iterations
-    limit = min(MOST_ITERATIONS if given is None else given, max(1, length // 2))
+    limit = min(options.max_iterations or MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
     for solver in candidates:
-        info = attempt(solver, length, limit).info
+        limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
+        info = attempt(limited, length).info
         if np.asarray(info.status) == Status.CONVERGED:
             iterations[solver] = int(info.num_iterations)
     counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())

@@ -30,7 +30,8 @@ class Limits(NamedTuple):
     """What bounds an iteration.
 
     Attributes:
-        tol, max_iterations, scale: see `parallel_mcmc.solve`.
+        tol, max_iterations: see `parallel_mcmc.Solver`.
+        scale: see `parallel_mcmc.solve`.
         most_ties: how many steps of a window may be accept decisions that rounding tips; 0 for a
             recursion that is not known to accept or reject.
     """

@@ -14,7 +14,7 @@ from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._core.windows import Limits, num_steps_of, solve_vectors
+from parallel_mcmc._core.windows import num_steps_of, solve_vectors
 
 MOST_GROWTH = 10
 """Nats over the whole chain by which a perturbation must grow, beyond the error, to be hopeless."""
@@ -34,11 +34,11 @@ class Pilot(NamedTuple):
 
 
 def pilot(
-    f: Recursion, x0: Float[Array, " D"], inputs: Any, solver: Solver, limits: Limits
+    f: Recursion, x0: Float[Array, " D"], inputs: Any, solver: Solver, **others: Any
 ) -> Pilot:
-    """Run the steps of ``inputs`` as one window. Traceable."""
+    """Run the steps of ``inputs`` as one window; ``others`` as in `solve_vectors`. Traceable."""
     key, num_steps = jax.random.key(0), num_steps_of(inputs)
-    trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, limits, None, key)
+    trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, key, **others)
     if solver.linearize is not None:
         return Pilot(info, None)
     return Pilot(info, log_growth(f, before(trajectory, x0), inputs, key))

@@ -18,8 +18,6 @@ from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import (
     check_dtype,
-    check_tol,
-    default_limits,
     num_steps_of,
     solve_vectors,
 )
@@ -31,8 +29,6 @@ def solve(
     inputs: Any,
     *,
     solver: Solver | Auto | None = None,
-    tol: float | None = None,
-    max_iterations: int | None = None,
     window: int | None = None,
     scale: Any = None,
     guess: Any = None,
@@ -46,15 +42,8 @@ def solve(
         f: ``(x, u) -> x``, pure and traceable. Compilation is cached by the identity of f.
         x0: the state before the first step, any pytree of floating-point arrays.
         inputs: u_1..u_T, any pytree (PRNG keys included) with time as leading axis.
-        solver: `auto()` by default, or one of `deer` and the others under Solvers.
-        tol: stop early, at this residual of every step in units of ``scale``, to which four units
-            in the last place of x are added. Given up with it is the exact chain: an error of
-            ``tol`` at each step adds up over the steps that the chain remembers, accept decisions
-            within it tip, and states that must be exact, such as counters, may be wrong. By default
-            x_t is f(x_{t-1}, u_t) to the last bit, but for ``info.num_trembling`` steps.
-        max_iterations: limit per window; what has not converged then runs step by step. By default
-            200, and four times as many as `auto` expects of Jacobi's method where that is more, as
-            on a chain that forgets slowly.
+        solver: `auto()` by default, or one of `deer` and the others under Solvers, with its ``tol``
+            and ``max_iterations``: see `Solver`.
         window: steps solved together; all of them by default, or what `auto` finds room
             for. Memory for the linear maps is that of one window.
         scale: typical size of each coordinate (a pytree as x0); by default the spread of
@@ -82,13 +71,12 @@ def solve(
     ((100, 2), 0)
     """
     check_on_failure(on_failure)
-    check_tol(tol)
     num_steps = num_steps_of(inputs)
     rng_key = jax.random.key(0) if rng_key is None else rng_key
 
-    def attempt(solver, num_steps, limit):
+    def attempt(solver, num_steps):
         first = jax.tree.map(lambda leaf: leaf[:num_steps], inputs)
-        return _attempt(f, solver, x0, first, tol, limit, scale)
+        return _attempt(f, solver, x0, first, scale)
 
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
     choice = choose(
@@ -98,36 +86,32 @@ def solve(
         x,
         None if any_traced((x0, inputs)) else attempt,
         able=lambda: ability(f, x0, inputs),
-        max_iterations=max_iterations,
     )
-    solution = _solve(
-        f, choice.solver, choice.window, diagnose,
-        x0, inputs, tol, choice.max_iterations, scale, guess, rng_key,
-    )  # fmt: skip
+    solution = _solve(f, choice.solver, choice.window, diagnose, x0, inputs, scale, guess, rng_key)
     report(solution.info, on_failure, solution)
     return solution
 
 
 @compiled(num_static=4)
-def _solve(f, solver, window, diagnose, x0, inputs, tol, max_iterations, scale, guess, rng_key):
+def _solve(f, solver, window, diagnose, x0, inputs, scale, guess, rng_key):
     """`solve` for pytrees, compiled: ravel, solve for vectors, unravel."""
-    step, vector0, ravel, unravel, limits = of_vectors(f, x0, inputs, tol, max_iterations, scale)
+    step, vector0, ravel, unravel, scale = of_vectors(f, x0, inputs, scale)
     guess = None if guess is None else jax.vmap(ravel)(guess)
-    trajectory, info = solve_vectors(step, vector0, inputs, solver, window, limits, guess, rng_key)
-    tol = aimed_at(tol, vector0.dtype)
+    trajectory, info = solve_vectors(step, vector0, inputs, solver, window, rng_key, scale, guess)
+    tol = aimed_at(solver.tol, vector0.dtype)
     predictability = assess(step, vector0, inputs, trajectory, tol) if diagnose else None
     return Solution(jax.vmap(unravel)(trajectory), info, predictability)
 
 
 @compiled(num_static=2)
-def _attempt(f, solver, x0, inputs, tol, max_iterations, scale):
+def _attempt(f, solver, x0, inputs, scale):
     """`pilot` for pytrees, compiled."""
-    step, vector0, _, _, limits = of_vectors(f, x0, inputs, tol, max_iterations, scale)
-    return pilot(step, vector0, inputs, solver, limits)
+    step, vector0, _, _, scale = of_vectors(f, x0, inputs, scale)
+    return pilot(step, vector0, inputs, solver, scale=scale)
 
 
-def of_vectors(f, x0, inputs, tol, max_iterations, scale):
-    """The recursion on vectors and its start, the ways there and back, and the limits."""
+def of_vectors(f, x0, inputs, scale):
+    """The recursion on vectors and its start, the ways there and back, and the scale."""
     check_state(f, x0, inputs)
     vector0, unravel = ravel_pytree(x0)
     dtype = vector0.dtype
@@ -138,9 +122,7 @@ def of_vectors(f, x0, inputs, tol, max_iterations, scale):
     def ravel(tree):
         return ravel_pytree(tree)[0].astype(dtype)
 
-    limits = default_limits(dtype, tol, max_iterations)
-    limits = limits._replace(scale=None if scale is None else ravel(scale))
-    return step, vector0, ravel, unravel, limits
+    return step, vector0, ravel, unravel, None if scale is None else ravel(scale)
 
 
 def check_state(f, x0, inputs):

@@ -12,7 +12,8 @@
 | `quasi_elk()`                       | diagonal, penalised    | arXiv:2407.19115                  |
 | `sequential()`                      | (step by step)         |                                   |
 
-They differ in speed alone: every one of them returns the sequential chain.
+They differ in speed alone: every one of them returns the sequential chain, unless ``tol`` asks for
+less.
 """
 
 import dataclasses
@@ -24,32 +25,69 @@ from parallel_mcmc._core.linearize import Linearize
 from parallel_mcmc._core.options import Partial, written
 from parallel_mcmc._core.penalty import penalised
 
+MOST_ITERATIONS = 200
+"""Where ``max_iterations`` is None, unless `auto` expects Jacobi's method to need more."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """How one iteration is made.
+    """How one iteration is made, and when to stop.
 
     Attributes:
         name: as it appears in reports.
         linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
         correct: how far the states move, from the maps A and the residuals: see `correction`.
         options: as they were written, to be printed.
+        tol: stop early, at this residual of every step in units of the ``scale`` of `solve`, to
+            which four units in the last place of x are added. Given up with it is the exact chain:
+            an error of ``tol`` at each step adds up over the steps that the chain remembers, accept
+            decisions within it tip, and states that must be exact, such as counters, may be wrong.
+            By default x_t is f(x_{t-1}, u_t) to the last bit, but for ``info.num_trembling`` steps.
+        max_iterations: limit per window; what has not converged then runs step by step. By default
+            200, or more where `auto` foresees that. It is part of the compiled program, as ``tol``
+            is: another value compiles anew.
+
+    Raises:
+        ValueError: for a negative ``tol``, or a ``max_iterations`` below 1.
 
     >>> import parallel_mcmc as pm
     >>> pm.deer(), pm.quasi_deer(pm.exact_diagonal(), max_norm=None)
     (deer(), quasi_deer(linearize=exact_diagonal(), max_norm=None))
+    >>> pm.jacobi(max_iterations=1_000)
+    jacobi(max_iterations=1000)
     """
 
     name: str
     linearize: Linearize | None
     correct: Correct = newton
     options: str = dataclasses.field(default="", compare=False)
+    tol: float | None = None
+    max_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        check_limits(self.tol, self.max_iterations)
 
     def __repr__(self) -> str:
-        return f"{self.name}({self.options})"
+        ends = written(Solver, tol=self.tol, max_iterations=self.max_iterations)
+        return f"{self.name}({', '.join(filter(None, (self.options, ends)))})"
 
 
-def deer(max_norm: float | None = 1.0, trust_radius: float = TRUST_RADIUS) -> Solver:
+def check_limits(tol: float | None, max_iterations: int | None) -> None:
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol must be at least 0, got {tol}; None, or 0, solves to the last bit.")
+    if max_iterations is not None and not max_iterations >= 1:
+        raise ValueError(
+            f"max_iterations must be at least 1, got {max_iterations}; pm.sequential() makes none."
+        )
+
+
+def deer(
+    max_norm: float | None = 1.0,
+    trust_radius: float = TRUST_RADIUS,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+) -> Solver:
     """Newton's method with the full Jacobian.
 
     Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
@@ -61,15 +99,20 @@ def deer(max_norm: float | None = 1.0, trust_radius: float = TRUST_RADIUS) -> So
             bounded. None for plain Newton.
         trust_radius: where the residuals of a step and of the one before it are within this many
             spreads of the chain, its Jacobian is taken as it is.
+        tol, max_iterations: as in `Solver`.
     """
     options = written(deer, max_norm=max_norm, trust_radius=trust_radius)
-    return Solver("deer", lin.dense, limits(max_norm, trust_radius), options)
+    correct = limits(max_norm, trust_radius)
+    return Solver("deer", lin.dense, correct, options, tol, max_iterations)
 
 
 def quasi_deer(
     linearize: Linearize | None = None,
     max_norm: float | None = 1.0,
     trust_radius: float = TRUST_RADIUS,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
 ) -> Solver:
     """Quasi-Newton with a diagonal: memory and scan as large as the chain itself.
 
@@ -80,16 +123,21 @@ def quasi_deer(
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`.
         max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
+        tol, max_iterations: as in `Solver`.
     """
     options = written(quasi_deer, linearize=linearize, max_norm=max_norm, trust_radius=trust_radius)
     linearize = lin.hutchinson(1) if linearize is None else linearize
-    return Solver("quasi_deer", linearize, limits(max_norm, trust_radius), options)
+    correct = limits(max_norm, trust_radius)
+    return Solver("quasi_deer", linearize, correct, options, tol, max_iterations)
 
 
 def block_quasi_deer(
     linearize: Linearize | None = None,
     max_norm: float | None = 1.0,
     trust_radius: float = TRUST_RADIUS,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
 ) -> Solver:
     """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
 
@@ -105,6 +153,7 @@ def block_quasi_deer(
             or `exact_blocks()`.
         max_norm, trust_radius: as in `deer`, the limit on the spectral norm of each 2x2
             block.
+        tol, max_iterations: as in `Solver`.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> def f(x, h):  # a pendulum
@@ -118,10 +167,17 @@ def block_quasi_deer(
     given = {"max_norm": max_norm, "trust_radius": trust_radius}
     options = written(block_quasi_deer, linearize=linearize, **given)
     linearize = lin.hutchinson_blocks(1) if linearize is None else linearize
-    return Solver("block_quasi_deer", linearize, limits(max_norm, trust_radius), options)
+    correct = limits(max_norm, trust_radius)
+    return Solver("block_quasi_deer", linearize, correct, options, tol, max_iterations)
 
 
-def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
+def elk(
+    penalty: float = 0.01,
+    trust_radius: float = 0.3,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
+) -> Solver:
     """Levenberg-Marquardt with the full Jacobian through a Kalman smoother (arXiv:2407.19115).
 
     The correction d, ``(T, D)``, is the least-squares solution::
@@ -140,6 +196,7 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
             residuals over ``2 sqrt(penalty)``.
         trust_radius: corrections up to this many spreads are Newton's; 0 penalises every
             correction, as the paper does.
+        tol, max_iterations: as in `Solver`.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 2 * jnp.tanh(2 * x) + u
@@ -147,11 +204,17 @@ def elk(penalty: float = 0.01, trust_radius: float = 0.3) -> Solver:
     (50, 2)
     """
     options = written(elk, penalty=penalty, trust_radius=trust_radius)
-    return Solver("elk", lin.dense, penalty_of(penalty, trust_radius), options)
+    correct = penalty_of(penalty, trust_radius)
+    return Solver("elk", lin.dense, correct, options, tol, max_iterations)
 
 
 def quasi_elk(
-    linearize: Linearize | None = None, penalty: float = 0.01, trust_radius: float = 0.3
+    linearize: Linearize | None = None,
+    penalty: float = 0.01,
+    trust_radius: float = 0.3,
+    *,
+    tol: float | None = None,
+    max_iterations: int | None = None,
 ) -> Solver:
     """`elk` with a diagonal: memory and smoother as large as the chain itself (arXiv:2407.19115).
 
@@ -161,13 +224,15 @@ def quasi_elk(
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`, which is the method of the paper.
         penalty, trust_radius: as in `elk`.
+        tol, max_iterations: as in `Solver`.
 
     >>> import parallel_mcmc as pm
     >>> solver = pm.quasi_elk(pm.exact_diagonal(), penalty=1.0)
     """
     options = written(quasi_elk, linearize=linearize, penalty=penalty, trust_radius=trust_radius)
     linearize = lin.hutchinson(1) if linearize is None else linearize
-    return Solver("quasi_elk", linearize, penalty_of(penalty, trust_radius), options)
+    correct = penalty_of(penalty, trust_radius)
+    return Solver("quasi_elk", linearize, correct, options, tol, max_iterations)
 
 
 def penalty_of(penalty: float, trust_radius: float) -> Correct:
@@ -184,18 +249,25 @@ def limits(max_norm: float | None, trust_radius: float) -> Correct:
     return Partial.of(limited, max_norm=max_norm, trust_radius=trust_radius)
 
 
-def picard() -> Solver:
-    """Fixed-point iteration on the sum x_t = x_0 + sum of increments: no derivatives."""
-    return Solver("picard", lin.identity)
+def picard(*, tol: float | None = None, max_iterations: int | None = None) -> Solver:
+    """Fixed-point iteration on the sum x_t = x_0 + sum of increments: no derivatives.
+
+    Args:
+        tol, max_iterations: as in `Solver`.
+    """
+    return Solver("picard", lin.identity, tol=tol, max_iterations=max_iterations)
 
 
-def jacobi() -> Solver:
+def jacobi(*, tol: float | None = None, max_iterations: int | None = None) -> Solver:
     """x_t <- f(x_{t-1}, u_t) for all t: no derivatives, no scan.
 
     For chains that forget their state in a few steps, such as HMC over a quarter
     period of a whitened posterior.
+
+    Args:
+        tol, max_iterations: as in `Solver`.
     """
-    return Solver("jacobi", lin.zero)
+    return Solver("jacobi", lin.zero, tol=tol, max_iterations=max_iterations)
 
 
 def sequential() -> Solver:

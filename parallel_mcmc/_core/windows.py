@@ -14,7 +14,7 @@ from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.outcome import Block, Limits
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import finite_rows, first_of, num_leading, window_of
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver
 from parallel_mcmc._core.stepwise import finish, scan_steps
 from parallel_mcmc._core.tolerance import aimed_at, rounding, scaled, spread
 
@@ -48,13 +48,23 @@ def solve_vectors(
     inputs: Any,
     solver: Solver,
     window: int,
-    limits: Limits,
-    guess: Float[Array, "T D"] | None,
     rng_key: Any,
+    scale: Float[Array, " D"] | None = None,
+    guess: Float[Array, "T D"] | None = None,
+    most_ties: int = 0,
     progress: Callable | None = None,
 ) -> tuple[Float[Array, "T D"], SolveInfo]:
-    """`solve` for states that are vectors. ``progress`` is called with the steps solved so far."""
+    """`solve` for states that are vectors.
+
+    ``most_ties`` as in `Limits`; ``progress`` is called with the steps solved so far.
+    """
     check_dtype(x0.dtype)
+    limits = Limits(
+        tol=jnp.asarray(solver.tol or 0, x0.dtype),
+        max_iterations=jnp.asarray(solver.max_iterations or MOST_ITERATIONS, jnp.int32),
+        scale=scale,
+        most_ties=most_ties,
+    )
     # Reduced-precision products (TF32) change accept decisions.
     with jax.default_matmul_precision("highest"):
         if solver.linearize is None:
@@ -225,21 +235,6 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
         num_ties=jnp.sum(blocks.num_ties, dtype=jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )
-
-
-def default_limits(dtype: Any, tol: Any, max_iterations: Any, most_ties: int = 0) -> Limits:
-    return Limits(
-        tol=jnp.asarray(0 if tol is None else tol, dtype),
-        max_iterations=jnp.asarray(max_iterations, jnp.int32),
-        scale=None,
-        most_ties=most_ties,
-    )
-
-
-def check_tol(tol: Any) -> None:
-    """Before anything long starts."""
-    if tol is not None and not isinstance(tol, jax.core.Tracer) and not tol >= 0:
-        raise ValueError(f"tol must be at least 0, got {tol}; None, or 0, solves to the last bit.")
 
 
 def num_steps_of(inputs: Any) -> int:

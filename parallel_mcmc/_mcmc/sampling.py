@@ -13,9 +13,9 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solvers import Solver, sequential
 from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._core.windows import check_tol, check_window
+from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.progress import advance, showing
-from parallel_mcmc._mcmc.trace import Trace, stats_of
+from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import (
     Transition,
     ability_of,
@@ -34,8 +34,6 @@ def sample(
     num_chains: int = 1,
     solver: Solver | Auto | None = None,
     window: int | None = None,
-    tol: float | None = None,
-    max_iterations: int | None = None,
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
     diagnose: bool = False,
@@ -50,7 +48,7 @@ def sample(
             an axis of ``num_chains``.
         num_samples: draws per chain.
         num_chains: independent chains, each with its own key and its own solve.
-        solver, window, tol, max_iterations, on_failure: as in `parallel_mcmc.solve`.
+        solver, window, on_failure: as in `parallel_mcmc.solve`.
         progress_bar: show the steps solved so far.
         diagnose: report the `Predictability` of each chain, for the price of one more pass
             over it with D products with the kernel's Jacobian per step.
@@ -74,7 +72,6 @@ def sample(
     ((4, 100, 2), [0, 0, 0, 0])
     """
     check_on_failure(on_failure)
-    check_tol(tol)
     if num_samples < 1 or num_chains < 1:
         raise ValueError(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
@@ -92,9 +89,9 @@ def sample(
         states = _start(transition, positions, pairs[:, 1])
     check_start(states)
 
-    def attempt(solver, num_steps, limit):
+    def attempt(solver, num_steps):
         key, state = jax.tree.map(lambda leaf: leaf[0], (pairs[:, 0], states))
-        return attempt_once(transition, solver, num_steps, key, state, tol, limit)
+        return attempt_once(transition, solver, num_steps, key, state)
 
     x = jax.eval_shape(jax.vmap(transition.ravel), states)
     choice = choose(
@@ -105,21 +102,13 @@ def sample(
         None if any_traced((pairs, states)) else attempt,
         num_chains,
         lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
-        max_iterations,
     )
     with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-            pairs[:, 0], states, tol, choice.max_iterations, bar,
+            pairs[:, 0], states, bar,
         )  # fmt: skip
-    settings = {
-        "solver": choice.solver.name,
-        "solver_choice": choice.reason,
-        "tol": float(tol or 0),
-        "window": choice.window,
-        "max_iterations": int(choice.max_iterations),
-    }
-    trace = Trace(position, stats, solve, settings, predictability)
+    trace = Trace(position, stats, solve, settings_of(*choice), predictability)
     report(solve, on_failure, trace)
     return trace
 
@@ -133,8 +122,6 @@ def predictability(
     num_chains: int = 1,
     solver: Solver | None = None,
     window: int | None = None,
-    tol: float | None = None,
-    max_iterations: int | None = None,
     progress_bar: bool = False,
 ) -> Predictability:
     """Whether a kernel's chains are worth solving in parallel, from a run of ``num_steps``.
@@ -143,8 +130,8 @@ def predictability(
         rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
         num_steps: steps of the run; the expected iterations are for a chain of this length.
         solver: how to run it; step by step by default, which expanding chains need anyway.
-        window, max_iterations, progress_bar: as in `sample`.
-        tol: as in `sample`; iterations are counted for it.
+            Iterations are counted for its ``tol``.
+        window, progress_bar: as in `sample`.
 
     Returns:
         `Predictability` with one entry per chain; ``verdict()`` puts it into words.
@@ -166,8 +153,6 @@ def predictability(
         num_chains=num_chains,
         solver=sequential() if solver is None else solver,
         window=window,
-        tol=tol,
-        max_iterations=max_iterations,
         progress_bar=progress_bar,
         diagnose=True,
     )
@@ -181,9 +166,7 @@ def _start(transition, positions, keys):
 
 
 @compiled(num_static=6)
-def _sample(
-    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, tol, limit, bar
-):
+def _sample(transition, solver, window, num_samples, shows_progress, diagnose, keys, states, bar):
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
         return (state.position, stats_of(state, info)), x
@@ -196,8 +179,6 @@ def _sample(
             inputs,
             solver=solver,
             window=window,
-            tol=tol,
-            max_iterations=limit,
             transform=keep,
             progress=functools.partial(jax.debug.callback, advance, bar, chain)
             if shows_progress
@@ -206,7 +187,7 @@ def _sample(
         if not diagnose:
             return *kept, solve, None
         x0 = transition.ravel(state)
-        allowed = aimed_at(tol, x0.dtype)
+        allowed = aimed_at(solver.tol, x0.dtype)
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
         return *kept, solve, predictability
 

@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.report import SolveInfo
+from parallel_mcmc._core.solvers import Solver
 
 STATS = {
     "lp": "logdensity",
@@ -64,6 +65,17 @@ class Trace(NamedTuple):
         from parallel_mcmc._arviz import to_inference_data
 
         return to_inference_data(self, **kwargs)
+
+
+def settings_of(solver: Solver, window: int | None, reason: str) -> dict[str, Any]:
+    """`Trace.settings` of a solver that has been chosen, with the reason."""
+    return {
+        "solver": solver.name,
+        "solver_choice": reason,
+        "tol": float(solver.tol or 0),
+        "window": window,
+        "max_iterations": solver.max_iterations,
+    }
 
 
 def stats_of(state: Any, info: Any) -> dict[str, Array]:

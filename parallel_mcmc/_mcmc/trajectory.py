@@ -18,6 +18,7 @@ depend on the length of the trajectory, and hardly on the number of its steps: a
 parallel solve pays for long trajectories of small steps.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -28,23 +29,20 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._core.solvers import Solver, block_quasi_deer
-from parallel_mcmc._core.windows import default_limits, run_info, solve_vectors
+from parallel_mcmc._core.windows import run_info, solve_vectors
 from parallel_mcmc._mcmc.leapfrog import Integrator, PhasePoint
 
 
 @functools.cache
-def parallel_integrator(
-    solver: Solver | None = None, tol: float | None = None, max_iterations: int = 200
-) -> Integrator:
+def parallel_integrator(solver: Solver | None = None) -> Integrator:
     """An integrator for `hmc` that solves for all leapfrog steps of a trajectory at once.
 
     Args:
-        solver: `block_quasi_deer()` by default.
-        tol: error allowed at the end, in spreads of the trajectory; 1e-5 in float32 and
-            1e-10 in float64 by default. Each step gets an equal share: as nothing
-            contracts, their residuals add up.
-        max_iterations: what has not converged by then is finished step by step, so that
-            the end point is that of the leapfrog integrator, and ``info.trajectory`` says so.
+        solver: `block_quasi_deer()` by default. Its ``tol`` is here the error allowed at the end,
+            in spreads of the trajectory; 1e-5 in float32 and 1e-10 in float64 by default. Each step
+            gets an equal share: as nothing contracts, their residuals add up. What has not
+            converged after ``max_iterations`` is finished step by step, so that the end point is
+            that of the leapfrog integrator, and ``info.trajectory`` says so.
 
     Costs per iteration: with one probe a gradient and two Hessian-vector products per
     leapfrog step, all at once; memory for all leapfrog steps.
@@ -60,9 +58,7 @@ def parallel_integrator(
     solver = block_quasi_deer() if solver is None else solver
 
     def integrate(value_and_grad, point, step_size, num_steps):
-        return solve_trajectory(
-            value_and_grad, lambda p: p, point, step_size, num_steps, solver, tol, max_iterations
-        )
+        return solve_trajectory(value_and_grad, lambda p: p, point, step_size, num_steps, solver)
 
     return integrate
 
@@ -74,8 +70,6 @@ def solve_trajectory(
     step_size: Any,
     num_steps: int,
     solver: Solver,
-    tol: Any,
-    max_iterations: Any,
 ) -> tuple[PhasePoint, SolveInfo]:
     """The point after ``num_steps`` leapfrog steps, and how they were solved."""
     h = jnp.asarray(step_size, point.q.dtype)
@@ -87,18 +81,17 @@ def solve_trajectory(
 
     x = jnp.concatenate([point.q, point.p + h / 2 * point.logdensity_grad])
     info = run_info(jnp.ones(1, bool), x.dtype)
-    tol = (1e-5 if x.dtype == jnp.float32 else 1e-10) if tol is None else tol
+    default = 1e-5 if x.dtype == jnp.float32 else 1e-10
+    tol = default if solver.tol is None else solver.tol
     if num_steps > 1:
         # All but the last step, which must be made in any case for its value and gradient.
         trajectory, info = solve_vectors(
             step,
             x,
             jnp.arange(num_steps - 1),
-            solver,
+            dataclasses.replace(solver, tol=tol / num_steps),
             num_steps - 1,
-            default_limits(x.dtype, tol / num_steps, max_iterations),
-            guess=None,
-            rng_key=jax.random.key(0),
+            jax.random.key(0),
         )
         x = trajectory[-1]
     q, p = jnp.split(x, 2)

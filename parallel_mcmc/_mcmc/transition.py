@@ -30,7 +30,7 @@ from parallel_mcmc._core.rows import either, some_rows
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.time_blocks import map_steps_keep_last
 from parallel_mcmc._core.tolerance import noise, spread
-from parallel_mcmc._core.windows import check_window, default_limits, run_info, solve_vectors
+from parallel_mcmc._core.windows import check_window, run_info, solve_vectors
 
 
 class Transition(NamedTuple):
@@ -126,8 +126,6 @@ def run_parallel(
     *,
     solver: Solver,
     window: int | None = None,
-    tol: Any = None,
-    max_iterations: Any = 200,
     rng_key: Any = None,
     transform: Callable = keep_all,
     progress: Callable | None = None,
@@ -138,7 +136,7 @@ def run_parallel(
         transition: the kernel.
         state: where the chain starts.
         inputs: its randomness, from ``transition.draw_inputs``.
-        solver, window, tol, max_iterations, rng_key: as in `parallel_mcmc.solve`.
+        solver, window, rng_key: as in `parallel_mcmc.solve`.
         transform: what to keep of ``(state, info)`` of each step.
         progress: called with the number of steps solved as iterations proceed.
 
@@ -150,16 +148,14 @@ def run_parallel(
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
     window = check_window(window, num_steps)
-    limits = default_limits(x0.dtype, tol, max_iterations, most_ties(num_steps))
     trajectory, info = solve_vectors(
         recursion(transition),
         x0,
         inputs,
         solver,
         window,
-        limits,
-        guess=None,
-        rng_key=jax.random.key(0) if rng_key is None else rng_key,
+        jax.random.key(0) if rng_key is None else rng_key,
+        most_ties=most_ties(num_steps),
         progress=progress,
     )
 
@@ -169,7 +165,7 @@ def run_parallel(
         x_prev = jnp.where(t == 0, x0, trajectory[t - 1])
         state, info = transition.step(transition.unravel(x_prev), u)
         # A state that stands because it trembles may come out this far off; that is no tie.
-        allowed = jnp.maximum(2 * limits.tol * scale, PROPORTION * noise(x, scale))
+        allowed = jnp.maximum(2 * (solver.tol or 0) * scale, PROPORTION * noise(x, scale))
         near = jnp.abs(transition.ravel(state) - x) <= allowed
         ties = jnp.any(jnp.isfinite(x) & ~near)
         solved = transition.unravel(x)
@@ -233,19 +229,12 @@ def run_anew(
 
 
 def attempted(
-    transition: Transition,
-    solver: Solver,
-    num_steps: int,
-    rng_key: Any,
-    state: Any,
-    tol: Any,
-    max_iterations: Any,
+    transition: Transition, solver: Solver, num_steps: int, rng_key: Any, state: Any
 ) -> Pilot:
     """How ``num_steps`` steps from ``state`` go: what `auto` chooses by."""
     inputs = transition.draw_inputs(rng_key, num_steps, state)
-    x0 = transition.ravel(state)
-    limits = default_limits(x0.dtype, tol, max_iterations, most_ties(num_steps))
-    return pilot(recursion(transition), x0, inputs, solver, limits)
+    x0, f = transition.ravel(state), recursion(transition)
+    return pilot(f, x0, inputs, solver, most_ties=most_ties(num_steps))
 
 
 attempt_once = compiled(num_static=3)(attempted)

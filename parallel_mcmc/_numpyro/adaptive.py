@@ -72,15 +72,13 @@ class AdaptiveKernel(ParallelKernel):
         num_helpers: int = NUM_HELPERS,
         solver: Solver | Auto | None = None,
         window: int | None = None,
-        tol: float | None = None,
-        max_iterations: int | None = None,
         diagnose: bool = False,
         forward_mode_differentiation: bool = False,
         **others: Any,
     ):
         refuse(type(self), AdaptiveKernel, others)
         super().__init__(
-            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose,
+            model, potential_fn, init_strategy, solver, window, diagnose,
             forward_mode_differentiation,
         )  # fmt: skip
         self._step_size = step_size

@@ -22,8 +22,7 @@ class ParallelBlackJAX(ParallelKernel):
             ``lambda logdensity_fn: blackjax.mala(logdensity_fn, 0.1)``. Positions are dicts of
             unconstrained values by site.
         potential_fn: minus a log density of any pytree; then `MCMC.run` needs ``init_params``.
-        init_strategy, solver, window, tol, max_iterations, diagnose, forward_mode_differentiation:
-            as in `ParallelHMC`.
+        init_strategy, solver, window, diagnose, forward_mode_differentiation: as in `ParallelHMC`.
         fields: as in `pm.from_blackjax`, for algorithms of your own whose state is not rebuilt
             from its position.
 
@@ -54,14 +53,12 @@ class ParallelBlackJAX(ParallelKernel):
         init_strategy: Callable = DEFAULT_INIT,
         solver: Solver | Auto | None = None,
         window: int | None = None,
-        tol: float | None = None,
-        max_iterations: int | None = None,
         fields: tuple[str, ...] | None = None,
         diagnose: bool = False,
         forward_mode_differentiation: bool = False,
     ):
         super().__init__(
-            model, potential_fn, init_strategy, solver, window, tol, max_iterations, diagnose,
+            model, potential_fn, init_strategy, solver, window, diagnose,
             forward_mode_differentiation,
         )  # fmt: skip
         self._make_algorithm = make_algorithm

@@ -27,7 +27,7 @@ class ParallelGibbs(ParallelKernel):
             function of the model's arguments that returns them. They see and set the values of
             the model's sites themselves, within their supports: ``z`` is not unconstrained here,
             and ``init_params`` neither.
-        init_strategy, solver, window, tol, max_iterations, diagnose: as in `ParallelHMC`.
+        init_strategy, solver, window, diagnose: as in `ParallelHMC`.
 
     Nothing is adapted: the warm-up steps are steps like the others, left out of the draws.
     ``potential_energy`` is minus the log joint density of the model at the draw, NaN without one.
@@ -68,11 +68,9 @@ class ParallelGibbs(ParallelKernel):
         init_strategy: Callable = DEFAULT_INIT,
         solver: Solver | Auto | None = None,
         window: int | None = None,
-        tol: float | None = None,
-        max_iterations: int | None = None,
         diagnose: bool = False,
     ):
-        super().__init__(model, None, init_strategy, solver, window, tol, max_iterations, diagnose)
+        super().__init__(model, None, init_strategy, solver, window, diagnose)
         self._blocks = blocks
 
     def chain(self, potential_fn: Callable, z: Any, adapt_state: Any, model_args: tuple) -> Chain:

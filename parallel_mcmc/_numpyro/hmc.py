@@ -65,10 +65,9 @@ class ParallelHMC(AdaptiveKernel):
             alone, as it is with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``, with
             ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or where the step size or
             the metric is not adapted.
-        solver: `pm.auto()` by default.
+        solver: as in `pm.solve`, `pm.auto()` by default.
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
             chain, in windows if memory asks for it, and `numpyro.infer.MCMC` 1,000 draws.
-        tol, max_iterations: as in `pm.solve`.
         diagnose: whether the state has a `pm.Predictability` of the window that the draw is from,
             for ``extra_fields=("predictability.exponent",)`` and `pm.to_inference_data`. Costs D
             products with the Jacobian per draw.
@@ -112,8 +111,6 @@ class ParallelHMC(AdaptiveKernel):
         num_helpers: int = NUM_HELPERS,
         solver: Solver | Auto | None = None,
         window: int | None = None,
-        tol: float | None = None,
-        max_iterations: int | None = None,
         diagnose: bool = False,
         forward_mode_differentiation: bool = False,
         **others: Any,
@@ -137,7 +134,7 @@ class ParallelHMC(AdaptiveKernel):
         super().__init__(
             model, potential_fn, step_size, inverse_mass_matrix, adapt_step_size,
             adapt_mass_matrix, dense_mass, target_accept_prob, init_strategy,
-            regularize_mass_matrix, num_helpers, solver, window, tol, max_iterations, diagnose,
+            regularize_mass_matrix, num_helpers, solver, window, diagnose,
             forward_mode_differentiation, **others,
         )  # fmt: skip
         self._num_steps = num_steps

@@ -23,7 +23,8 @@ from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import Status
 from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solvers import Solver
-from parallel_mcmc._core.windows import check_tol, check_window, run_info
+from parallel_mcmc._core.windows import check_window, run_info
+from parallel_mcmc._mcmc.trace import settings_of
 from parallel_mcmc._mcmc.transition import ability_of
 from parallel_mcmc._numpyro.fingerprint import fingerprint
 from parallel_mcmc._numpyro.forward import with_forward_gradient
@@ -89,22 +90,17 @@ class ParallelKernel(MCMCKernel):
         init_strategy: Callable,
         solver: Solver | Auto | None,
         window: int | None,
-        tol: float | None,
-        max_iterations: int | None,
         diagnose: bool,
         forward_mode_differentiation: bool = False,
     ):
         if self.needs_density and (model is None) == (potential_fn is None):
             raise ValueError("Give either `model` or `potential_fn`.")
         check_window(window, 1)
-        check_tol(tol)
         self._model = model
         self._potential_fn = potential_fn
         self._init_strategy = init_strategy
         self.solver = solver
         self.window = window
-        self.tol = tol
-        self.max_iterations = max_iterations
         self.diagnose = diagnose
         self._forward_mode = forward_mode_differentiation
         # Set by `init`; NumPyro reads the first to see whether that was called.
@@ -156,13 +152,7 @@ class ParallelKernel(MCMCKernel):
         options, _, reason = chosen or self.options_of(state.plan, x)
         if chosen is None:  # a state keeps the window that it was begun with
             options = options._replace(window=min(options.window, length_of(state.buffer)))
-        return {
-            "solver": options.solver.name,
-            "solver_choice": reason,
-            "tol": float(options.tol or 0),
-            "window": options.window,
-            "max_iterations": int(options.max_iterations),
-        }
+        return settings_of(options.solver, options.window, reason)
 
     # NumPyro's interface.
 
@@ -386,18 +376,12 @@ class ParallelKernel(MCMCKernel):
         """
         length = self.window or WINDOW
         choice = choose(
-            self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able,
-            self.max_iterations,
-        )  # fmt: skip
+            self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able
+        )
         window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
             window = length = SEQUENTIAL_WINDOW
-        # Numbers, as they may become part of the plan of a state.
-        tol, limit = self.tol, choice.max_iterations
-        if not any_traced((tol, limit)):
-            tol, limit = None if tol is None else float(tol), int(limit)
-        options = Options(choice.solver, window, tol, limit)
-        return Chosen(options, length, choice.reason)
+        return Chosen(Options(choice.solver, window), length, choice.reason)
 
     def _sample_one(self, state, model_args, model_kwargs):
         potential_fn = self.target(model_args, model_kwargs)

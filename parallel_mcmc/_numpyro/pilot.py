@@ -58,16 +58,15 @@ def attempt_of(
 ) -> Callable:
     """How `auto` runs a pilot from the state of one chain; ``compiled`` as in `begin`."""
 
-    def attempt(solver, num_steps, limit):
-        def run(values, args, kwargs):
-            state, limit = values
+    def attempt(solver, num_steps):
+        def run(state, args, kwargs):
             arguments = args, kwargs
             chain = kernel.chain(kernel.target(*arguments), state.z, state.adapt_state, arguments)
             start, key = chain.transition.unravel(state.x), state.rng_key
-            return attempted(chain.transition, solver, num_steps, key, start, kernel.tol, limit)
+            return attempted(chain.transition, solver, num_steps, key, start)
 
         program = compiled(("pilot", solver, num_steps, *name), run, args, kwargs)
-        return program((state, limit))
+        return program(state)
 
     return attempt
 

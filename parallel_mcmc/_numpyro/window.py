@@ -61,8 +61,6 @@ class Options(NamedTuple):
 
     solver: Solver
     window: int | None
-    tol: float | None
-    max_iterations: int
 
 
 class Chosen(NamedTuple):
@@ -248,8 +246,6 @@ def solve_steps(
         inputs,
         solver=options.solver,
         window=options.window,
-        tol=options.tol,
-        max_iterations=options.max_iterations,
         transform=draws_of(chain, with_gradients),
         progress=progress,
     )
@@ -258,7 +254,7 @@ def solve_steps(
         draws = draws._replace(z_grad=only)
     if not diagnose:
         return draws, info, None
-    tol = aimed_at(options.tol, x.dtype)
+    tol = aimed_at(options.solver.tol, x.dtype)
     return draws, info, assess(recursion(chain.transition), x, inputs, draws.x, tol)
 
 
