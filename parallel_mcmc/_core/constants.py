@@ -38,23 +38,26 @@ NOT_FALLING = 0.9
 """States that move again by at least this part of their last move tremble: see `falling`."""
 
 NO_FARTHER = 1.25
-"""The most of it in a wait of twice the length, if states do not move on: see `falling`."""
+"""States that move by at most so many times their last move, in a wait of twice its length, have
+come to rest: see `falling`."""
 
 FEW = 8
 """Grains of the spread up to which a residual trembles; more is on its way: see `trembling`."""
 
 PROPORTION = 8
-"""How many times its noise a step may be off at a look, and one step in ten once all were within:
-as its map is steep. A decision that flips is off by the chain's own moves."""
+"""How many times its noise a step may be off at a look, as steep maps enlarge the move. Once all
+steps were within the noise, one step in ten may be off by as much."""
 
 SHORT = 32
-"""Twice what must be found to tremble besides: so few steps come out exact before they stand."""
+"""Added to twice the number of steps that must be found to tremble: a few steps come to rest, exact,
+sooner than that."""
 
 OWN_MOVES = 1_000
-"""How much larger the moves of a chain are than what trembles; otherwise they are the rounding."""
+"""The moves of a chain must be so many times larger than what trembles, or they may be rounding. A
+step that is off by as much at a look is a decision that tips."""
 
 LATTICE_ROWS, LATTICE_PAIRS = 128, 2**21
-"""Of the sample of steps whose moves are compared with each other, and pairs of all coordinates."""
+"""Steps whose moves are compared with each other, and the most pairs of these, over coordinates."""
 
 LATTICE_SHARE = 100
 """One pair of moves in so many of equal size makes a lattice."""

@@ -174,7 +174,7 @@ def describe_failure(info: SolveInfo) -> str | None:
             f"{frontier[worst]}; the trajectory is what it gives step by step. Look at f (or the "
             "log density) there."
         )
-    if frontier[worst] == 0 and ties[worst] > most_ties(steps[worst]):
+    if frontier[worst] == 0 and ties[worst] > most_ties(int(steps[worst])):
         return (
             f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
             "evaluation, more than rounding explains, so it was run one by one; look for what in "
@@ -193,5 +193,5 @@ def remarks(info: SolveInfo) -> str:
     """What a report adds if not every step is exact, or a decision tied; mostly empty."""
     trembling, ties = int(np.sum(info.num_trembling)), int(np.sum(info.num_ties))
     return (f", {trembling:,} steps right up to rounding" if trembling else "") + (
-        f", {ties:,} decisions tied within rounding" if ties else ""
+        f", {ties:,} decision{'s' * (ties != 1)} tied within rounding" if ties else ""
     )
