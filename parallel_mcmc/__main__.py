@@ -60,7 +60,7 @@ SOLVERS: dict[str, Callable[[], pm.Solver]] = {
 class Kernel(NamedTuple):
     """A kernel with what it is solved by, where nothing is asked for."""
 
-    tune: Callable[..., warmup.Tuned]
+    tune: Callable[[warmup.Task], warmup.Tuned]
     solver: str
     window: int | None = None
 
@@ -163,16 +163,11 @@ def make_target(options: argparse.Namespace) -> targets.Target:
 
 def tune(options: argparse.Namespace, rng_key: Any, target: targets.Target) -> warmup.Tuned:
     setup = TARGETS[options.target]
-    length = {"trajectory_length": setup.trajectory_length} if options.kernel == "hmc" else {}
-    return KERNELS[options.kernel].tune(
-        rng_key,
-        target.logdensity_fn,
-        target.position,
-        options.chains,
-        options.warmup,
-        setup.is_mass_matrix_diagonal,
-        **length,
-    )
+    task = warmup.Task(
+        rng_key, target.logdensity_fn, target.position, options.chains, options.warmup,
+        setup.is_mass_matrix_diagonal, setup.trajectory_length,
+    )  # fmt: skip
+    return KERNELS[options.kernel].tune(task)
 
 
 def run(options: argparse.Namespace, target: targets.Target) -> None:

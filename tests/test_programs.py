@@ -37,7 +37,7 @@ CALLS = {
     ),
     "solve": lambda: pm.solve(decay, START, INPUTS, solver=pm.jacobi()),
     "lyapunov_exponent": lambda: pm.lyapunov_exponent(decay, START, INPUTS, INPUTS),
-    "warm-up": lambda: warmup.tuned_random_walk(KEY, logdensity_fn, START, 1, 20),
+    "warm-up": lambda: warmup.tuned_random_walk(warmup.Task(KEY, logdensity_fn, START, 1, 20)),
 }
 
 

@@ -19,6 +19,7 @@ def logdensity_fn(x):
 
 
 START = {"x": jnp.ones(3)}
+KEY = jax.random.key(1)
 
 
 def test_starts_are_spread_over_the_whole_range():
@@ -32,7 +33,7 @@ def test_starts_are_spread_over_the_whole_range():
 @pytest.mark.parametrize("is_mass_matrix_diagonal", [True, False])
 def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(is_mass_matrix_diagonal):
     tuned = warmup.tuned_hmc(
-        jax.random.key(1), logdensity_fn, START, 4, 600, is_mass_matrix_diagonal, 1.5
+        warmup.Task(KEY, logdensity_fn, START, 4, 600, is_mass_matrix_diagonal, 1.5)
     )
     # The metric is L L', and the kernel's coordinates w are those of x = L w.
     columns = jax.vmap(tuned.kernel.unravel)(jnp.eye(3)).position["x"]
@@ -48,7 +49,7 @@ def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(is_mass_matrix_
 
 
 def test_mala_accepts_about_as_asked():
-    tuned = warmup.tuned_mala(jax.random.key(1), logdensity_fn, START, 4, 600)
+    tuned = warmup.tuned_mala(warmup.Task(KEY, logdensity_fn, START, 4, 600))
     trace = pm.sample(
         jax.random.key(2), tuned.kernel, tuned.position, 500, num_chains=4, solver=pm.quasi_deer()
     )
@@ -58,12 +59,12 @@ def test_mala_accepts_about_as_asked():
 
 def test_where_there_is_no_room_to_tune_there_are_no_helpers():
     # Their step size would be that of longer trajectories.
-    tuned = warmup.tuned_mala(jax.random.key(1), logdensity_fn, START, 2, 210)
+    tuned = warmup.tuned_mala(warmup.Task(KEY, logdensity_fn, START, 2, 210))
     assert tuned.cost == "210 steps"
 
 
 def test_a_random_walk_takes_steps_of_2_38_over_root_d():
-    tuned = warmup.tuned_random_walk(jax.random.key(1), logdensity_fn, START, 4, 600)
+    tuned = warmup.tuned_random_walk(warmup.Task(KEY, logdensity_fn, START, 4, 600))
     trace = pm.sample(
         jax.random.key(2), tuned.kernel, tuned.position, 2000, num_chains=4, solver=pm.sequential()
     )

@@ -31,6 +31,30 @@ from parallel_mcmc._mcmc.tuning import cost_of_tuning
 LogDensity = Callable[[Any], Float[Array, ""]]
 
 
+class Task(NamedTuple):
+    """What is to be warmed up.
+
+    Attributes:
+        rng_key: typed or raw.
+        logdensity_fn: of a position.
+        position: around which chains and helpers start.
+        num_chains: to return a start for.
+        num_steps: the most gradients of the helpers that follow one another, and steps of the
+            window adaptation. There are no helpers under 200, and what tuning takes.
+        is_mass_matrix_diagonal: as BlackJAX has it.
+        trajectory_length: of HMC, step size times number of steps. In the adapted coordinates a
+            quarter period, pi / 2, forgets the start of a normal posterior altogether.
+    """
+
+    rng_key: Any
+    logdensity_fn: LogDensity
+    position: Any
+    num_chains: int
+    num_steps: int
+    is_mass_matrix_diagonal: bool = True
+    trajectory_length: float = math.pi / 2
+
+
 class Adapted(NamedTuple):
     """What a warm-up found.
 
@@ -61,13 +85,8 @@ class Tuned(NamedTuple):
 
 
 def adapt(
-    rng_key: Any,
+    task: Task,
     algorithm: str,
-    logdensity_fn: LogDensity,
-    position: Any,
-    num_chains: int,
-    num_steps: int,
-    is_mass_matrix_diagonal: bool,
     target_acceptance_rate: float,
     tuned_for: int | None = None,
     **parameters: Any,
@@ -75,14 +94,9 @@ def adapt(
     """Helpers around a position, and where they do not settle `blackjax.window_adaptation`.
 
     Args:
-        rng_key: typed or raw.
+        task: what is to be warmed up.
         algorithm: the name of one of BlackJAX's, ``"hmc"`` or ``"nuts"``.
-        logdensity_fn: of a position.
-        position: around which chains and helpers start.
-        num_chains: to return a start for.
-        num_steps: the most gradients of the helpers that follow one another, and steps of the
-            window adaptation. There are no helpers under 200, and what ``tuned_for`` takes.
-        is_mass_matrix_diagonal, target_acceptance_rate: as BlackJAX has them.
+        target_acceptance_rate: as BlackJAX has it.
         tuned_for: leapfrog steps of a trajectory, where helpers are to find a step size for so many
             rather than for trajectories of about a quarter period.
         parameters: of BlackJAX's algorithm.
@@ -90,13 +104,14 @@ def adapt(
     Warns:
         AdaptationWarning: where the helpers do not settle.
     """
-    key_start, key_chains = jax.random.split(rng_key)
+    key_start, key_chains = jax.random.split(task.rng_key)
+    num_steps, num_chains = task.num_steps, task.num_chains
     cost = f"{num_steps} steps"
     if num_steps < FEWEST_GRADIENTS + cost_of_tuning(tuned_for):
-        positions, metric, step_size = scatter(key_start, position, num_chains), None, 1.0
+        positions, metric, step_size = scatter(key_start, task.position, num_chains), None, 1.0
     else:
         found = adapt_helpers(
-            key_start, logdensity_fn, position, num_steps, is_mass_matrix_diagonal,
+            key_start, task.logdensity_fn, task.position, num_steps, task.is_mass_matrix_diagonal,
             target_acceptance_rate, max(NUM_HELPERS, num_chains), RADIUS, tuned_for,
         )  # fmt: skip
         step_size, metric = float(found.step_size), found.inverse_mass_matrix
@@ -107,9 +122,9 @@ def adapt(
         cost = f"{gradients} and {cost}"
         warn_unsettled(found.info, GOES_ON.format("--warmup"), stacklevel=3)
     last, found = _adapt(
-        algorithm, logdensity_fn, num_steps, is_mass_matrix_diagonal, target_acceptance_rate,
-        tuple(parameters.items()), jax.random.split(key_chains, num_chains), positions, step_size,
-        metric,
+        algorithm, task.logdensity_fn, num_steps, task.is_mass_matrix_diagonal,
+        target_acceptance_rate, tuple(parameters.items()),
+        jax.random.split(key_chains, num_chains), positions, step_size, metric,
     )  # fmt: skip
     return Adapted(
         last,
@@ -144,48 +159,17 @@ def _adapt(
     return jax.vmap(run)(keys, positions)
 
 
-def tuned_hmc(
-    rng_key: Any,
-    logdensity_fn: LogDensity,
-    position: Any,
-    num_chains: int,
-    num_steps: int,
-    is_mass_matrix_diagonal: bool = True,
-    trajectory_length: float = math.pi / 2,
-) -> Tuned:
-    """`hmc` with trajectories of one length, in leapfrog steps of at most the adapted size.
-
-    Args:
-        rng_key, logdensity_fn, position, num_chains, num_steps, is_mass_matrix_diagonal: as in
-            `adapt`.
-        trajectory_length: step size times number of steps. In the adapted coordinates a quarter
-            period, pi / 2, forgets the start of a normal posterior altogether.
-    """
-    found = adapt(
-        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
-        is_mass_matrix_diagonal, 0.9, num_integration_steps=8,
-    )  # fmt: skip
-    num_integration_steps = math.ceil(trajectory_length / found.step_size)
-    step_size = trajectory_length / num_integration_steps
-    kernel = hmc(
-        logdensity_fn,
-        position,
-        step_size,
-        found.inverse_mass_matrix,
-        num_integration_steps,
-    )
-    settings = f"{num_integration_steps} leapfrog steps of {step_size:.3g}"
+def tuned_hmc(task: Task) -> Tuned:
+    """`hmc` with trajectories of one length, in leapfrog steps of at most the adapted size."""
+    found = adapt(task, "hmc", 0.9, num_integration_steps=8)
+    num_steps = math.ceil(task.trajectory_length / found.step_size)
+    step_size = task.trajectory_length / num_steps
+    kernel = hmc(task.logdensity_fn, task.position, step_size, found.inverse_mass_matrix, num_steps)
+    settings = f"{num_steps} leapfrog steps of {step_size:.3g}"
     return Tuned(kernel, found.position, settings, found.cost)
 
 
-def tuned_mala(
-    rng_key: Any,
-    logdensity_fn: LogDensity,
-    position: Any,
-    num_chains: int,
-    num_steps: int,
-    is_mass_matrix_diagonal: bool = True,
-) -> Tuned:
+def tuned_mala(task: Task) -> Tuned:
     """`mala`, adapted to an acceptance rate of 0.8.
 
     Step by step 0.57 is best. Solved in parallel the larger steps take several times the
@@ -193,53 +177,29 @@ def tuned_mala(
 
     HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what is adapted.
     """
-    found = adapt(
-        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
-        is_mass_matrix_diagonal, 0.8, tuned_for=1, num_integration_steps=1,
-    )  # fmt: skip
+    found = adapt(task, "hmc", 0.8, tuned_for=1, num_integration_steps=1)
     step_size = found.step_size**2 / 2
-    kernel = mala(logdensity_fn, position, step_size, found.inverse_mass_matrix)
+    kernel = mala(task.logdensity_fn, task.position, step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {step_size:.3g}", found.cost)
 
 
-def tuned_random_walk(
-    rng_key: Any,
-    logdensity_fn: LogDensity,
-    position: Any,
-    num_chains: int,
-    num_steps: int,
-    is_mass_matrix_diagonal: bool = True,
-) -> Tuned:
+def tuned_random_walk(task: Task) -> Tuned:
     """`random_walk` with steps of 2.38 / sqrt(D) standard deviations, which HMC finds.
 
     Of a dense metric the diagonal is used.
     """
-    found = adapt(
-        rng_key, "hmc", logdensity_fn, position, num_chains, num_steps,
-        is_mass_matrix_diagonal, 0.8, num_integration_steps=8,
-    )  # fmt: skip
+    found = adapt(task, "hmc", 0.8, num_integration_steps=8)
     metric = found.inverse_mass_matrix
     variances = metric if metric.ndim == 1 else jnp.diagonal(metric)
     relative = 2.38 / math.sqrt(variances.size)
-    sigma = relative * jnp.sqrt(variances)
-    kernel = random_walk(logdensity_fn, position, sigma)
+    kernel = random_walk(task.logdensity_fn, task.position, relative * jnp.sqrt(variances))
     return Tuned(kernel, found.position, f"steps of {relative:.3g} standard deviations", found.cost)
 
 
-def tuned_nuts(
-    rng_key: Any,
-    logdensity_fn: LogDensity,
-    position: Any,
-    num_chains: int,
-    num_steps: int,
-    is_mass_matrix_diagonal: bool = True,
-) -> Tuned:
+def tuned_nuts(task: Task) -> Tuned:
     """`blackjax.nuts` with the step size and the metric of `adapt`."""
     import blackjax
 
-    found = adapt(
-        rng_key, "nuts", logdensity_fn, position, num_chains, num_steps,
-        is_mass_matrix_diagonal, 0.8,
-    )  # fmt: skip
-    kernel = blackjax.nuts(logdensity_fn, found.step_size, found.inverse_mass_matrix)
+    found = adapt(task, "nuts", 0.8)
+    kernel = blackjax.nuts(task.logdensity_fn, found.step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {found.step_size:.3g}", found.cost)

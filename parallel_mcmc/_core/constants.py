@@ -49,8 +49,8 @@ PROPORTION = 8
 steps were within the noise, one step in ten may be off by as much."""
 
 SHORT = 32
-"""Added to twice the number of steps that must be found to tremble: a few steps come to rest, exact,
-sooner than that."""
+"""Added to twice the number of steps that must be found to tremble: where there are few, they come
+to rest, exact, sooner than that."""
 
 OWN_MOVES = 1_000
 """The moves of a chain must be so many times larger than what trembles, or they may be rounding. A
