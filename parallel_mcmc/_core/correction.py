@@ -39,11 +39,11 @@ class Correction(NamedTuple):
 
 
 Correct: TypeAlias = Callable[..., Correction]
-"""``(A, r, factor, unit, k) -> Correction``: from maps and residuals, factors of `secant`, the
+"""``(A, r, factor, scale, k) -> Correction``: from maps and residuals, factors of `secant`, the
 spread of the chain per coordinate, and how many leading steps are solved: their r is zero."""
 
 
-def newton(A: LinearMap, r: Float[Array, "T D"], factor, unit, k) -> Correction:
+def newton(A: LinearMap, r: Float[Array, "T D"], factor, scale, k) -> Correction:
     """A_t as it is, everywhere."""
     scale = behind(r, k).astype(r.dtype)
     predicted = A.apply(before(affine_scan(A.scale_rows(scale), r)))
@@ -54,7 +54,7 @@ def limited(
     A: LinearMap,
     r: Float[Array, "T D"],
     factor: Float[Array, " T"],
-    unit: Float[Array, " D"],
+    scale: Float[Array, " D"],
     k: Int[Array, ""],
     *,
     max_norm: float,
@@ -63,13 +63,13 @@ def limited(
     """The rule above.
 
     Args:
-        A, r, factor, unit, k: as for every `Correct`.
+        A, r, factor, scale, k: as for every `Correct`.
         max_norm: limit on the norm of a map, in coordinates scaled by their spread.
         trust_radius: residuals that are small, in spreads.
     """
-    small = all_of(jnp.abs(r) <= trust_radius * unit)
+    small = all_of(jnp.abs(r) <= trust_radius * scale)
     small = (small & before(small, True))[:, None]
-    limit = A.limit(max_norm, jnp.where(unit > 0, unit, 1))
+    limit = A.limit(max_norm, jnp.where(scale > 0, scale, 1))
     kept = jnp.where(small, 1, limit.factor)
     scale = jnp.where(behind(r, k), jnp.where(small, 1, factor[:, None]) * kept, 0)
     full = A.apply(before(affine_scan(A.scale_rows(scale), r)))

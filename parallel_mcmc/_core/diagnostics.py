@@ -110,10 +110,10 @@ def assess(
     if x0.size > max_dense or ability(f, x0, inputs) < Ability.DERIVATIVES:
         amplified = error_bound = jnp.full_like(rho, jnp.nan)
     else:
-        unit = spread(trajectory)
-        unit = jnp.where(unit > 0, unit, 1)
-        r = (map_steps(f, x_prev, inputs) - trajectory) / unit
-        amplified = amplification(f, x_prev, inputs, unit, rho)
+        scale = spread(trajectory)
+        scale = jnp.where(scale > 0, scale, 1)
+        r = (map_steps(f, x_prev, inputs) - trajectory) / scale
+        amplified = amplification(f, x_prev, inputs, scale, rho)
         # Where rounding is amplified without limit, a residual of zero promises nothing.
         error_bound = amplified * jnp.max(jnp.linalg.norm(r, axis=-1))
         error_bound = jnp.where(jnp.isposinf(amplified), jnp.inf, error_bound)
@@ -151,11 +151,11 @@ def expected_iterations(
 
 
 def amplification(
-    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, unit: Float[Array, " D"], rho: Any
+    f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, scale: Float[Array, " D"], rho: Any
 ) -> Float[Array, ""]:
-    """max_t,i sqrt((P_t)_ii / (1 - w)), in coordinates measured in ``unit``."""
+    """max_t,i sqrt((P_t)_ii / (1 - w)), in coordinates measured in ``scale``."""
     w = jnp.minimum((1 + rho) / 2, 1)
-    factor = unit / unit[:, None] / jnp.sqrt(w)
+    factor = scale / scale[:, None] / jnp.sqrt(w)
     loop, tree = (functools.partial(squares, f) for squares in (loop_squares, tree_squares))
     with jax.default_matmul_precision("highest"):
         squares = jax.lax.platform_dependent(x_prev, inputs, factor, cpu=loop, default=tree)

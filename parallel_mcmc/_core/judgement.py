@@ -23,7 +23,7 @@ class Judgement(NamedTuple):
     """What the iterations on a window came to.
 
     Attributes:
-        k, unit: as in `Outcome`.
+        k, scale: as in `Outcome`.
         within: which steps are solved, given the state before them, ``(W,)``.
         num_trembling: steps that stand although they tremble.
         num_ties: decisions that stand although they tip as these states tremble.
@@ -34,7 +34,7 @@ class Judgement(NamedTuple):
     """
 
     k: Int[Array, ""]
-    unit: Float[Array, " D"]
+    scale: Float[Array, " D"]
     within: Bool[Array, " W"]
     num_trembling: Int[Array, ""]
     num_ties: Int[Array, ""]
@@ -66,7 +66,7 @@ def judged(
     seen, details = outcome(progress, block, limits, offset)
     x, r, wanted = details.x, details.r, details.wanted
     first = state_before(progress.states, block.x_start, jnp.asarray(offset))
-    of_noise = noise(x, seen.unit)
+    of_noise = noise(x, seen.scale)
     tremble = may_tremble(details.evidence, wanted, x, r, x - before(x, first), of_noise)
     must_be_exact = seen.asks & jnp.any(tremble.exactly)
     slides = block.window < len(progress.states)
@@ -83,9 +83,9 @@ def judged(
     # Coordinates that do not tremble are decided on at their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
     rows = wanted & (jnp.arange(block.window) >= seen.k)
-    copies = looks(x, seen.unit, rows[:, None] & columns)
+    copies = looks(x, seen.scale, rows[:, None] & columns)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
-    off = most_of(in_units(values - copies, noise(copies, seen.unit)))
+    off = most_of(in_units(values - copies, noise(copies, seen.scale)))
     tips = off > OWN_MOVES
     num_ties = jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32)
     stand &= jnp.all((off <= PROPORTION) | tips | ~wanted) & (num_ties <= limits.most_ties)
@@ -100,7 +100,7 @@ def judged(
     all_stand = stand | progress.early
     judgement = Judgement(
         k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),
-        unit=seen.unit,
+        scale=seen.scale,
         within=details.agrees | (wanted & all_stand),
         num_trembling=jnp.where(stand, seen.num_inexact, 0),
         num_ties=jnp.where(stand, num_ties, 0),

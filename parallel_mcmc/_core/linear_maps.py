@@ -4,11 +4,11 @@ Every map offers the same operations, which are all that a scan and its limits n
 
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
-- ``A.in_units(unit)``: the map in coordinates measured in ``unit``,
+- ``A.in_units(scale)``: the map in coordinates measured in ``scale``,
 - ``A.scale_rows(factor)``: the map with each row times a factor, ``(..., D)`` or ``(..., 1)``,
-- ``A.limit(max_norm, unit)``: the factors, at most 1, that keep products of many maps
+- ``A.limit(max_norm, scale)``: the factors, at most 1, that keep products of many maps
   bounded, and which of the maps they change. Norms are in
-  coordinates measured in ``unit``, as a posterior may have scales of all sizes.
+  coordinates measured in ``scale``, as a posterior may have scales of all sizes.
 
 Leading axes (time, chains) are free; the last ones hold the map of one step. A limit needs time as
 the first. The identity and zero have no rows to scale, and stay as they are.
@@ -73,15 +73,15 @@ class Dense(NamedTuple):
             return Dense(functools.reduce(jnp.add, terms))
         return Dense(jnp.einsum("...ij,...jk->...ik", A, B))
 
-    def in_units(self, unit: Float[Array, " D"]) -> "Dense":
-        return Dense(self.matrix * (unit / unit[:, None]))
+    def in_units(self, scale: Float[Array, " D"]) -> "Dense":
+        return Dense(self.matrix * (scale / scale[:, None]))
 
     def scale_rows(self, factor: Float[Array, "... D"]) -> "Dense":
         return Dense(factor[..., None] * self.matrix)
 
-    def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
+    def limit(self, max_norm, scale: Float[Array, " D"]) -> Limit:
         """The spectral norm of each matrix is at most ``max_norm``."""
-        norm = map_steps(spectral_norm, self.in_units(unit).matrix)
+        norm = map_steps(spectral_norm, self.in_units(scale).matrix)
         return at_most(max_norm, norm[..., None])
 
 
@@ -96,13 +96,13 @@ class Diagonal(NamedTuple):
     def compose(self, other: "Diagonal") -> "Diagonal":
         return Diagonal(self.diagonal * other.diagonal)
 
-    def in_units(self, unit: Float[Array, " D"]) -> "Diagonal":
+    def in_units(self, scale: Float[Array, " D"]) -> "Diagonal":
         return self
 
     def scale_rows(self, factor: Float[Array, "... D"]) -> "Diagonal":
         return Diagonal(factor * self.diagonal)
 
-    def limit(self, max_norm, unit=None) -> Limit:
+    def limit(self, max_norm, scale=None) -> Limit:
         """Each entry is at most ``max_norm`` in size."""
         return at_most(max_norm, jnp.abs(self.diagonal))
 
@@ -127,18 +127,18 @@ class Block2x2(NamedTuple):
             d=self.c * other.b + self.d * other.d,
         )
 
-    def in_units(self, unit: Float[Array, " D"]) -> "Block2x2":
-        unit_q, unit_p = jnp.split(unit, 2)
-        return Block2x2(self.a, self.b * (unit_p / unit_q), self.c * (unit_q / unit_p), self.d)
+    def in_units(self, scale: Float[Array, " D"]) -> "Block2x2":
+        scale_q, scale_p = jnp.split(scale, 2)
+        return Block2x2(self.a, self.b * (scale_p / scale_q), self.c * (scale_q / scale_p), self.d)
 
     def scale_rows(self, factor: Float[Array, "... D"]) -> "Block2x2":
         factor = jnp.broadcast_to(factor, (*factor.shape[:-1], 2 * self.a.shape[-1]))
         of_q, of_p = jnp.split(factor, 2, axis=-1)
         return Block2x2(of_q * self.a, of_q * self.b, of_p * self.c, of_p * self.d)
 
-    def limit(self, max_norm, unit: Float[Array, " D"]) -> Limit:
+    def limit(self, max_norm, scale: Float[Array, " D"]) -> Limit:
         """The spectral norm of each 2x2 block is at most ``max_norm``."""
-        norm = norm_2x2(*self.in_units(unit))
+        norm = norm_2x2(*self.in_units(scale))
         return at_most(max_norm, jnp.concatenate([norm, norm], axis=-1))
 
 
@@ -151,13 +151,13 @@ class Identity(NamedTuple):
     def compose(self, other):
         return self
 
-    def in_units(self, unit=None):
+    def in_units(self, scale=None):
         return self
 
     def scale_rows(self, factor=None):
         return self
 
-    def limit(self, max_norm, unit=None) -> Limit:
+    def limit(self, max_norm, scale=None) -> Limit:
         return Limit(1.0, jnp.zeros((), bool))
 
 
@@ -170,13 +170,13 @@ class Zero(NamedTuple):
     def compose(self, other):
         return self
 
-    def in_units(self, unit=None):
+    def in_units(self, scale=None):
         return self
 
     def scale_rows(self, factor=None):
         return self
 
-    def limit(self, max_norm, unit=None) -> Limit:
+    def limit(self, max_norm, scale=None) -> Limit:
         return Limit(1.0, jnp.zeros((), bool))
 
 

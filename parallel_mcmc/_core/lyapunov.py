@@ -157,9 +157,9 @@ def pair_growth(f, x_prev, inputs, v0):
     The distance in each coordinate is the root of rounding times spread: far above the rounding
     and far below the spread.
     """
-    unit, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
-    unit = jnp.where(unit > 0, unit, jnp.where(size > 0, size, 1))
-    distance = jnp.sqrt(jnp.finfo(x_prev.dtype).eps * jnp.maximum(size, unit) * unit)
+    scale, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
+    scale = jnp.where(scale > 0, scale, jnp.where(size > 0, size, 1))
+    distance = jnp.sqrt(jnp.finfo(x_prev.dtype).eps * jnp.maximum(size, scale) * scale)
 
     def step(v, x_and_u):
         x, u = x_and_u

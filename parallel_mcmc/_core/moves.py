@@ -60,19 +60,19 @@ def moves(
         block, offset: the steps, and where the window begins.
         progress, seen, details: the last evaluation, and what it shows.
     """
-    x, unit, row = details.x, seen.unit, jnp.arange(block.window)
+    x, scale, row = details.x, seen.scale, jnp.arange(block.window)
     begun = progress.num_iterations > 0
     behind = (row > seen.k) & ~seen.stops
     # What is right to rounding also stays, until all steps are: where maps are large, a chain of
     # corrections of a few ulp would keep the states behind it from coming down to noise.
-    least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * unit)
+    least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * scale)
     still = behind & ~details.complete & all_of(jnp.abs(details.r) <= least)
     # What is not finite is left to Jacobi.
     none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
     # Set to zero where maps are read, in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
-    predicted, careful, limited = solver.correct(A, r, progress.factor, unit, seen.k)
+    predicted, careful, limited = solver.correct(A, r, progress.factor, scale, seen.k)
     stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
 
@@ -97,7 +97,7 @@ def moves(
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)
     replaced = replaced | bad
-    moved = most_of(in_units(x_new - x, noise(x, unit)))
+    moved = most_of(in_units(x_new - x, noise(x, scale)))
     complete = details.evidence.complete | details.complete
     evidence = details.evidence._replace(moved=moved, complete=complete)
     evidence = either(seen.stops, progress.evidence, evidence)

@@ -113,7 +113,7 @@ class Outcome(NamedTuple):
     Attributes:
         k: leading steps of the window that are solved.
         lead: leading steps that are solved or, by this evaluation, right up to noise.
-        unit: the spread by which this evaluation is judged.
+        scale: the spread by which this evaluation is judged.
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
         early: whether the early stop that the user asked for is reached.
@@ -124,7 +124,7 @@ class Outcome(NamedTuple):
 
     k: Int[Array, ""]
     lead: Int[Array, ""]
-    unit: Float[Array, " D"]
+    scale: Float[Array, " D"]
     num_inexact: Int[Array, ""]
     num_replaced: Int[Array, ""]
     num_limited: Int[Array, ""]
@@ -196,7 +196,7 @@ def outcome(
     seen = Outcome(
         k=k,
         lead=lead,
-        unit=scale,
+        scale=scale,
         num_inexact=counts.inexact,
         num_replaced=num_replaced,
         num_limited=num_limited,

@@ -21,20 +21,20 @@ def penalised(
     A: Map,
     r: Float[Array, "T D"],
     factor: Float[Array, " T"],
-    unit: Float[Array, " D"],
+    scale: Float[Array, " D"],
     k: Int[Array, ""],
     *,
     penalty: float,
     trust_radius: float,
 ) -> Correction:
-    """The rule above. A, r, factor, unit, k: as for every `correction.Correct`."""
+    """The rule above. A, r, factor, scale, k: as for every `correction.Correct`."""
     d = before(affine_scan(A, r))
     image = A.apply(d)
-    radius = trust_radius * unit
+    radius = trust_radius * scale
     trusted = all_of((jnp.abs(d) <= radius) & (jnp.abs(image) <= radius))
 
     def elsewhere():
-        careful = A.apply(before(penalised_recurrence(A, r, unit, k, penalty)))
+        careful = A.apply(before(penalised_recurrence(A, r, scale, k, penalty)))
         predicted = jnp.where(trusted[:, None], image, factor[:, None] * careful)
         return Correction(predicted, careful, ~trusted)
 
@@ -47,7 +47,7 @@ def penalised(
 def penalised_recurrence(
     A: Map,
     r: Float[Array, "T D"],
-    unit: Float[Array, " D"],
+    scale: Float[Array, " D"],
     k: Int[Array, ""],
     penalty: float,
 ) -> Float[Array, "T D"]:
@@ -60,6 +60,6 @@ def penalised_recurrence(
     x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
     """
     step = jnp.arange(r.shape[0])
-    unit = jnp.where(unit > 0, unit, 1)
-    A = A.in_units(unit).scale_rows(behind(r, k).astype(r.dtype))
-    return unit * kalman_scan(A, jnp.where((step < k)[:, None], 0, r / unit), penalty)
+    scale = jnp.where(scale > 0, scale, 1)
+    A = A.in_units(scale).scale_rows(behind(r, k).astype(r.dtype))
+    return scale * kalman_scan(A, jnp.where((step < k)[:, None], 0, r / scale), penalty)

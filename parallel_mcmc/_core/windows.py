@@ -26,14 +26,14 @@ class Summary(NamedTuple):
         num_steps: how many steps were then run one by one.
         residual: the largest in the last evaluation, per coordinate.
         worst: the same beyond rounding, for steps that stand; committed steps are exact.
-        unit: the spread by which the block was judged.
+        scale: the spread by which the block was judged.
     """
 
     frontier: Int[Array, ""]
     num_steps: Int[Array, ""]
     residual: Float[Array, " D"]
     worst: Float[Array, " D"]
-    unit: Float[Array, " D"]
+    scale: Float[Array, " D"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
@@ -52,11 +52,11 @@ def solve_vectors(
     scale: Float[Array, " D"] | None = None,
     guess: Float[Array, "T D"] | None = None,
     most_ties: int = 0,
-    progress: Callable | None = None,
+    tell: Callable | None = None,
 ) -> tuple[Float[Array, "T D"], SolveInfo]:
     """`solve` for states that are vectors.
 
-    ``most_ties`` as in `Limits`; ``progress`` is called with the steps solved so far.
+    ``most_ties`` as in `Limits`; ``tell`` is called with the steps solved so far.
     """
     check_dtype(x0.dtype)
     limits = Limits(
@@ -71,7 +71,7 @@ def solve_vectors(
             trajectory = scan_steps(f, x0, inputs)
             return trajectory, run_info(finite_rows(trajectory), x0.dtype)
         check_keys(f, x0, jax.eval_shape(first_of, inputs))
-        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, progress)
+        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, tell)
 
 
 def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
@@ -91,7 +91,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
     )
 
 
-def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
+def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
     """Blocks of W steps, one after the other; each is iterated on until it is done.
 
     A window begins within its block and may reach into the next one, and its states
@@ -121,9 +121,9 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
         n = jnp.minimum(W, T - begin)
         # A window may reach beyond the end.
-        tell = None if progress is None else lambda k: progress(jnp.minimum(begin + k, T))
+        told = None if tell is None else lambda k: tell(jnp.minimum(begin + k, T))
         block = Block(x_start, u, n, W, extend_guess, num_before)
-        done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, tell)
+        done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, told)
         offset = done.frontier if length > W else zero
         solved = offset + outcome.k
         x = window_of(done.states, offset, W)
@@ -142,7 +142,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
             num_steps=num_steps,
             residual=jnp.max(off, axis=0),
             worst=jnp.max(beyond, axis=0),
-            unit=outcome.unit,
+            scale=outcome.scale,
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
@@ -175,7 +175,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, progress):
         (trajectory, _), blocks = jax.lax.scan(
             next_block, (jnp.zeros_like(guess), carry), W * jnp.arange(num_blocks, dtype=jnp.int32)
         )
-    trajectory, info = verdict(f, x0, inputs, trajectory, blocks, W, limits)
+    trajectory, info = conclude(f, x0, inputs, trajectory, blocks, W, limits)
     return trajectory, info._replace(num_resets=info.num_resets + num_replaced)
 
 
@@ -189,7 +189,7 @@ def write_block(trajectory, states, begin):
     return jax.lax.dynamic_update_slice_in_dim(trajectory, states, place, 0)
 
 
-def verdict(f, x0, inputs, trajectory, blocks, W, limits):
+def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     """Compare the residuals of all windows with the scale of the whole trajectory.
 
     A window judges by its own spread. At stationarity this stays within twice the spread
@@ -202,13 +202,13 @@ def verdict(f, x0, inputs, trajectory, blocks, W, limits):
     if limits.scale is not None:
         scale = limits.scale
     else:
-        scale = blocks.unit[0] if begin.size == 1 else spread(trajectory)
+        scale = blocks.scale[0] if begin.size == 1 else spread(trajectory)
     residual = jnp.max(scaled(blocks.residual, scale))
     missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
         tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
-        poor = (blocks.unit > 2 * scale) & (blocks.worst > tol * scale)
+        poor = (blocks.scale > 2 * scale) & (blocks.worst > tol * scale)
         poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
         trajectory, num_steps = finish(

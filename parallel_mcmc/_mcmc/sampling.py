@@ -180,7 +180,7 @@ def _sample(transition, solver, window, num_samples, shows_progress, diagnose, k
             solver=solver,
             window=window,
             transform=keep,
-            progress=functools.partial(jax.debug.callback, advance, bar, chain)
+            tell=functools.partial(jax.debug.callback, advance, bar, chain)
             if shows_progress
             else None,
         )

@@ -89,26 +89,26 @@ def run_sequential(
     state: Any,
     inputs: Any,
     transform: Callable = keep_all,
-    progress: Callable | None = None,
+    tell: Callable | None = None,
 ) -> tuple[Any, Any, SolveInfo]:
     """Step by step with the kernel's own cached states: what every solver must reproduce.
 
     Args:
         transition, state, inputs, transform: as in `run_parallel`.
-        progress: called about `NUM_TOLD` times with the number of steps run.
+        tell: called about `NUM_TOLD` times with the number of steps run.
 
     Returns:
         The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
     """
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
-    steps = None if progress is None else jnp.arange(1, num_steps + 1)
+    steps = None if tell is None else jnp.arange(1, num_steps + 1)
 
     def body(state, data):
         u, t = data
         state, info = transition.step(state, u)
-        if progress is not None:
+        if tell is not None:
             told = t % max(1, num_steps // NUM_TOLD) == 0
-            jax.lax.cond(told, lambda: progress(t), lambda: None)
+            jax.lax.cond(told, lambda: tell(t), lambda: None)
         finite = jnp.all(jnp.isfinite(transition.ravel(state)))
         return state, (transform(state, info), finite)
 
@@ -128,7 +128,7 @@ def run_parallel(
     window: int | None = None,
     rng_key: Any = None,
     transform: Callable = keep_all,
-    progress: Callable | None = None,
+    tell: Callable | None = None,
 ) -> tuple[Any, Any, SolveInfo]:
     """`run_sequential`, solved in parallel over time. Traceable: call it inside `jit`.
 
@@ -138,13 +138,13 @@ def run_parallel(
         inputs: its randomness, from ``transition.draw_inputs``.
         solver, window, rng_key: as in `parallel_mcmc.solve`.
         transform: what to keep of ``(state, info)`` of each step.
-        progress: called with the number of steps solved as iterations proceed.
+        tell: called with the number of steps solved as iterations proceed.
 
     Returns:
         The final state, ``transform(state, info)`` of every step, and a `SolveInfo`.
     """
     if solver.linearize is None:
-        return run_sequential(transition, state, inputs, transform, progress)
+        return run_sequential(transition, state, inputs, transform, tell)
     x0 = transition.ravel(state)
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
     window = check_window(window, num_steps)
@@ -156,7 +156,7 @@ def run_parallel(
         window,
         jax.random.key(0) if rng_key is None else rng_key,
         most_ties=most_ties(num_steps),
-        progress=progress,
+        tell=tell,
     )
 
     scale = spread(trajectory)

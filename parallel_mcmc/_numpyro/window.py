@@ -227,7 +227,7 @@ def solve_steps(
     num_steps: int,
     options: Options,
     diagnose: bool,
-    progress: Callable | None = None,
+    tell: Callable | None = None,
     with_gradients: bool = True,
 ) -> tuple[Draws, SolveInfo, Predictability | None]:
     """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found.
@@ -247,7 +247,7 @@ def solve_steps(
         solver=options.solver,
         window=options.window,
         transform=draws_of(chain, with_gradients),
-        progress=progress,
+        tell=tell,
     )
     if not with_gradients:
         only = jax.tree.map(lambda leaf: leaf[None], gradient_of(chain, last))
