@@ -224,6 +224,7 @@ def test_memory_is_shared_by_the_chains():
     assert choose(options, None, 400, jnp.zeros(3), attempt, num_chains=4).window == 32
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_other_things_than_solvers_are_an_error():
     with pytest.raises(TypeError, match=r"such as pm\.deer\(\), or pm\.auto\(\), got str"):
         pm.solve(forgets, jnp.zeros(3), NOISE, solver="deer")

@@ -93,6 +93,7 @@ def test_a_model_without_such_sites_is_left_alone():
     assert pm.centering(KEY, model) == pm.Centering({}, True, 0)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_tuple_of_arguments_is_refused():
     with pytest.raises(TypeError, match=r"model_args is a tuple: of one argument `\(y,\)`"):
         pm.centering(KEY, several, jnp.ones(3))

@@ -166,6 +166,7 @@ def test_a_step_size_that_is_far_off_is_found_by_numpyros_heuristic(cls, method)
     assert np.all(np.asarray(mcmc.last_state.adapt_state.step_size) > 0.1)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "make, message",
     [

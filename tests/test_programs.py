@@ -76,12 +76,16 @@ def test_no_program_is_kept_without_bound():
 def test_programs_for_many_data_sets_are_kept_in_a_bounded_number():
     mcmc = pm.MCMC(pm.ParallelHMC(lambda y: None), num_warmup=0, num_samples=1)
     mcmc._cache_of_run = {}
+
+    def run(x, args, kwargs):
+        return x + args[0]
+
     for i in range(NUM_KEPT + 4):
-        program = mcmc._compiled(("test",), lambda x, args, kwargs: x + args[0], (i,), {})
-        again = mcmc._compiled(("test",), lambda x, args, kwargs: x + args[0], (0,), {})
+        program = mcmc._compiled(("test",), run, (i,), {})
+        again = mcmc._compiled(("test",), run, (0,), {})
         assert program(1) == 1 + i and again(1) == 1
         assert len(mcmc._cache) <= NUM_KEPT
-    assert again is mcmc._compiled(("test",), None, (0,), {}), "what is used stays"
+    assert again is mcmc._compiled(("test",), run, (0,), {}), "what is used stays"
 
 
 # More bytes of draws than there are addresses, so that no allocator says yes.

@@ -250,6 +250,7 @@ def test_a_progress_bar_is_closed_when_the_run_fails():
 # Bad arguments --------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "change, error, sentence",
     [

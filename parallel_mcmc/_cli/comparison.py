@@ -81,7 +81,7 @@ def compare(parallel: Timed, sequential: Timed) -> Iterator[str]:
 
 
 def scaled_difference(
-    x: Float[Array | np.ndarray, "chains T ..."], reference: np.ndarray
+    x: Float[Array | np.ndarray, "chains T ..."], reference: Array | np.ndarray
 ) -> np.ndarray:
     """The largest difference of each draw, in units of the reference's standard deviation."""
     sd = np.std(reference, axis=(0, 1))

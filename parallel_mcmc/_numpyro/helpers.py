@@ -151,7 +151,7 @@ def radius_around_zero(init_strategy: Callable) -> float | None:
     while isinstance(init_strategy, functools.partial):
         radius = init_strategy.keywords.get("radius", radius)
         init_strategy = init_strategy.func
-    return radius if init_strategy is init_to_uniform else None
+    return float(radius) if init_strategy is init_to_uniform else None
 
 
 def places(z: Any) -> dict[str, np.ndarray]:
