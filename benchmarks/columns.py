@@ -150,13 +150,13 @@ def grouped(records: Iterable[Record], *names: str) -> list[tuple[Any, list[Reco
 
 
 def markdown(head: Iterable[str], rows: Iterable[Row]) -> str:
-    """With a star where a row is of records from before the last change of an iteration."""
+    """With a star where a row is of records from before the last change of a solve."""
     head = list(head)
     lines, starred = [head, ["---"] * len(head)], False
     for (first, *others), records in rows:
         older = any(map(is_older, records))
         lines.append([first + r" \*" * older, *others])
         starred |= older
-    note = rf"\* Measured before {SINCE}, the day of the last change to what an iteration does."
+    note = rf"\* Measured before {SINCE}, when what a solve comes to changed last."
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return text + f"\n\n{note}" * starred

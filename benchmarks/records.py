@@ -19,16 +19,16 @@ import parallel_mcmc
 Record = dict[str, Any]
 KEY = ("suite", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed")
 
-SINCE = "2026-11-28"
-"""The day of the last change to what an iteration does: tables mark what was measured before it."""
+SINCE = "2026-11-28T22:28"
+"""The last change to what a solve comes to: tables mark what was measured before it."""
 
-NO_SOLVE = ("launches", "warmups")
-"""Suites that this does not touch."""
+UNTOUCHED = ("launches", "torture", "warmups")
+"""Suites that it does not touch: without a solve, or without accept decisions."""
 
 
 def is_older(r: Record) -> bool:
-    """Whether a record was measured with other iterations than those of today."""
-    return r.get("suite") not in NO_SOLVE and r.get("date", SINCE) < SINCE
+    """Whether a record was measured with solves that came to something else than today's."""
+    return r.get("suite") not in UNTOUCHED and r.get("date", "") < SINCE
 
 
 def environment() -> Record:
@@ -45,7 +45,7 @@ def environment() -> Record:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": num_cpus(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "date": datetime.date.today().isoformat(),
+        "date": datetime.datetime.now().isoformat(timespec="minutes"),
     }
 
 

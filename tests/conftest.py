@@ -74,9 +74,10 @@ def x64():
 @pytest.fixture
 def unchecked():
     """Arguments of other types than annotations say, which the package is to refuse by itself."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session")

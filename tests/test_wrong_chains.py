@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
+from parallel_mcmc._core.windows import solve_vectors
 from parallel_mcmc._mcmc import transition as transitions
 
 pytestmark = pytest.mark.slow
@@ -444,18 +445,25 @@ def test_a_decision_of_a_kernel_that_rounding_tips_stands_and_is_told(tied):
     assert np.max(np.sum(off > 1e-5, axis=1)) <= 1
 
 
-def test_of_a_recursion_no_step_may_stand_that_rounding_tips(tied):
+def test_no_more_decisions_may_tip_than_is_allowed_and_of_a_recursion_none(tied):
     kernel, state, inputs, log_uniforms = tied
-    f = transitions.recursion(kernel)
-    solver = pm.deer(max_iterations=40)
+    f, solver = transitions.recursion(kernel), pm.deer(max_iterations=40)
+
+    def given(log_uniform):
+        return inputs._replace(log_uniform=log_uniform)
 
     @jax.jit
     @jax.vmap
-    def run(log_uniform):
-        given = inputs._replace(log_uniform=log_uniform)
-        return pm.solve(f, state.w, given, solver=solver).info
+    def by_solve(log_uniform):
+        return pm.solve(f, state.w, given(log_uniform), solver=solver).info
 
-    info = run(log_uniforms)
-    assert np.all(info.num_ties == 0)
-    told = info.status == pm.Status.FINISHED_SEQUENTIALLY
-    assert np.any(told) and np.all(info.num_sequential_steps[told] > 0)
+    @jax.jit
+    @jax.vmap
+    def with_one(log_uniform):
+        key = jax.random.key(0)
+        return solve_vectors(f, state.w, given(log_uniform), solver, 400, key, most_ties=1)[1]
+
+    told = by_solve(log_uniforms).status == pm.Status.FINISHED_SEQUENTIALLY
+    assert np.any(told)
+    allowed = with_one(log_uniforms[told])
+    assert np.any((allowed.status == pm.Status.CONVERGED) & (allowed.num_ties == 1))

@@ -1,6 +1,6 @@
 """The numbers that the iteration goes by.
 
-A table in docs/benchmarks.md has the iterations with half and twice each of them.
+A table in docs/benchmarks.md has the iterations with half and twice of those that cost most.
 """
 
 TRUST_RADIUS = 0.03

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
-from parallel_mcmc._core.rows import before, either, most_of, state_before, window_of
+from parallel_mcmc._core.rows import all_of, before, either, most_of, state_before, window_of
 from parallel_mcmc._core.tolerance import noise
 from parallel_mcmc._core.trembling import in_units, looks, may_tremble
 
@@ -86,7 +86,7 @@ def judged(
     copies = looks(x, seen.scale, rows[:, None] & columns)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
     off = most_of(in_units(values - copies, noise(copies, seen.scale)))
-    tips = off > OWN_MOVES
+    tips = (off > OWN_MOVES) & all_of(jnp.isfinite(values))
     num_ties = jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32)
     stand &= jnp.all((off <= PROPORTION) | tips | ~wanted) & (num_ties <= limits.most_ties)
     goes_on = must_be_exact & ~progress.done

@@ -39,7 +39,7 @@ class Limits(NamedTuple):
     tol: Float[Array, ""]
     max_iterations: Int[Array, ""]
     scale: Float[Array, " D"] | None
-    most_ties: int = 0
+    most_ties: int
 
 
 class Block(NamedTuple):

@@ -50,8 +50,9 @@ class SolveInfo(NamedTuple):
             step, did not settle: see `trembling` in the docs, How it works. At all others x_t is
             f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
         num_ties: steps of a kernel whose accept decision ties within rounding: it tips at states a
-            few ulp away, or in the pass that follows the solve. The solve's decision stands, unless
-            ties are more than rounding can explain: then the chain is run step by step.
+            few ulp away, or in the pass that follows the solve, whichever are more. The solve's
+            decision stands, unless ties are more than rounding can explain: then the chain is run
+            step by step.
     """
 
     status: Int[Array, ""]
@@ -177,8 +178,8 @@ def describe_failure(info: SolveInfo) -> str | None:
     if frontier[worst] == 0 and ties[worst] > most_ties(int(steps[worst])):
         return (
             f"{chain}{ties[worst]} steps of the solved chain came out otherwise in a second "
-            "evaluation, more than rounding explains, so it was run one by one; look for what in "
-            "the kernel depends on batching, or enable `jax_enable_x64`."
+            "evaluation, or a few ulp away, more than rounding explains, so it was run one by one; "
+            "look for what in the kernel depends on batching, or enable `jax_enable_x64`."
         )
     return (
         f"{chain}the solve stopped after {iterations[worst]} iterations with residual "

@@ -68,7 +68,9 @@ class Solver:
         check_limits(self.tol, self.max_iterations)
 
     def __repr__(self) -> str:
-        ends = written(Solver, tol=self.tol, max_iterations=self.max_iterations)
+        ends = ""
+        if self.linearize is not None:
+            ends = written(Solver, tol=self.tol, max_iterations=self.max_iterations)
         return f"{self.name}({', '.join(filter(None, (self.options, ends)))})"
 
 

@@ -217,6 +217,7 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
         frontier = jnp.where(poor, 0, frontier)
         missing = jnp.where(poor, 1, missing)
         num_sequential_steps += num_steps
+        blocks = blocks._replace(num_ties=jnp.where(poor, 0, blocks.num_ties))
 
     gap = jnp.argmax(missing > 0)
     solved = num_sequential_steps == 0

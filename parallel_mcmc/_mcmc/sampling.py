@@ -1,5 +1,6 @@
 """`sample`: several chains, each solved in parallel over its length."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
@@ -121,6 +122,7 @@ def predictability(
     *,
     num_chains: int = 1,
     solver: Solver | None = None,
+    tol: float | None = None,
     window: int | None = None,
     progress_bar: bool = False,
 ) -> Predictability:
@@ -130,7 +132,7 @@ def predictability(
         rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
         num_steps: steps of the run; the expected iterations are for a chain of this length.
         solver: how to run it; step by step by default, which expanding chains need anyway.
-            Iterations are counted for its ``tol``.
+        tol: for which iterations are counted; by default that of the solver.
         window, progress_bar: as in `sample`.
 
     Returns:
@@ -145,13 +147,14 @@ def predictability(
     >>> result.exponent.shape, bool(result.exponent[0] < -1)
     ((1,), True)
     """
+    solver = sequential() if solver is None else solver
     trace = sample(
         rng_key,
         transition_or_algorithm,
         initial_position,
         num_steps,
         num_chains=num_chains,
-        solver=sequential() if solver is None else solver,
+        solver=solver if tol is None else dataclasses.replace(solver, tol=tol),
         window=window,
         progress_bar=progress_bar,
         diagnose=True,

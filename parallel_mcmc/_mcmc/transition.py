@@ -155,7 +155,7 @@ def run_parallel(
         solver,
         window,
         jax.random.key(0) if rng_key is None else rng_key,
-        most_ties=most_ties(num_steps),
+        most_ties=most_ties(window),
         tell=tell,
     )
 
@@ -177,7 +177,7 @@ def run_parallel(
         (history, ties, finite), final_state = map_steps_keep_last(
             last_pass, jnp.arange(num_steps), inputs, trajectory
         )
-    num_ties = jnp.sum(ties, dtype=jnp.int32)
+    num_ties = jnp.maximum(jnp.sum(ties, dtype=jnp.int32), info.num_ties)
     too_many = num_ties > most_ties(num_steps)
     kept = (history, finite), final_state
     (history, finite), final_state = run_anew(transition, state, inputs, transform, too_many, kept)
@@ -186,7 +186,7 @@ def run_parallel(
         status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
         frontier=jnp.where(too_many, 0, info.frontier),
         num_sequential_steps=jnp.where(too_many, num_steps, info.num_sequential_steps),
-        num_ties=jnp.maximum(num_ties, info.num_ties),
+        num_ties=num_ties,
     )
     return final_state, history, info
 
