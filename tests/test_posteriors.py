@@ -15,6 +15,7 @@ from benchmarks import posteriordb
 from benchmarks.judged import outcome_of, path_ratio
 from benchmarks.measure import Options
 from benchmarks.posteriors import Posterior, four_chains, record_of
+from benchmarks.records import SINCE
 from benchmarks.tables import models, posteriors
 from benchmarks.user_models import USER_MODELS
 
@@ -27,6 +28,7 @@ RECORD = {
     "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
     "rhat": 1.01, "rhat_nuts": 1.02,
     "z_score": 2.0, "sd_error": 0.03, "seconds_warm": 1.0, "seconds_warm_nuts": 2.0,
+    "date": SINCE,
 }  # fmt: skip
 
 
