@@ -358,3 +358,15 @@ def test_a_blackjax_algorithm_is_diagnosed_as_it_is():
     result = pm.predictability(jax.random.key(1), algorithm, jnp.zeros(2), 100)
     assert result.exponent.shape == (1,)
     assert np.log(0.5) - 1e-3 < float(result.exponent[0]) < 0.5 * np.log(0.5)
+
+
+def test_iterations_are_counted_for_the_tolerance_that_is_asked_for_whatever_the_solver():
+    kernel = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(2), 0.2)
+
+    def expected(**options):
+        found = pm.predictability(jax.random.key(0), kernel, jnp.zeros(2), 300, **options)
+        return int(found.expected_iterations[0])
+
+    to_noise, early = expected(), expected(tol=1e-2)
+    assert 0 < early < to_noise
+    assert expected(tol=1e-2, solver=pm.auto("cpu")) == early

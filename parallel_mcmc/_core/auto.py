@@ -77,7 +77,8 @@ Attempt = Callable[[Solver, int], Pilot]
 logger = logging.getLogger("parallel_mcmc")
 
 
-class Auto(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Auto:
     """A solver that is yet to be chosen; see `auto`."""
 
     platform: str | None
@@ -88,7 +89,7 @@ class Auto(NamedTuple):
     max_iterations: int | None
 
     def __repr__(self) -> str:
-        return f"auto({written(auto, **self._asdict())})"
+        return f"auto({written(auto, **dataclasses.asdict(self))})"
 
 
 class Choice(NamedTuple):

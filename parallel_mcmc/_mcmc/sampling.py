@@ -121,7 +121,7 @@ def predictability(
     num_steps: int,
     *,
     num_chains: int = 1,
-    solver: Solver | None = None,
+    solver: Solver | Auto | None = None,
     tol: float | None = None,
     window: int | None = None,
     progress_bar: bool = False,
