@@ -17,24 +17,11 @@ def test_a_window_without_a_step_is_an_error(window):
         pm.solve(gated, x0_of(), inputs_of("contracting", 37), window=window, solver=pm.deer())
 
 
-def test_an_integer_state_is_an_error():
-    with pytest.raises(TypeError, match=r"float32 or float64.*int32"):
-        pm.solve(
-            lambda x, u: x + u,
-            jnp.zeros(2, jnp.int32),
-            jnp.ones((37, 2), jnp.int32),
-            solver=pm.deer(),
-        )
-
-
-def test_a_half_precision_state_is_an_error():
-    with pytest.raises(TypeError, match=r"float32 or float64.*bfloat16"):
-        pm.solve(
-            lambda x, u: x + u,
-            jnp.zeros(2, jnp.bfloat16),
-            jnp.ones((37, 2), jnp.bfloat16),
-            solver=pm.deer(),
-        )
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16])
+def test_an_integer_or_half_precision_state_is_an_error(dtype):
+    x0, inputs = jnp.zeros(2, dtype), jnp.ones((37, 2), dtype)
+    with pytest.raises(TypeError, match=rf"float32 or float64.*{x0.dtype}"):
+        pm.solve(lambda x, u: x + u, x0, inputs, solver=pm.deer())
 
 
 def test_an_integer_leaf_among_floats_is_an_error():
