@@ -146,7 +146,7 @@ def low_to_high(r: Record) -> str:
 
 
 def posteriors(records: Records) -> str:
-    """Everything a reader may hold against the examples."""
+    """Everything a reader may hold against the defaults."""
     return table(
         records, "model", "unknowns", ("warm-up", entry("warmup_gradients", ",")),
         ("draws", entry("sample_gradients", ",")), "solver", ("iterations", low_to_high),

@@ -2,7 +2,7 @@
 
 NumPyro's `MCMC`, unmodified, calls `init` once and `sample` once per draw. Here a call during the
 warm-up takes a step and adapts; a call after it hands out the next draw of a window that was
-solved in parallel. Both are loops of no turn or of one, not conditions: a batched
+solved in parallel. Both are loops that run once or not at all, rather than conditions: a batched
 `lax.cond` runs both branches at every draw, and that would be a solve.
 """
 
@@ -60,7 +60,7 @@ WINDOW = 1000
 """Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
 
 NO_ARGUMENTS: dict[str, Any] = {}
-"""Of a model without, the same for all chains of a run: see `numpyro_pilot.Run`."""
+"""Of a model without, the same for all chains of a run: see `pilot.Run`."""
 
 SEQUENTIAL_WINDOW = 32
 """The same where a solver takes one step after the other, and a window gains nothing."""
