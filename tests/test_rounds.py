@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from densities import without_hessian
 
 import parallel_mcmc as pm
 from parallel_mcmc._mcmc.helpers import good_ones, replaced
@@ -30,10 +31,15 @@ def correlated(position):
     return -x @ jnp.asarray(np.linalg.inv(CORRELATION), x.dtype) @ x / 2
 
 
-def test_step_size_and_metric_of_a_normal_in_some_hundred_gradients():
-    warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+by_rounds = without_hessian(correlated)
+
+
+@pytest.mark.parametrize("logdensity_fn, most", [(by_rounds, 600), (correlated, 60)])
+def test_step_size_and_metric_of_a_normal_in_some_hundred_gradients(logdensity_fn, most):
+    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
     (state, parameters), info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
-    assert info.settled and info.num_gradients < 600
+    assert info.settled and info.num_gradients < most
+    assert info.from_mode == (logdensity_fn is correlated)
     sd = np.sqrt(np.diag(parameters["inverse_mass_matrix"]))
     # Some hundred independent draws say a standard deviation to 5 per cent, and four times that.
     np.testing.assert_allclose(sd, SD, rtol=0.2)
@@ -44,8 +50,9 @@ def test_step_size_and_metric_of_a_normal_in_some_hundred_gradients():
     assert info.rounds.rhat.shape == (info.num_rounds,)
 
 
-def test_draws_with_what_was_found_are_right():
-    warmup = pm.parallel_adaptation(blackjax.hmc, correlated, num_integration_steps=4)
+@pytest.mark.parametrize("logdensity_fn", [by_rounds, correlated])
+def test_draws_with_what_was_found_are_right(logdensity_fn):
+    warmup = pm.parallel_adaptation(blackjax.hmc, logdensity_fn, num_integration_steps=4)
     (_, parameters), info = warmup.run(jax.random.key(1), {"x": jnp.ones(3)})
     kernel = pm.hmc(
         correlated, {"x": jnp.ones(3)}, parameters["step_size"], parameters["inverse_mass_matrix"],
@@ -142,13 +149,14 @@ def test_there_is_a_gap_between_modes_and_none_between_helpers_that_mix_slowly()
 
 def test_a_warm_up_makes_no_nan():
     with jax.debug_nans(True):
-        warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
-        _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
-    assert info.rounds.drift[0] == jnp.inf and info.settled
+        for logdensity_fn in (by_rounds, correlated):
+            warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+            _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
+            assert info.rounds.drift[0] == jnp.inf and info.settled
 
 
 def test_no_more_gradients_follow_one_another_than_are_given():
-    warmup = pm.parallel_adaptation(blackjax.nuts, correlated)
+    warmup = pm.parallel_adaptation(blackjax.nuts, by_rounds)
     with pytest.warns(pm.AdaptationWarning, match="not settled"):
         _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)}, 60)
     assert info.num_gradients <= 60 and not info.settled
@@ -212,7 +220,7 @@ def test_few_helpers_are_refused():
 
 @pytest.mark.slow
 def test_many_leapfrog_steps_leave_the_helpers_their_gradients():
-    warmup = pm.parallel_adaptation(blackjax.hmc, correlated, num_integration_steps=50)
+    warmup = pm.parallel_adaptation(blackjax.hmc, by_rounds, num_integration_steps=50)
     _, info = warmup.run(
         jax.random.key(0), {"x": jnp.zeros(3)}
     )  # 24 trajectories are 1,200 gradients

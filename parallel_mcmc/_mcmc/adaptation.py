@@ -96,6 +96,8 @@ class PoolInfo(NamedTuple):
         settled: whether the helpers had forgotten where they started, and accepted as they should.
         num_gradients: gradients that followed one another: the critical path.
         num_rounds: how many there were.
+        from_mode: whether the helpers started around the mode, as a normal there is nearly the
+            posterior.
         rounds: what each of them found, with a leading axis of ``num_rounds``.
         positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.
     """
@@ -103,6 +105,7 @@ class PoolInfo(NamedTuple):
     settled: Bool[Array, ""]
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
+    from_mode: Bool[Array, ""]
     rounds: Summary
     positions: Any
 
@@ -170,6 +173,7 @@ def _adapt_helpers(
         settled=pool.settled,
         num_gradients=pool.num_gradients,
         num_rounds=pool.num_rounds,
+        from_mode=pool.from_mode,
         rounds=pool.summaries,
         positions=jax.vmap(unravel)(pool.x),
     )

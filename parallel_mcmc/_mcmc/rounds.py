@@ -30,6 +30,7 @@ from parallel_mcmc._mcmc.helpers import (
     usable,
     walk,
 )
+from parallel_mcmc._mcmc.laplace import Laplace, normal_at_mode
 from parallel_mcmc._mcmc.pooling import (
     Estimate,
     Moments,
@@ -63,6 +64,9 @@ LARGEST_CHANGE = 1.0
 
 SHORTEST = 0.75
 """The part of the trajectory length that a settled pool must reach."""
+
+AT_MODE = 1.0
+"""The first step size of helpers around the mode, times the fourth root of the unknowns."""
 
 MOST_ROUNDS = 32
 """The most rounds that are made; each keeps a summary."""
@@ -107,6 +111,7 @@ class Pool(NamedTuple):
         settled: whether the last round found nothing more to do.
         moments: of the last round's draws and log densities.
         summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.
+        from_mode: whether the helpers started around the mode, as `laplace.normal_at_mode` found.
     """
 
     x: Float[Array, "K D"]
@@ -117,6 +122,12 @@ class Pool(NamedTuple):
     settled: Bool[Array, ""]
     moments: Moments
     summaries: Summary
+    from_mode: Bool[Array, ""]
+
+    @property
+    def stage(self) -> Int[Array, ""]:
+        """Rounds so far, with those that helpers from the mode do not need."""
+        return self.num_rounds + FIRST_CHECK * self.from_mode
 
 
 def adapt_pool(
@@ -141,11 +152,11 @@ def adapt_pool(
     """
     plan = jnp.array(PLAN, jnp.int32)
 
-    def of_plan(num_rounds):
-        return plan[jnp.minimum(num_rounds, len(PLAN) - 1)]
+    def of_plan(pool: Pool):
+        return plan[jnp.minimum(pool.stage, len(PLAN) - 1)]
 
     def goes_on(pool: Pool) -> Bool[Array, ""]:
-        num_steps, most = of_plan(pool.num_rounds)
+        num_steps, most = of_plan(pool)
         # One gradient to begin a round with, and those of its steps if the step size stays.
         length = num_leapfrogs(pool.log_step_size, most)
         next_round = 1 + num_steps * length
@@ -153,7 +164,7 @@ def adapt_pool(
         return ~pool.settled & affordable & (pool.num_rounds < MOST_ROUNDS)
 
     def next_round(pool: Pool) -> Pool:
-        num_steps, most = of_plan(pool.num_rounds)
+        num_steps, most = of_plan(pool)
         most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
         return one_round(
@@ -185,8 +196,30 @@ def adapt_pool(
         settled=jnp.zeros((), bool),
         moments=nowhere,
         summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
+        from_mode=jnp.zeros((), bool),
     )
+    normal = normal_at_mode(logdensity_fn, jax.random.fold_in(rng_key, MOST_ROUNDS), x)
+    if normal is not None:
+        start = around(normal, start, estimate, blocks)
     return jax.lax.while_loop(goes_on, next_round, start)
+
+
+def around(normal: Laplace, pool: Pool, estimate: Estimate, blocks: Any) -> Pool:
+    """Helpers around the mode with the metric and a step size to match, if that holds."""
+    matrix = normal.covariance
+    if blocks is not None:
+        matrix = jnp.where(blocks, matrix, 0)
+    if estimate is variances:
+        matrix = jnp.diagonal(matrix)
+    D, dtype = pool.x.shape[-1], pool.x.dtype
+    there = pool._replace(
+        x=normal.x,
+        log_step_size=jnp.log(jnp.asarray(AT_MODE / D**0.25, dtype)),
+        inverse_mass_matrix=matrix,
+        from_mode=jnp.ones((), bool),
+    )
+    pool = jax.tree.map(lambda new, old: jnp.where(normal.holds, new, old), there, pool)
+    return pool._replace(num_gradients=pool.num_gradients + normal.num_gradients)
 
 
 def one_round(
@@ -214,8 +247,8 @@ def one_round(
         matrix = jnp.where(blocks, matrix, 0)
     fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
     matrix = jnp.where(fine, matrix, pool.inverse_mass_matrix)
-    early = pool.num_rounds < 2
-    log_step_size = jnp.where(pool.num_rounds == 0, walked.log_step_size, walked.mean_log_step_size)
+    early = pool.stage < 2
+    log_step_size = jnp.where(pool.stage == 0, walked.log_step_size, walked.mean_log_step_size)
     # A first metric is far from the next one, and the step size is in its units.
     ratio = variances_of(pool.inverse_mass_matrix) / variances_of(matrix)
     change = jnp.max(jnp.abs(jnp.log(ratio)))
@@ -225,9 +258,9 @@ def one_round(
     mean_leapfrogs = walked.num_leapfrogs / num_steps
     length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
     gap = jnp.max(gap_of(observed, recent)[:-1])
-    stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.num_rounds >= FIRST_OF_NO_DRIFT)
+    stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.stage >= FIRST_OF_NO_DRIFT)
     settled = (
-        (pool.num_rounds >= FIRST_CHECK)
+        (pool.stage >= FIRST_CHECK)
         & ((rhat < LARGEST_RHAT) | stays)
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target_acceptance_rate)
@@ -260,6 +293,7 @@ def one_round(
             pool.summaries,
             summary,
         ),
+        from_mode=pool.from_mode,
     )
 
 

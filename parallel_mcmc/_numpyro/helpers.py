@@ -33,6 +33,7 @@ class Warmup(NamedTuple):
         settled: whether helpers did it, and nothing was left for steps to adapt.
         num_gradients: that followed one another so far, those of the helpers and of the steps.
         num_rounds: of the helpers; 0 without.
+        from_mode: whether they started around the mode, as a normal there is nearly the posterior.
         rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
             without.
         division: in how many parts trajectories are to be divided, as `division.divide` found; 0
@@ -44,6 +45,7 @@ class Warmup(NamedTuple):
     settled: Bool[Array, ""]
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
+    from_mode: Bool[Array, ""]
     rhat: Float[Array, ""]
     gap: Float[Array, ""]
     worst: Int[Array, ""]
@@ -88,7 +90,8 @@ def without_helpers(dtype: Any) -> Warmup:
     none = jnp.zeros((), jnp.int32)
     zero = jnp.zeros((), dtype)
     number, rise, _ = undivided(dtype)
-    return Warmup(jnp.zeros((), bool), none, none, zero, zero, none, number, rise)
+    no = jnp.zeros((), bool)
+    return Warmup(no, none, none, no, zero, zero, none, number, rise)
 
 
 def settle(
@@ -136,6 +139,7 @@ def settle(
             settled=pool.settled,
             num_gradients=pool.num_gradients + divided.num_gradients,
             num_rounds=pool.num_rounds,
+            from_mode=pool.from_mode,
             rhat=last.rhat,
             gap=last.gap,
             worst=last.worst,

@@ -1,0 +1,131 @@
+"""Helpers start around the mode where a normal there is nearly the posterior, and nowhere else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_rounds import without_hessian
+
+from parallel_mcmc._mcmc.laplace import normal_at_mode
+from parallel_mcmc._mcmc.pooling import covariance, variances
+from parallel_mcmc._mcmc.rounds import adapt_pool
+
+KEY = jax.random.key(0)
+SD = jnp.array([1e-3, 1.0, 1e3])
+DESIGN = jax.random.normal(jax.random.key(1), (200, 3)) * jnp.array([1.0, 0.1, 10.0]) + 5
+
+
+def starts(dim, radius=2.0):
+    return jax.random.uniform(KEY, (64, dim), minval=-radius, maxval=radius)
+
+
+def found(logdensity_fn, dim, radius=2.0):
+    return jax.jit(lambda x: normal_at_mode(logdensity_fn, KEY, x))(starts(dim, radius))
+
+
+def normal(x):
+    return -jnp.sum(((x - 1) / SD) ** 2) / 2
+
+
+def logistic(x):
+    y = jnp.arange(200) % 3 == 0
+    logits = DESIGN @ x
+    return jnp.sum(y * logits - jnp.logaddexp(0, logits)) - jnp.sum(x**2) / 200
+
+
+def funnel(x):
+    return -(x[0] ** 2) / 18 - jnp.sum(x[1:] ** 2 * jnp.exp(-x[0]) + x[0]) / 2
+
+
+def heavy_tails(x):
+    return -jnp.sum(jnp.log1p(x**2))
+
+
+def two_modes(x):
+    return jnp.logaddexp(-jnp.sum((x - 2) ** 2), -jnp.sum((x + 2) ** 2)) * 8
+
+
+def spike_and_slab(x):
+    """The mode of the spike is four nats higher, and its mass a twentieth of the slab's."""
+    return jnp.logaddexp(4 + spike(x, 0.03), -jnp.sum(x**2) / 2)
+
+
+def needle_and_slab(x):
+    """Of a mass of one in two thousand."""
+    return jnp.logaddexp(4 + spike(x, 0.003), -jnp.sum(x**2) / 2)
+
+
+def spike(x, sd):
+    return -jnp.sum((x - 1) ** 2) / 2 / sd**2
+
+
+def unbounded(x):
+    return -(x[0] ** 2) + x[1]
+
+
+@pytest.mark.parametrize("logdensity_fn", [normal, logistic])
+def test_it_holds_of_a_normal_of_any_scales_and_of_a_regression(logdensity_fn):
+    laplace = found(logdensity_fn, 3)
+    assert laplace.holds and laplace.num_gradients < 60
+    hessian = jax.hessian(logdensity_fn)(jnp.mean(laplace.x, 0))
+    ratio = -laplace.covariance @ hessian
+    np.testing.assert_allclose(jnp.diagonal(ratio), 1, rtol=0.3)  # from another point
+
+
+@pytest.mark.parametrize(
+    "logdensity_fn, dim",
+    [
+        (funnel, 2),
+        (funnel, 10),
+        (heavy_tails, 8),
+        (two_modes, 2),
+        (unbounded, 2),
+    ],
+)
+def test_it_does_not_hold_of_other_shapes(logdensity_fn, dim):
+    assert not found(logdensity_fn, dim).holds
+
+
+def test_a_narrow_mode_that_a_start_has_found_counts_by_its_mass():
+    x = starts(2).at[3].set(1.0)
+    assert not normal_at_mode(spike_and_slab, KEY, x).holds
+    laplace = normal_at_mode(needle_and_slab, KEY, x)
+    assert laplace.holds
+    np.testing.assert_allclose(laplace.covariance, np.eye(2), atol=0.01)
+
+
+def test_starts_of_no_density_do_not_count():
+    def half(x):
+        return jnp.where(x[0] > 0, -jnp.sum((x - 1) ** 2) / 0.02, -jnp.inf)
+
+    assert found(half, 2).holds
+
+
+def test_helpers_are_draws_of_the_normal_and_one_in_four_of_a_wider_one():
+    x = (found(normal, 3).x - 1) / SD
+    wide = np.arange(64) % 4 == 0
+    # Of 48 and of 144 numbers: four standard errors of a mean square.
+    np.testing.assert_allclose(np.mean(x[~wide] ** 2), 1, rtol=4 * np.sqrt(2 / 144))
+    np.testing.assert_allclose(np.mean(x[wide] ** 2), 1.5**2, rtol=4 * np.sqrt(2 / 48))
+
+
+def test_there_is_none_of_many_unknowns_or_without_second_derivatives():
+    assert normal_at_mode(without_hessian(normal), KEY, starts(3)) is None
+    assert normal_at_mode(lambda x: -jnp.sum(x**2), KEY, starts(65)) is None
+
+
+@pytest.mark.parametrize("estimate, shape", [(variances, (3,)), (covariance, (3, 3))])
+def test_rounds_begin_where_it_holds_and_elsewhere_go_on_as_without(estimate, shape):
+    def pool_of(logdensity_fn, blocks=None):
+        return jax.jit(lambda x: adapt_pool(logdensity_fn, KEY, x, 1_000, estimate, 0.8, blocks))(
+            starts(3)
+        )
+
+    pool = pool_of(logistic, jnp.eye(3, dtype=bool) if estimate is covariance else None)
+    assert pool.from_mode and pool.settled and pool.num_gradients < 400
+    assert pool.inverse_mass_matrix.shape == shape
+    if estimate is covariance:
+        matrix = pool.inverse_mass_matrix
+        assert jnp.all(matrix == jnp.diag(jnp.diagonal(matrix)))
+    pool = pool_of(funnel)
+    assert not pool.from_mode and pool.num_gradients > found(funnel, 3).num_gradients
