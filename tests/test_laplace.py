@@ -129,3 +129,14 @@ def test_rounds_begin_where_it_holds_and_elsewhere_go_on_as_without(estimate, sh
         assert jnp.all(matrix == jnp.diag(jnp.diagonal(matrix)))
     pool = pool_of(funnel)
     assert not pool.from_mode and pool.num_gradients > found(funnel, 3).num_gradients
+
+
+def test_correlations_that_the_normal_knows_outlast_a_round():
+    """Of .99999: mixed with its diagonal, the covariance of 400 draws is four times too wide."""
+    near_one = jnp.array([[1, 0.99999], [0.99999, 1]])
+    precision = jnp.linalg.inv(near_one)
+    pool = adapt_pool(lambda x: -x @ precision @ x / 2, KEY, starts(2), 1_000, covariance, 0.8)
+    assert pool.from_mode and pool.settled
+    narrow = jnp.array([1, -1]) / jnp.sqrt(2)
+    found = narrow @ pool.inverse_mass_matrix @ narrow / (narrow @ near_one @ narrow)
+    np.testing.assert_allclose(found, 1, rtol=4 * np.sqrt(2 / 384) + 0.1)  # and float32

@@ -12,12 +12,12 @@ MAX_DENSE = 64
 MAX_LOW_RANK = 512
 """Unknowns up to which it is of low rank and a multiple of the diagonal; variances alone above."""
 
-Estimate = Callable[[Array, Array, Any], Array]
-"""``(draws, recent, num_draws) -> inverse mass matrix``, such as `covariance`."""
+Estimate = Callable[[Array, Array, Any, Any, Any], Array]
+"""``(draws, recent, num_draws, before, is_known) -> inverse mass matrix``, such as `covariance`."""
 
 
 def variances(
-    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any = None
+    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], *_: Any
 ) -> Float[Array, " D"]:
     """Variances of the recent draws of all helpers."""
     off, num = centred(draws, recent)
@@ -25,26 +25,34 @@ def variances(
 
 
 def covariance(
-    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any
+    draws: Float[Array, "N K D"],
+    recent: Bool[Array, "N K"],
+    num_draws: Any,
+    before: Float[Array, "D D"] | None = None,
+    is_known: Any = False,
 ) -> Float[Array, "D D"]:
-    """Covariance of the recent draws of all helpers, mixed with its own diagonal.
+    """Covariance of the recent draws of all helpers, mixed with its own diagonal or one before.
 
-    The share of the diagonal is (unknowns / (unknowns + draws))^2: small enough for correlations of
+    The share of the other is (unknowns / (unknowns + draws))^2: small enough for correlations of
     .9999 between a few unknowns, and large enough for a covariance of full rank from as many draws
     as there are unknowns.
 
     Args:
         draws, recent: as in `rhat_of`.
         num_draws: how many draws are as good as independent.
+        before: the metric so far.
+        is_known: whether it is known to fit, so that it takes the place of the diagonal.
     """
     off, num = centred(draws, recent)
     matrix, D = jnp.einsum("nki,nkj->ij", off, off) / num, draws.shape[-1]
     share = (D / (D + num_draws)) ** 2
-    return (1 - share) * matrix + share * jnp.diag(jnp.diagonal(matrix))
+    diagonal = jnp.diag(jnp.diagonal(matrix))
+    other = diagonal if before is None else jnp.where(is_known, before, diagonal)
+    return (1 - share) * matrix + share * other
 
 
 def low_rank(
-    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any
+    draws: Float[Array, "N K D"], recent: Bool[Array, "N K"], num_draws: Any, *_: Any
 ) -> Float[Array, "D D"]:
     """The part of a covariance that stands out of the noise of so few draws.
 

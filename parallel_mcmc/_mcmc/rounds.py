@@ -242,7 +242,9 @@ def one_round(
     rhat, drifted = jnp.max(rhats), drift(pool.moments, moments, num_good)
     # Of each helper as many as its draws are apart, beside how far apart all of them are.
     each = jnp.clip(1 / (rhat**2 - 1), 1, num_steps // 2)
-    matrix = estimate(walked.draws, recent, num_good * each)
+    matrix = estimate(
+        walked.draws, recent, num_good * each, pool.inverse_mass_matrix, pool.from_mode
+    )
     if blocks is not None:
         matrix = jnp.where(blocks, matrix, 0)
     fine = jnp.all(jnp.isfinite(matrix)) & jnp.all(variances_of(matrix) > 0)
