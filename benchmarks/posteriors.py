@@ -25,6 +25,7 @@ from benchmarks.inference_gym import INFERENCE_GYM
 from benchmarks.measure import Options, header
 from benchmarks.posteriordb import scalars
 from benchmarks.records import Record
+from benchmarks.rewritten import REWRITTEN
 from benchmarks.user_models import USER_MODELS
 
 KERNEL = "ParallelHMC in pm.MCMC"
@@ -33,9 +34,6 @@ NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
 THINNED = "admissions", "baseball logits", "holt winters"
 """Whose perturbations grow over a quarter period: run once more with ``thinning="auto"``."""
 
-CENTERED = ("baseball logits",)
-"""Whose hierarchy is as users write it first: run once more as `pm.centering` finds it."""
-
 LEAST_DEVIATION = 1e-10
 """Standard deviation below which a scalar is a constant, as the corner of a Cholesky factor."""
 
@@ -43,7 +41,8 @@ LEAST_DEVIATION = 1e-10
 class Posterior(NamedTuple):
     """One model with its arguments, and moments to hold draws against, by scalar, or none.
 
-    What it took to write it so, in gradients one after the other, is counted as warm-up.
+    What it took to write it so, in gradients one after the other, is counted as warm-up of both
+    samplers; ``sites_of`` leads from draws of its sites to those of the users' model.
     """
 
     name: str
@@ -53,6 +52,7 @@ class Posterior(NamedTuple):
     reference: dict[str, dict[str, float]] | None
     thinning: int | str = 1
     num_gradients: int = 0
+    sites_of: Callable[[dict], dict] = dict
 
 
 def posteriors(options: Options) -> Iterator[Posterior]:
@@ -72,16 +72,11 @@ def posteriors(options: Options) -> Iterator[Posterior]:
         for row, thinning in rows:
             if options.selected(row):
                 yield Posterior(row, "users", *build(), None, thinning)
-        row = f"{name}, by pm.centering"
-        if name in CENTERED and options.selected(row):
-            yield centered(row, *build(), options.seed)
-
-
-def centered(row: str, model: Callable, arguments: tuple, seed: int) -> Posterior:
-    """A model of users as helpers find it to be sampled best."""
-    found = pm.centering(jax.random.key(seed), model, arguments)
-    model = numpyro.handlers.reparam(model, config=found.config)
-    return Posterior(row, "users", model, arguments, None, num_gradients=found.num_gradients)
+    for row, (name, rewrite) in REWRITTEN.items():
+        if options.selected(row):
+            model, arguments = USER_MODELS[name]()
+            model, *others = rewrite(jax.random.key(options.seed), model, arguments)
+            yield Posterior(row, "users", model, arguments, None, 1, *others)
 
 
 class Run(NamedTuple):
@@ -160,7 +155,7 @@ def run_ours(posterior: Posterior, seed: int) -> Run:
     mcmc = four_chains(kernel, posterior.thinning)
     seconds = [timed(mcmc, seed, posterior.arguments) for _ in range(2)]
     path = mcmc.critical_path()
-    draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
+    draws = dict(scalars(posterior.sites_of(mcmc.get_samples(group_by_chain=True))))
     warmup = max(path["warmup_gradients"]) + posterior.num_gradients
     return Run(draws, warmup, max(path["sample_gradients"]), *seconds, mcmc)
 
@@ -188,9 +183,9 @@ def run_nuts(posterior: Posterior, seed: int) -> Run:
         jax.block_until_ready(mcmc.last_state)
         seconds.append(time.perf_counter() - begin)
     drawn = mcmc.get_extra_fields(group_by_chain=True)["num_steps"]
-    draws = dict(scalars(mcmc.get_samples(group_by_chain=True)))
-    slowest = (int(np.max(np.sum(steps, axis=1))) for steps in (leapfrogs, drawn))
-    return Run(draws, *slowest, *seconds, mcmc)
+    draws = dict(scalars(posterior.sites_of(mcmc.get_samples(group_by_chain=True))))
+    warmup, sampling = (int(np.max(np.sum(steps, axis=1))) for steps in (leapfrogs, drawn))
+    return Run(draws, warmup + posterior.num_gradients, sampling, *seconds, mcmc)
 
 
 def timed(mcmc: Any, seed: int, arguments: tuple) -> float:
