@@ -51,6 +51,7 @@ def through_a_flow(rng_key: Any, model: Callable, arguments: tuple) -> Rewritten
 
 REWRITTEN: dict[str, tuple[str, Callable[..., Rewritten]]] = {
     "baseball logits, by pm.centering": ("baseball logits", centred),
+    "baseball logits, by NeuTra": ("baseball logits", through_a_flow),
     "admissions, by NeuTra": ("admissions", through_a_flow),
 }
 """Rows, with the model that each is made of, and how."""
