@@ -75,8 +75,11 @@ def posteriors(options: Options) -> Iterator[Posterior]:
     for row, (name, rewrite) in REWRITTEN.items():
         if options.selected(row):
             model, arguments = USER_MODELS[name]()
-            model, *others = rewrite(jax.random.key(options.seed), model, arguments)
-            yield Posterior(row, "users", model, arguments, None, 1, *others)
+            made = rewrite(jax.random.key(options.seed), model, arguments)
+            yield Posterior(
+                row, "users", made.model, arguments, None, num_gradients=made.num_gradients,
+                sites_of=made.sites_of,
+            )  # fmt: skip
 
 
 class Run(NamedTuple):

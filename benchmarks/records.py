@@ -22,7 +22,7 @@ KEY = ("suite", "target", "kernel", "T", "chains", "solver", "window", "dtype", 
 SINCE = "2026-11-28T22:28"
 """The last change to what a solve comes to: tables mark what was measured before it."""
 
-UNTOUCHED = ("launches", "torture", "warmups")
+UNTOUCHED = ("launches", "torture")
 """Suites that it does not touch: without a solve, or without accept decisions."""
 
 

@@ -152,14 +152,16 @@ def test_a_warm_up_makes_no_nan():
         for logdensity_fn in (by_rounds, correlated):
             warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
             _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)})
-            assert info.rounds.drift[0] == jnp.inf and info.settled
+            assert info.settled
+            assert info.from_mode == jnp.isfinite(info.rounds.drift[0])
 
 
 def test_no_more_gradients_follow_one_another_than_are_given():
-    warmup = pm.parallel_adaptation(blackjax.nuts, by_rounds)
-    with pytest.warns(pm.AdaptationWarning, match="not settled"):
-        _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)}, 60)
-    assert info.num_gradients <= 60 and not info.settled
+    for logdensity_fn, most in ((by_rounds, 60), (correlated, 20)):
+        warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+        with pytest.warns(pm.AdaptationWarning, match="not settled"):
+            _, info = warmup.run(jax.random.key(0), {"x": jnp.ones(3)}, most)
+        assert info.num_gradients <= most and not info.settled
 
 
 def test_two_modes_far_apart_are_told_of():

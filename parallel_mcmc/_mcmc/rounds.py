@@ -66,7 +66,7 @@ SHORTEST = 0.75
 """The part of the trajectory length that a settled pool must reach."""
 
 AT_MODE = 1.0
-"""The first step size of helpers around the mode, times the fourth root of the unknowns."""
+"""The first step size of helpers around the mode is this over the fourth root of the unknowns."""
 
 MOST_ROUNDS = 32
 """The most rounds that are made; each keeps a summary."""
@@ -126,7 +126,7 @@ class Pool(NamedTuple):
 
     @property
     def stage(self) -> Int[Array, ""]:
-        """Rounds so far, with those that helpers from the mode do not need."""
+        """Rounds so far, counting the `FIRST_CHECK` that are left out from the mode."""
         return self.num_rounds + FIRST_CHECK * self.from_mode
 
 
@@ -144,7 +144,8 @@ def adapt_pool(
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
-        x: where the helpers start; those whose density is not finite are replaced by others.
+        x: where the helpers start, if not around the mode (see `laplace`); those whose density is
+            not finite are replaced by others.
         max_gradients: the most gradients that follow one another.
         estimate: the metric from draws, as in `pooling`.
         target_acceptance_rate: the rate that the step size is adapted for.
@@ -198,7 +199,9 @@ def adapt_pool(
         summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
         from_mode=jnp.zeros((), bool),
     )
-    normal = normal_at_mode(logdensity_fn, jax.random.fold_in(rng_key, MOST_ROUNDS), x)
+    key = jax.random.fold_in(rng_key, MOST_ROUNDS)
+    usable_first = start.x[jnp.argsort(~finite)]
+    normal = normal_at_mode(logdensity_fn, key, usable_first, max_gradients)
     if normal is not None:
         start = around(normal, start, estimate, blocks)
     return jax.lax.while_loop(goes_on, next_round, start)
@@ -216,6 +219,10 @@ def around(normal: Laplace, pool: Pool, estimate: Estimate, blocks: Any) -> Pool
         x=normal.x,
         log_step_size=jnp.log(jnp.asarray(AT_MODE / D**0.25, dtype)),
         inverse_mass_matrix=matrix,
+        moments=Moments(
+            jnp.append(normal.mean, normal.logdensity - D / 2),
+            jnp.sqrt(jnp.append(jnp.diagonal(normal.covariance), D / 2)),
+        ),
         from_mode=jnp.ones((), bool),
     )
     pool = jax.tree.map(lambda new, old: jnp.where(normal.holds, new, old), there, pool)
@@ -261,9 +268,11 @@ def one_round(
     length = mean_leapfrogs * jnp.exp(walked.mean_log_step_size)
     gap = jnp.max(gap_of(observed, recent)[:-1])
     stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.stage >= FIRST_OF_NO_DRIFT)
+    # From the mode, all but a few helpers agree at first: what they agree on must not drift.
+    agree = (rhat < LARGEST_RHAT) & ((drifted < 1) | ~pool.from_mode)
     settled = (
         (pool.stage >= FIRST_CHECK)
-        & ((rhat < LARGEST_RHAT) | stays)
+        & (agree | stays)
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target_acceptance_rate)
         & (length > SHORTEST * TRAJECTORY_LENGTH)
