@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "parallel_mcmc"
 
 
 def picture():
-    """Modules of the package in the order in which docs/how-it-works.md tells them."""
-    page = (PACKAGE.parent / "docs" / "how-it-works.md").read_text()
+    """Modules of the package in the order in which docs/architecture.md tells them."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
     names, folder = [], ""
-    for line in page.split("## The code, in reading order")[1].split("\n## ")[0].splitlines():
+    for line in page.split("## Modules, in reading order")[1].split("\n## ")[0].splitlines():
         if found := re.match(r" {4}( *)(\w+)(/?) ", line):
             indent, name, is_folder = found.groups()
             folder = (folder if indent else "") + (f"{name}." if is_folder else "")
