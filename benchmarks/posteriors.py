@@ -114,6 +114,7 @@ def record_of(posterior: Posterior, options: Options) -> Record:
         "source": posterior.source,
         "D": state.x.shape[-1],
         "choice": settings["solver_choice"],
+        "exponent": settings.get("pilot_exponent"),
         "settled": np.atleast_1d(state.warmup.settled).tolist(),
         "iterations": np.atleast_1d(solve.num_iterations).tolist(),
         "num_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),

@@ -140,17 +140,29 @@ def reference(records: Records) -> str:
     )  # fmt: skip
 
 
-def low_to_high(r: Record) -> str:
-    low, high = min(r["iterations"]), max(r["iterations"])
-    return str(high) if low == high else f"{low} to {high}"
+def low_to_high(name: str) -> Callable[[Record], str]:
+    """Of an entry that has one number per chain."""
+
+    def cell(r: Record) -> str:
+        low, high = min(r[name]), max(r[name])
+        return str(high) if low == high else f"{low} to {high}"
+
+    return cell
+
+
+def pilot_exponent(r: Record) -> str:
+    """Nats per step along the pilot; a dash where none was run, or a step forgets everything."""
+    return "-" if r.get("exponent") is None else f"{r['exponent']:.2f}"
 
 
 def posteriors(records: Records) -> str:
     """Everything a reader may hold against the defaults."""
     return table(
         records, "model", "unknowns", ("warm-up", entry("warmup_gradients", ",")),
-        ("draws", entry("sample_gradients", ",")), "solver", ("iterations", low_to_high),
-        "least ESS", ("NUTS warm-up", entry("warmup_gradients_nuts", ",")),
+        ("draws", entry("sample_gradients", ",")), "solver",
+        ("iterations", low_to_high("iterations")), ("leapfrogs", low_to_high("leapfrogs")),
+        ("exponent", pilot_exponent), "least ESS",
+        ("NUTS warm-up", entry("warmup_gradients_nuts", ",")),
         ("NUTS draws", entry("sample_gradients_nuts", ",")),
         ("NUTS least ESS", entry("min_ess_nuts", ",.0f")), "NUTS / ours",
         ("warm s", entry("seconds_warm", ".3g")),

@@ -41,7 +41,8 @@ def to_inference_data(
         those of `arviz.from_numpyro`, and of a `parallel_mcmc.MCMC` after
         ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
         ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
-        attributes ``solver``, ``solver_choice`` (why), ``tol``, ``window``, ``solve_status``,
+        attributes ``solver``, ``solver_choice`` (why), ``pilot_exponent`` (of a perturbation, in
+        nats per step, where `auto` ran a pilot), ``tol``, ``window``, ``solve_status``,
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
         and the versions; after ``diagnose=True``, of `sample` or of a kernel, also ``verdict``, in
         words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,

@@ -259,6 +259,9 @@ def test_sample_keeps_the_reason_and_the_draws():
     attrs = chosen.to_inference_data()["posterior"].attrs
     assert attrs["solver_choice"] == chosen.settings["solver_choice"]
     assert attrs["solver_choice"].startswith("jacobi: perturbations shrink by")
+    shrink = float(attrs["solver_choice"].split("factor ")[1].split(" ")[0])
+    np.testing.assert_allclose(attrs["pilot_exponent"], np.log(shrink), atol=0.01)
+    assert "pilot_exponent" not in plain.settings
     np.testing.assert_allclose(chosen.position, plain.position, atol=1e-4)
 
 

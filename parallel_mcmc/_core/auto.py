@@ -93,11 +93,36 @@ class Auto:
 
 
 class Choice(NamedTuple):
-    """What was chosen, with its number of iterations, and why, in words."""
+    """What was chosen, with its number of iterations, and why.
+
+    Attributes:
+        solver, window: as in `parallel_mcmc.solve`.
+        reason: in words.
+        exponent: of a perturbation along the first steps of the chain, in nats per step; None where
+            they were not run.
+    """
 
     solver: Solver
     window: int
     reason: str
+    exponent: float | None = None
+
+
+class Decision(NamedTuple):
+    """What the rules of `auto` lead to.
+
+    Attributes:
+        solver, why: without its limits, and in words.
+        advice: where steps run one by one on an accelerator.
+        iterations: that are expected of Jacobi's method for the whole chain; 0 for other solvers.
+        exponent: as in `Choice`.
+    """
+
+    solver: Solver
+    why: str
+    advice: str = ""
+    iterations: int = 0
+    exponent: float | None = None
 
 
 def auto(
@@ -178,22 +203,21 @@ def choose(
     memory = options.memory or default_memory()
     itemsize = x.dtype.itemsize * num_chains
     length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
-    chosen, why, advice, expected = choose_solver(
-        options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length)
-    )
-    if advice:
-        message = f"The chain runs step by step, which is slow on an accelerator: {why}. {advice}."
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    decision = decide(options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length))
+    why = decision.why
+    if decision.advice:
+        message = f"The chain runs step by step, which is slow on an accelerator: {why}."
+        warnings.warn(f"{message} {decision.advice}.", ConvergenceWarning, stacklevel=3)
     if options.max_iterations is None:  # as many as steps always suffice
-        while limit < min(AS_FORESEEN * expected, num_steps):
+        while limit < min(AS_FORESEEN * decision.iterations, num_steps):
             limit *= 2
     steps = whole
     if window is None:
-        steps = window_for(chosen, num_steps, x.size, itemsize, memory)
+        steps = window_for(decision.solver, num_steps, x.size, itemsize, memory)
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
-    chosen = dataclasses.replace(chosen, tol=options.tol, max_iterations=limit)
-    choice = Choice(chosen, steps, f"{chosen.name}: {why}")
+    chosen = dataclasses.replace(decision.solver, tol=options.tol, max_iterations=limit)
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}", decision.exponent)
     logger.info("%s", choice.reason)
     return choice
 
@@ -210,7 +234,7 @@ def compares(solver: Solver | Auto | None) -> bool:
     return ((solver and solver.platform) or jax.default_backend()) != "cpu"
 
 
-def choose_solver(
+def decide(
     options: Auto,
     num_steps: int,
     x: Any,
@@ -218,35 +242,33 @@ def choose_solver(
     attempt: Attempt | None,
     able: Callable[[], Ability],
     most_of_jacobi: int,
-) -> tuple[Solver, str, str, int]:
-    """The solver, why, what to do where steps run one by one, and Jacobi's expected iterations.
-
-    The last is 0 for other solvers, and the advice is for accelerators alone.
-    """
+) -> Decision:
+    """By the rules at the head of this file; ``most_of_jacobi`` is how many iterations pay."""
     dim = x.size
     if not compares(options):
-        return sequential(), "on a CPU steps run fastest one after the other", "", 0
+        return Decision(sequential(), "on a CPU steps run fastest one after the other")
     allowed = able()
     if allowed == Ability.STEPS:
-        return sequential(), "JAX cannot batch a step", IN_PARALLEL, 0
+        return Decision(sequential(), "JAX cannot batch a step", IN_PARALLEL)
     candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
     if allowed == Ability.DERIVATIVES:
         newton = [deer()] if dim <= options.max_dense else []
         candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
     costliest = candidates[-1]
     if num_steps < FEWEST_STEPS:
-        return sequential(), f"{num_steps} steps are too few", "", 0
+        return Decision(sequential(), f"{num_steps} steps are too few")
     if attempt is None:
-        return costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}", "", 0
+        return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
     most_of_jacobi = min(most_of_jacobi, options.max_iterations or most_of_jacobi)
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
     first = forecast(attempt(sequential(), min(length, LEAST_STEPS)), num_steps)
     if first.grows:
-        return sequential(), f"{first.words}, so that no parallel method helps", WHERE_IT_GROWS, 0
+        why = f"{first.words}, so that no parallel method helps"
+        return Decision(sequential(), why, WHERE_IT_GROWS, exponent=first.exponent)
     if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
-        expected = f"about {first.iterations} iterations to expect"
-        return jacobi(), f"{first.words}: {expected}{left_out}", "", first.iterations
+        why = f"{first.words}: about {first.iterations} iterations to expect{left_out}"
+        return Decision(jacobi(), why, "", first.iterations, first.exponent)
     limit = min(options.max_iterations or MOST_ITERATIONS, max(1, length // 2))
     iterations = {}
     for solver in candidates:
@@ -266,9 +288,10 @@ def choose_solver(
     if iterations.get(jacobi(), 0) > most_of_jacobi:
         iterations.pop(jacobi())
     if not iterations:
-        return sequential(), reason + left_out, WHERE_IT_LASTS, 0
+        return Decision(sequential(), reason + left_out, WHERE_IT_LASTS, 0, first.exponent)
     chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
-    return chosen, reason + left_out, "", iterations[chosen] * (chosen == jacobi())
+    expected = iterations[chosen] * (chosen == jacobi())
+    return Decision(chosen, reason + left_out, "", expected, first.exponent)
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

@@ -50,11 +50,13 @@ class Forecast(NamedTuple):
     Attributes:
         grows: whether perturbations grow, beyond the error and more than a solve can bear.
         iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
+        exponent: of perturbations, in nats per step; NaN if unknown.
         words: how perturbations behave.
     """
 
     grows: bool
     iterations: int
+    exponent: float
     words: str
 
 
@@ -82,4 +84,4 @@ def forecast(pilot: Pilot, num_steps: int) -> Forecast:
     words = f"perturbations {does} by a factor {factor} per step"
     if math.isnan(value):
         words = "how perturbations fare is unknown"
-    return Forecast(grows, round(iterations), words)
+    return Forecast(grows, round(iterations), value, words)

@@ -109,7 +109,7 @@ def sample(
             transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
             pairs[:, 0], states, bar,
         )  # fmt: skip
-    trace = Trace(position, stats, solve, settings_of(*choice), predictability)
+    trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(solve, on_failure, trace)
     return trace
 

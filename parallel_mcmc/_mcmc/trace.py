@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._core.solvers import Solver
 
 STATS = {
     "lp": "logdensity",
@@ -34,7 +34,8 @@ class Trace(NamedTuple):
         position: draws, a pytree of ``(chains, draws, ...)``.
         sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
         solve: `SolveInfo` with one entry per chain.
-        settings: what the solve was asked for: solver and why, tolerance, window, limit.
+        settings: what the solve was asked for: solver and why, tolerance, window, limit; and where
+            `auto` ran a pilot, ``pilot_exponent``: of a perturbation, in nats per step.
         predictability: `Predictability` with one entry per chain, where it was asked for.
     """
 
@@ -67,15 +68,16 @@ class Trace(NamedTuple):
         return to_inference_data(self, **kwargs)
 
 
-def settings_of(solver: Solver, window: int | None, reason: str) -> dict[str, Any]:
-    """`Trace.settings` of a solver that has been chosen, with the reason."""
-    return {
-        "solver": solver.name,
-        "solver_choice": reason,
-        "tol": float(solver.tol or 0),
-        "window": window,
-        "max_iterations": solver.max_iterations,
+def settings_of(choice: Choice) -> dict[str, Any]:
+    """`Trace.settings` of a solver that has been chosen."""
+    settings = {
+        "solver": choice.solver.name,
+        "solver_choice": choice.reason,
+        "tol": float(choice.solver.tol or 0),
+        "window": choice.window,
+        "max_iterations": choice.solver.max_iterations,
     }
+    return settings if choice.exponent is None else settings | {"pilot_exponent": choice.exponent}
 
 
 def stats_of(state: Any, info: Any) -> dict[str, Array]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
-from parallel_mcmc._core.auto import Auto, any_traced, choose, compares
+from parallel_mcmc._core.auto import Auto, Choice, any_traced, choose, compares
 from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
@@ -42,7 +42,6 @@ from parallel_mcmc._numpyro.window import (
     Buffer,
     Chain,
     Chosen,
-    Options,
     ParallelState,
     Plan,
     advanced,
@@ -146,13 +145,13 @@ class ParallelKernel(MCMCKernel):
         """The same after a step of the warm-up that led to ``state``."""
         return state.adapt_state
 
-    def settings(self, state: ParallelState, chosen: tuple | None = None) -> dict[str, Any]:
+    def settings(self, state: ParallelState, chosen: Chosen | None = None) -> dict[str, Any]:
         """How a chain is solved; ``chosen`` is from `options`, by default for a buffer."""
         x = state.x[0] if state.x.ndim > 1 else state.x
-        options, _, reason = chosen or self.options_of(state.plan, x)
+        choice = (chosen or self.options_of(state.plan, x)).choice
         if chosen is None:  # a state keeps the window that it was begun with
-            options = options._replace(window=min(options.window, length_of(state.buffer)))
-        return settings_of(options.solver, options.window, reason)
+            choice = choice._replace(window=min(choice.window, length_of(state.buffer)))
+        return settings_of(choice)
 
     # NumPyro's interface.
 
@@ -319,8 +318,8 @@ class ParallelKernel(MCMCKernel):
         what = Ability.DERIVATIVES
         if compares(self.solver):
             what = ability_of(chain.transition, jax.eval_shape(chain.transition.unravel, x))
-        options, length, _ = self.options(x, None, what)
-        if options.solver.linearize is not None:  # steps are drawn at once, under `vmap`
+        choice, length = self.options(x, None, what)
+        if choice.solver.linearize is not None:  # steps are drawn at once, under `vmap`
             check_keys(jax.random.normal, rng_key)
         empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
         zero = jnp.zeros((), x.dtype)
@@ -359,8 +358,8 @@ class ParallelKernel(MCMCKernel):
             return self.options(x, None, plan.able)
         if self._run is not None and self._run.chosen and self._run.chosen.options == plan.options:
             return self._run.chosen
-        why = f"{plan.options.solver.name}: by a pilot of another run"
-        return Chosen(plan.options, plan.options.window or WINDOW, why)
+        solver, window = plan.options.solver, plan.options.window or WINDOW
+        return Chosen(Choice(solver, window, f"{solver.name}: by a pilot of another run"), window)
 
     def options(
         self,
@@ -378,10 +377,10 @@ class ParallelKernel(MCMCKernel):
         choice = choose(
             self.solver, self.window, num_steps or length, x, attempt, chains, lambda: able
         )
-        window = choice.window
         if num_steps is None and choice.solver.linearize is None and self.window is None:
-            window = length = SEQUENTIAL_WINDOW
-        return Chosen(Options(choice.solver, window), length, choice.reason)
+            length = SEQUENTIAL_WINDOW
+            choice = choice._replace(window=length)
+        return Chosen(choice, length)
 
     def _sample_one(self, state, model_args, model_kwargs):
         potential_fn = self.target(model_args, model_kwargs)

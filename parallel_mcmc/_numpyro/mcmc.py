@@ -27,7 +27,7 @@ from parallel_mcmc._numpyro.helpers import has_settled
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.phases import Collect, adapted, finished, solved
 from parallel_mcmc._numpyro.pilot import attempt_of
-from parallel_mcmc._numpyro.window import ParallelState
+from parallel_mcmc._numpyro.window import Chosen, ParallelState
 
 
 class MCMC(SequentialMCMC):
@@ -67,7 +67,7 @@ class MCMC(SequentialMCMC):
     (2, 500, 2)
     """
 
-    _chosen: tuple | None = None  # of this run, by the pilot of its first chain
+    _chosen: Chosen | None = None  # of this run, by the pilot of its first chain
     _division: int | None = None  # of this run, by the helpers of its first chain
     _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
     _settings: dict[str, Any] | None = None
@@ -170,7 +170,7 @@ class MCMC(SequentialMCMC):
         state = jax.device_get(self._last_state)
         if self._chosen is None or state.adapt_state is None or state.z_grad is None:
             return {}
-        solver, solve = self._chosen[0].solver, state.solve
+        solver, solve = self._chosen.choice.solver, state.solve
         if solver.linearize is None:
             made = self.num_samples * (self._division or 1) * state.num_steps
         else:
@@ -196,7 +196,7 @@ class MCMC(SequentialMCMC):
         return f"{summary} ({self.solve_settings()['solver_choice']})"
 
     def solve_settings(self) -> dict[str, Any]:
-        """How the last run was solved: solver and why, tolerance, window, limit."""
+        """How the last run was solved: solver and why, as `Trace.settings`."""
         if self._settings is not None:
             return self._settings
         solver, why = "sequential", "sequential: a warm-up adapts after each step"
@@ -240,7 +240,7 @@ class MCMC(SequentialMCMC):
                 self._settings = kernel.settings(state, self._chosen)
                 if self._divides:
                     self._settings["thinning"] = division
-            options = self._chosen[0]
+            options = self._chosen.options
             run = self._program("solve", one, main, options, args, kwargs)
             shown = self._shows_progress(state)
             chains = 1 if one else self.num_chains

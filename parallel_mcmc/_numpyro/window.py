@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability, assess
 from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.report import ConvergenceWarning, SolveInfo, Status, describe_failure
@@ -64,11 +65,14 @@ class Options(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The options of a chain, the length of its buffer, and why, in words."""
+    """The solver of a chain, and the length of its buffer."""
 
-    options: Options
+    choice: Choice
     length: int
-    reason: str
+
+    @property
+    def options(self) -> Options:
+        return Options(self.choice.solver, self.choice.window)
 
 
 @jax.tree_util.register_static
