@@ -114,7 +114,9 @@ def example(kernel: str, target: str) -> Example:
     position = TARGETS[target].position
 
     def build(data):
-        return Problem(from_blackjax(make(kernel, target, position), position), lambda _: position)
+        return Problem(
+            from_blackjax(make(kernel, target, position)).at(position), lambda _: position
+        )
 
     return Example(target.replace("_", " "), kernel, (1_000,), {}, build)
 

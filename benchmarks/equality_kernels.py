@@ -84,13 +84,13 @@ def start_of_logistic() -> Any:
 def random_walk(data: Path) -> Problem:
     position = start_of_logistic()
     logdensity_fn = blackjax_kernels.TARGETS["logistic"].logdensity_fn
-    return Problem(pm.random_walk(logdensity_fn, position, 0.5), lambda key: position)
+    return Problem(pm.random_walk(logdensity_fn, 0.5).at(position), lambda key: position)
 
 
 def blackjax_hmc(data: Path) -> Problem:
     position = start_of_logistic()
     algorithm = blackjax_kernels.make("hmc", "logistic", position)
-    return Problem(pm.from_blackjax(algorithm, position), lambda key: position)
+    return Problem(pm.from_blackjax(algorithm).at(position), lambda key: position)
 
 
 def pendulum(solver: pm.Solver, T: int) -> Chain:

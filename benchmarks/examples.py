@@ -57,7 +57,7 @@ class Example(NamedTuple):
 def banana(data: Path) -> Problem:
     target = targets.banana()
     return Problem(
-        pm.hmc(target.logdensity_fn, target.position, 0.5, num_integration_steps=8),
+        pm.hmc(target.logdensity_fn, 0.5, num_integration_steps=8).at(target.position),
         lambda key: {"x": 10 * jax.random.normal(key, (2,))},
     )
 
@@ -65,7 +65,7 @@ def banana(data: Path) -> Problem:
 def mixture(data: Path) -> Problem:
     target = targets.mixture()
     return Problem(
-        pm.mala(target.logdensity_fn, target.position, 0.5),
+        pm.mala(target.logdensity_fn, 0.5).at(target.position),
         lambda key: {"x": jax.random.normal(key, (2,))},
     )
 
@@ -81,7 +81,7 @@ def conjugate_schools(data: Path) -> Problem:
 
 def eight_schools(data: Path) -> Problem:
     target = targets.eight_schools()
-    transition = pm.hmc(target.logdensity_fn, target.position, 0.3, num_integration_steps=6)
+    transition = pm.hmc(target.logdensity_fn, 0.3, num_integration_steps=6).at(target.position)
     return Problem(transition, lambda key: target.position)
 
 
@@ -94,7 +94,7 @@ def credit_target(data: Path) -> targets.Target:
 def german_credit(data: Path) -> Problem:
     target = credit_target(data)
     return Problem(
-        pm.mala(target.logdensity_fn, target.position, 0.0015),
+        pm.mala(target.logdensity_fn, 0.0015).at(target.position),
         lambda key: {"beta": 0.1 * jax.random.normal(key, (25,))},
     )
 
@@ -106,14 +106,14 @@ def standard_normal(x):
 def quarter_period(data: Path) -> Problem:
     """Eight leapfrog steps of 0.2, and pi / 2 is 1.57."""
     start = jnp.zeros(10)
-    transition = pm.hmc(standard_normal, start, 0.2, num_integration_steps=8)
+    transition = pm.hmc(standard_normal, 0.2, num_integration_steps=8).at(start)
     return Problem(transition, lambda key: start)
 
 
 def normal_mala(data: Path) -> Problem:
     """At a step size that accepts 0.88 of the proposals."""
     start = jnp.zeros(10)
-    return Problem(pm.mala(standard_normal, start, 0.35), lambda key: start)
+    return Problem(pm.mala(standard_normal, 0.35).at(start), lambda key: start)
 
 
 def abilities(data: Path) -> Problem:
@@ -145,7 +145,7 @@ def sentiment(data: Path) -> Problem:
         return jnp.sum(jax.nn.log_sigmoid(signs * (X @ beta))) - jnp.sum(beta**2) / 2
 
     step_size = 0.6 / 3_000 / X.shape[1] ** (1 / 3)
-    return Problem(pm.mala(logdensity_fn, start, step_size), lambda key: jnp.asarray(start))
+    return Problem(pm.mala(logdensity_fn, step_size).at(start), lambda key: jnp.asarray(start))
 
 
 MIXTURE = "mixture", "MALA, step 0.5"

@@ -158,19 +158,19 @@ def item_response(data: Path) -> Hard:
 def random_walk(hard: Hard) -> pm.Transition:
     D = ravel_pytree(hard.position)[0].size
     sd = 1.0 if hard.inverse_mass_matrix is None else np.sqrt(hard.inverse_mass_matrix)
-    return pm.random_walk(hard.logdensity_fn, hard.position, hard.unit * sd * 2.4 / D**0.5)
+    return pm.random_walk(hard.logdensity_fn, hard.unit * sd * 2.4 / D**0.5).at(hard.position)
 
 
 def mala(hard: Hard) -> pm.Transition:
     D = ravel_pytree(hard.position)[0].size
     step_size = 0.6 * hard.unit**2 / D ** (1 / 3)
-    return pm.mala(hard.logdensity_fn, hard.position, step_size, hard.inverse_mass_matrix)
+    return pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix).at(hard.position)
 
 
 def hmc(hard: Hard) -> pm.Transition:
     D = ravel_pytree(hard.position)[0].size
     step_size = 0.4 * hard.unit / D**0.25
-    return pm.hmc(hard.logdensity_fn, hard.position, step_size, hard.inverse_mass_matrix, 8)
+    return pm.hmc(hard.logdensity_fn, step_size, hard.inverse_mass_matrix, 8).at(hard.position)
 
 
 def nuts(hard: Hard) -> pm.Transition:
@@ -181,7 +181,7 @@ def nuts(hard: Hard) -> pm.Transition:
     metric = jnp.ones_like(flat) if metric is None else jnp.asarray(metric, flat.dtype)
     step_size = 0.4 * hard.unit / flat.size**0.25
     algorithm = blackjax.nuts(hard.logdensity_fn, step_size, metric, max_num_doublings=6)
-    return pm.from_blackjax(algorithm, hard.position)
+    return pm.from_blackjax(algorithm).at(hard.position)
 
 
 KERNELS = {"random walk": random_walk, "MALA": mala, "HMC, 8 steps": hmc, "NUTS": nuts}

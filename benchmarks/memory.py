@@ -24,7 +24,7 @@ BUDGETS = (1e9, 1e8)
 
 
 def run(options: Options) -> Iterator[Record]:
-    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(D), 0.2)
+    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2).at(jnp.zeros(D))
     state = transition.init(jnp.zeros(D), jax.random.key(0))
     key = jax.random.key(options.seed)
     inputs = jax.eval_shape(lambda key, state: transition.draw_inputs(key, T, state), key, state)

@@ -89,7 +89,7 @@ def whitened_german_credit(data: Path) -> Problem:
     for _ in range(10):  # Newton's method, on a function that is convex
         mode -= jnp.linalg.solve(jax.hessian(potential_fn)(mode), jax.grad(potential_fn)(mode))
     covariance = jnp.linalg.inv(jax.hessian(potential_fn)(mode))
-    transition = pm.hmc(target.logdensity_fn, target.position, 0.5, covariance, 3)
+    transition = pm.hmc(target.logdensity_fn, 0.5, covariance, 3).at(target.position)
     return Problem(transition, lambda key: {"beta": mode})
 
 

@@ -85,7 +85,7 @@ def regression(size: Size) -> Problem:
 
     step_size = 0.6 / (1 + size.rows / (4 * size.D)) / size.D ** (1 / 3)
     start = jnp.ones(size.D, jnp.float32)
-    return Problem(pm.mala(logdensity_fn, start, step_size), lambda key: start)
+    return Problem(pm.mala(logdensity_fn, step_size).at(start), lambda key: start)
 
 
 def run_one(axis: str, size: Size, options: Options, **ceilings: float) -> Record:

@@ -41,7 +41,7 @@ def conjugate_schools() -> Transition:
         GibbsBlock(lambda key: jax.random.normal(key, (S,)), update_theta),
         GibbsBlock(inverse_gamma_noise((ALPHA0 + N) / 2, (S,)), update_sigmasq),
     ]
-    return gibbs(blocks, position)
+    return gibbs(blocks).at(position)
 
 
 def start(rng_key: Any, num_sweeps: int = 3) -> dict[str, Any]:

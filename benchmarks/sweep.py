@@ -47,7 +47,7 @@ def run(options: Options) -> Iterator[Record]:
 
 def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
     """The exponent of the sequential chain, and how each solver fares. Traceable."""
-    transition = pm.mala(hard.logdensity_fn, hard.position, step_size, hard.inverse_mass_matrix)
+    transition = pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix).at(hard.position)
     state = transition.init(hard.position, None)
     inputs = transition.draw_inputs(jax.random.key(options.seed), T, state)
     _, (states, infos), _ = pm.run_sequential(transition, state, inputs)

@@ -54,7 +54,7 @@ def run_one(posterior: dict, model, options: Options) -> Record:
     starts = jax.tree.map(lambda leaf: leaf[:NUM_CHAINS], pool.positions)
     num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
     kernel = pm.hmc(
-        logdensity_fn, position, parameters["step_size"], parameters["inverse_mass_matrix"],
+        logdensity_fn, parameters["step_size"], parameters["inverse_mass_matrix"],
         num_leapfrogs,
     )  # fmt: skip
     trace = pm.sample(

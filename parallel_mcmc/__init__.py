@@ -38,9 +38,10 @@ from parallel_mcmc._core.solvers import (
 from parallel_mcmc._mcmc.adaptation import AdaptationWarning
 from parallel_mcmc._mcmc.gibbs import GibbsBlock, gibbs
 from parallel_mcmc._mcmc.hmc import hmc
+from parallel_mcmc._mcmc.kernel import Kernel
 from parallel_mcmc._mcmc.mala import mala
 from parallel_mcmc._mcmc.random_walk import random_walk
-from parallel_mcmc._mcmc.sampling import predictability, sample
+from parallel_mcmc._mcmc.sampling import sample
 from parallel_mcmc._mcmc.trace import Trace
 from parallel_mcmc._mcmc.trajectory import parallel_integrator
 from parallel_mcmc._mcmc.transition import Transition, run_parallel, run_sequential
@@ -88,6 +89,7 @@ __all__ = [
     "ConvergenceWarning",
     "Exponent",
     "GibbsBlock",
+    "Kernel",
     "ParallelBlackJAX",
     "ParallelGibbs",
     "ParallelHMC",
@@ -121,7 +123,6 @@ __all__ = [
     "parallel_integrator",
     "parallelize",
     "picard",
-    "predictability",
     "quasi_deer",
     "quasi_elk",
     "random_walk",

@@ -52,8 +52,8 @@ def to_inference_data(
         ``x``. Of an `MCMC` that is NumPyro's own the report is on the last window of each chain.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.5)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(2), 50)
+    >>> kernel = pm.mala(lambda x: -0.5 * jnp.sum(x**2), 0.5)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(2), 50)
     >>> data = pm.to_inference_data(trace)
     >>> data["posterior"]["x"].shape, data["posterior"].attrs["solve_status"]
     ((1, 50, 2), ['converged'])

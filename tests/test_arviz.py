@@ -25,8 +25,7 @@ def draw(kernel, start=START, **options):
 
 @pytest.fixture(scope="module")
 def trace():
-    one = jax.tree.map(lambda leaf: leaf[0], START)
-    return draw(pm.hmc(logdensity_fn, one, 0.4, num_integration_steps=4))
+    return draw(pm.hmc(logdensity_fn, 0.4, num_integration_steps=4))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_trees_of_nuts_have_their_names():
 
 def test_a_kernel_without_statistics_has_no_group_for_them():
     block = pm.GibbsBlock(jax.random.normal, lambda x, z: {"mu": x["mu"] / 2 + z})
-    data = draw(pm.gibbs([block], {"mu": 0.0}), {"mu": np.zeros(2)}).to_inference_data()
+    data = draw(pm.gibbs([block]), {"mu": np.zeros(2)}).to_inference_data()
     assert {str(group).strip("/") for group in groups(data)} - {""} == {"posterior"}
     assert data["posterior"].attrs["solver"] == "deer"
 
@@ -94,8 +93,7 @@ def test_variables_are_named_by_their_place(position, names):
     def normal(x):
         return -sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(x)) / 2
 
-    one = jax.tree.map(lambda leaf: leaf[0], position)
-    posterior = draw(pm.mala(normal, one, 0.5), position).to_inference_data()["posterior"]
+    posterior = draw(pm.mala(normal, 0.5), position).to_inference_data()["posterior"]
     assert {name: posterior[name].shape for name in posterior.data_vars} == names
 
 
@@ -119,9 +117,8 @@ def test_attributes_hold_the_report_of_the_solve_and_the_versions(trace, data, g
 
 
 def test_attributes_say_that_a_chain_was_finished_step_by_step():
-    one = jax.tree.map(lambda leaf: leaf[0], START)
     with pytest.warns(pm.ConvergenceWarning):
-        kernel = pm.hmc(logdensity_fn, one, 0.4, num_integration_steps=4)
+        kernel = pm.hmc(logdensity_fn, 0.4, num_integration_steps=4)
         short = draw(kernel, solver=pm.deer(max_iterations=1))
     attrs = short.to_inference_data()["posterior"].attrs
     assert attrs["solve_status"] == ["finished_sequentially"] * NUM_CHAINS
@@ -158,7 +155,7 @@ def test_a_file_holds_all_of_it(trace, tmp_path):
 
 
 def test_a_file_of_one_chain_reads_back(tmp_path):
-    trace = draw(pm.mala(lambda x: -jnp.sum(x**2) / 2, np.zeros(2), 0.5), np.zeros(2), num_chains=1)
+    trace = draw(pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.5), np.zeros(2), num_chains=1)
     path = str(tmp_path / "trace.nc")
     trace.to_inference_data().to_netcdf(path)
     attrs = arviz.from_netcdf(path)["posterior"].attrs

@@ -202,7 +202,7 @@ def test_windows_are_as_long_as_the_memory_allows():
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", [pm.deer(), pm.jacobi()], ids=lambda solver: solver.name)
 def test_a_million_steps_of_25_unknowns_are_planned_within_a_gigabyte(solver):
-    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(25), 0.2)
+    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2).at(jnp.zeros(25))
     state = transition.init(jnp.zeros(25), KEY)
     T = 1_000_000
     window = window_for(solver, T, 25, 4, 1e9)
@@ -249,7 +249,7 @@ def test_solve_gives_the_same_trajectory_and_logs_its_choice(sequential_chain, c
 
 @pytest.mark.slow
 def test_sample_keeps_the_reason_and_the_draws():
-    transition = pm.hmc(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(2), 0.2)
+    transition = pm.hmc(lambda x: -jnp.sum(x**2) / 2, 0.2)
     starts = jnp.zeros((2, 2))
     chosen, plain = (
         pm.sample(KEY, transition, starts, 100, num_chains=2, solver=solver)

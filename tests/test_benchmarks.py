@@ -46,8 +46,8 @@ def test_a_step_that_the_kernel_does_not_make_is_counted():
 
     algorithm = blackjax.hmc(logdensity_fn, 0.3, jnp.ones(2), 4)
     for transition in (
-        pm.from_blackjax(algorithm, jnp.zeros(2)),
-        pm.hmc(logdensity_fn, jnp.zeros(2), 0.3, num_integration_steps=4),
+        pm.from_blackjax(algorithm).at(jnp.zeros(2)),
+        pm.hmc(logdensity_fn, 0.3, num_integration_steps=4).at(jnp.zeros(2)),
     ):
         state = transition.init(jnp.zeros(2), jax.random.key(0))
         inputs = transition.draw_inputs(jax.random.key(1), 20, state)

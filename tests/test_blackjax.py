@@ -108,7 +108,7 @@ def decision_ties(kernel, target, x, t):
     """Whether step t, from states within 8 ulp of the reference's, has more than one outcome."""
     position = jax.tree.map(lambda leaf: jnp.asarray(leaf, "float32"), TARGETS[target].position)
     algorithm = make(kernel, target, position)
-    transition = pm.from_blackjax(algorithm, position)
+    transition = pm.from_blackjax(algorithm).at(position)
     rng_key, init_key = jax.random.split(jax.random.key(7))
     state = transition.init(position, init_key)
     inputs = transition.draw_inputs(rng_key, NUM_STEPS, state)

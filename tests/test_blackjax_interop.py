@@ -323,7 +323,7 @@ def test_a_state_that_init_rebuilds_needs_no_fields():
 
 def test_a_state_that_carries_more_is_refused_with_the_fields_to_name():
     with pytest.raises(ValueError) as error:
-        pm.from_blackjax(persistent(), jnp.zeros(2))
+        pm.from_blackjax(persistent()).at(jnp.zeros(2))
     assert "init(position) does not rebuild the Persistent: momentum differ" in str(error.value)
     assert 'fields=("position", "momentum")' in str(error.value)
 
@@ -365,9 +365,9 @@ def test_a_block_of_an_unknown_type_takes_its_fields():
 
 def test_a_count_is_not_rebuilt_and_cannot_be_solved_for():
     with pytest.raises(ValueError, match=r"does not rebuild the Counted: count differ"):
-        pm.from_blackjax(counted(), jnp.zeros(2))
+        pm.from_blackjax(counted()).at(jnp.zeros(2))
     with pytest.raises(ValueError, match="field 'count' of Counted holds int64"):
-        pm.from_blackjax(counted(), jnp.zeros(2), fields=("position", "count"))
+        pm.from_blackjax(counted(), fields=("position", "count")).at(jnp.zeros(2))
 
 
 def test_an_integer_position_is_refused():
@@ -376,14 +376,13 @@ def test_an_integer_position_is_refused():
             blackjax.additive_step_random_walk(
                 lambda x: -jnp.sum(x**2) / 2, blackjax.mcmc.random_walk.normal(jnp.ones(2))
             ),
-            np.zeros(2, int),
-        )
+        ).at(np.zeros(2, int))
 
 
 @pytest.mark.parametrize("fields", [("position", "velocity"), ("momentum",), ()], ids=str)
 def test_fields_that_the_state_lacks_are_refused(fields):
     with pytest.raises(ValueError) as error:
-        pm.from_blackjax(persistent(), jnp.zeros(2), fields=fields)
+        pm.from_blackjax(persistent(), fields=fields).at(jnp.zeros(2))
     message = str(error.value)
     assert "A Persistent has the fields position, momentum" in message
     assert "include 'position'" in message and message.endswith(f"got {fields}.")
@@ -392,7 +391,7 @@ def test_fields_that_the_state_lacks_are_refused(fields):
 @pytest.mark.slow
 def test_a_transition_takes_several_chains_of_a_blackjax_algorithm():
     algorithm = persistent()
-    transition = pm.from_blackjax(algorithm, jnp.zeros(2), fields=("position", "momentum"))
+    transition = pm.from_blackjax(algorithm, fields=("position", "momentum"))
     key = jax.random.key(2)
     trace = pm.sample(key, transition, jnp.ones((2, 2)), NUM_STEPS, num_chains=2, solver=pm.deer())
     for chain, chain_key in enumerate(jax.random.split(key, 2)):
@@ -437,7 +436,7 @@ def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
         return jnp.sum(x**2) / 4 - jnp.sum(jnp.logaddexp(0.0, x))
 
     algorithm = blackjax.elliptical_slice(loglikelihood_fn, mean=jnp.zeros(3), cov=jnp.eye(3))
-    transition = pm.from_blackjax(algorithm, jnp.zeros(3))
+    transition = pm.from_blackjax(algorithm).at(jnp.zeros(3))
     state = transition.init(jnp.zeros(3), jax.random.key(0))
     inputs = transition.draw_inputs(jax.random.key(1), 256, state)
     f = transitions.recursion(transition)

@@ -312,7 +312,7 @@ def logdensity_fn(x):
 
 
 START = {"a": jnp.zeros((2, 2))}
-MALA = pm.mala(logdensity_fn, {"a": jnp.zeros(2)}, 0.5)
+MALA = pm.mala(logdensity_fn, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -333,8 +333,15 @@ def test_mala_on_a_normal_forgets_by_its_step_size_at_each_acceptance(diagnosed)
     assert "a parallel solve pays" in result.verdict()
 
 
-def test_a_kernel_is_diagnosed_alone_as_in_the_sample(diagnosed):
-    alone = pm.predictability(jax.random.key(0), MALA, START, 144, num_chains=2)
+def diagnosed_step_by_step(kernel, position, num_steps, num_chains=1, seed=0):
+    return pm.sample(
+        jax.random.key(seed), kernel, position, num_steps,
+        num_chains=num_chains, solver=pm.sequential(), diagnose=True,
+    ).predictability  # fmt: skip
+
+
+def test_a_run_step_by_step_is_diagnosed_as_the_solve(diagnosed):
+    alone = diagnosed_step_by_step(MALA, START, 144, num_chains=2)
     np.testing.assert_allclose(alone.exponent, diagnosed.predictability.exponent, rtol=1e-4)
     assert alone.num_steps.tolist() == [144, 144]
 
@@ -355,18 +362,20 @@ def test_diagnosing_changes_no_draw_and_is_left_out_unless_asked_for(diagnosed):
 def test_a_blackjax_algorithm_is_diagnosed_as_it_is():
     blackjax = pytest.importorskip("blackjax")
     algorithm = blackjax.mala(lambda x: -jnp.sum(x**2) / 2, 0.5)
-    result = pm.predictability(jax.random.key(1), algorithm, jnp.zeros(2), 100)
+    result = diagnosed_step_by_step(algorithm, jnp.zeros(2), 100, seed=1)
     assert result.exponent.shape == (1,)
     assert np.log(0.5) - 1e-3 < float(result.exponent[0]) < 0.5 * np.log(0.5)
 
 
 def test_iterations_are_counted_for_the_tolerance_that_is_asked_for_whatever_the_solver():
-    kernel = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(2), 0.2)
+    kernel = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2)
 
-    def expected(**options):
-        found = pm.predictability(jax.random.key(0), kernel, jnp.zeros(2), 300, **options)
-        return int(found.expected_iterations[0])
+    def expected(solver):
+        trace = pm.sample(
+            jax.random.key(0), kernel, jnp.zeros(2), 300, solver=solver, diagnose=True
+        )
+        return int(trace.predictability.expected_iterations[0])
 
-    to_noise, early = expected(), expected(tol=1e-2)
+    to_noise, early = expected(pm.auto("cpu")), expected(pm.auto("cpu", tol=1e-2))
     assert 0 < early < to_noise
-    assert expected(tol=1e-2, solver=pm.auto("cpu")) == early
+    assert expected(pm.jacobi(tol=1e-2)) == early

@@ -72,7 +72,7 @@ def test_counters_are_exact(solver, dtype):
 
 @pytest.mark.parametrize("solver", [pm.deer(), pm.picard()], ids=lambda solver: solver.name)
 def test_steps_of_an_ulp_are_made(solver):
-    kernel = pm.random_walk(lambda x: -jnp.sum((x - 1e6) ** 2) / 2, jnp.zeros(1), 0.1)
+    kernel = pm.random_walk(lambda x: -jnp.sum((x - 1e6) ** 2) / 2, 0.1)
     position = jnp.full(1, 1e6)  # ulp: 0.06
     trace = pm.sample(jax.random.key(0), kernel, position, 1_000, solver=solver)
     expected = pm.sample(jax.random.key(0), kernel, position, 1_000, solver=pm.sequential())
@@ -209,7 +209,7 @@ def test_a_tolerance_that_is_asked_for_is_an_early_stop():
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
     """The noise of an `rbg` key depends on batching, so that the last pass disagrees everywhere."""
-    transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.8)
+    transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.8).at(jnp.zeros(2))
     state = transition.init(jnp.zeros(2), jax.random.key(1))
     inputs = transition.draw_inputs(jax.random.key(0), 300, state)
     plain = transitions.recursion(transition)
@@ -252,7 +252,7 @@ def test_keys_that_draw_other_numbers_in_a_batch_are_refused(impl):
         return given(x, jax.random.fold_in(key, t))
 
     def run(solver):
-        transition = pm.from_blackjax(algorithm, jnp.zeros(2))
+        transition = pm.from_blackjax(algorithm).at(jnp.zeros(2))
         inputs = transition.draw_inputs(key, 8, start)
         return pm.run_parallel(transition, start, inputs, solver=solver)
 
@@ -269,7 +269,7 @@ def test_keys_that_draw_other_numbers_in_a_batch_are_refused(impl):
             call(pm.jacobi())
         call(pm.sequential())
 
-    kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
+    kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2))
     position = [
         pm.sample(key, kernel, jnp.zeros(2), 50, solver=solver).position
         for solver in (pm.picard(), pm.sequential())

@@ -31,16 +31,16 @@ def gaussian(x):
 
 
 KERNELS = {
-    "random_walk": lambda: pm.random_walk(gaussian, START, 0.7),
-    "random_walk-scaled": lambda: pm.random_walk(gaussian, START, np.sqrt(np.diag(COVARIANCE))),
+    "random_walk": lambda: pm.random_walk(gaussian, 0.7).at(START),
+    "random_walk-scaled": lambda: pm.random_walk(gaussian, np.sqrt(np.diag(COVARIANCE))).at(START),
     # A quarter of the smallest variance and step sizes below the stability limit: the smallest
     # eigenvalue of the covariance is .29.
-    "mala-identity": lambda: pm.mala(gaussian, START, 0.2),
-    "mala-diagonal": lambda: pm.mala(gaussian, START, 0.3, METRICS["diagonal"]),
-    "mala-dense": lambda: pm.mala(gaussian, START, 0.5, METRICS["dense"]),
-    "hmc-identity": lambda: pm.hmc(gaussian, START, 0.3, None, 5),
-    "hmc-diagonal": lambda: pm.hmc(gaussian, START, 0.3, METRICS["diagonal"], 5),
-    "hmc-dense": lambda: pm.hmc(gaussian, START, 0.4, METRICS["dense"], 4),
+    "mala-identity": lambda: pm.mala(gaussian, 0.2).at(START),
+    "mala-diagonal": lambda: pm.mala(gaussian, 0.3, METRICS["diagonal"]).at(START),
+    "mala-dense": lambda: pm.mala(gaussian, 0.5, METRICS["dense"]).at(START),
+    "hmc-identity": lambda: pm.hmc(gaussian, 0.3, None, 5).at(START),
+    "hmc-diagonal": lambda: pm.hmc(gaussian, 0.3, METRICS["diagonal"], 5).at(START),
+    "hmc-dense": lambda: pm.hmc(gaussian, 0.4, METRICS["dense"], 4).at(START),
 }
 
 # A normal with unknown mean and variance, p(mu, variance) = 1 / variance, from the number of
@@ -63,7 +63,7 @@ GIBBS_BLOCKS = (
 def prepared(kernel):
     """A transition, where it starts, its randomness, and its chain step by step."""
     if kernel == "gibbs":
-        transition, start = pm.gibbs(GIBBS_BLOCKS, GIBBS_START), GIBBS_START
+        transition, start = pm.gibbs(GIBBS_BLOCKS).at(GIBBS_START), GIBBS_START
     else:
         transition, start = KERNELS[kernel](), START
     state = transition.init(jax.tree.map(jnp.asarray, start), None)
@@ -150,7 +150,7 @@ def test_long_chains_have_the_mean_and_the_covariance_of_the_target(kernel):
 
 def test_long_gibbs_chains_have_the_moments_of_the_conjugate_posterior():
     starts = jax.tree.map(lambda leaf: np.stack([leaf] * 4), GIBBS_START)
-    transition = pm.gibbs(GIBBS_BLOCKS, GIBBS_START)
+    transition = pm.gibbs(GIBBS_BLOCKS)
     trace = pm.sample(
         jax.random.key(6), transition, starts, 5000, num_chains=4, solver=pm.sequential()
     )
@@ -167,7 +167,7 @@ def test_long_gibbs_chains_have_the_moments_of_the_conjugate_posterior():
 def test_hmc_proposes_where_the_integrator_of_blackjax_ends(metric):
     # With a threshold that accepts always, and the same momentum in both coordinates.
     inverse_mass_matrix, step_size, num_steps = METRICS[metric], 0.3, 5
-    transition = pm.hmc(gaussian, START, step_size, inverse_mass_matrix, num_steps)
+    transition = pm.hmc(gaussian, step_size, inverse_mass_matrix, num_steps).at(START)
     state = transition.init(jax.tree.map(jnp.asarray, START), None)
     inputs = transition.draw_inputs(jax.random.key(0), 1, state)
     w = inputs.momentum[0]
@@ -206,8 +206,8 @@ def test_a_metric_is_the_plain_kernel_in_whitened_coordinates(kernel, metric, so
     x0, unravel = ravel_pytree(START)
     w0 = jnp.linalg.solve(L, x0)
     make = functools.partial(getattr(pm, kernel), step_size=0.3)
-    scaled = make(gaussian, START, inverse_mass_matrix=C)
-    plain = make(lambda w: gaussian(unravel(L @ w)), w0)
+    scaled = make(gaussian, inverse_mass_matrix=C).at(START)
+    plain = make(lambda w: gaussian(unravel(L @ w))).at(w0)
 
     inputs = plain.draw_inputs(jax.random.key(1), NUM_STEPS, plain.init(w0))
     _, (states, infos), _ = run(scaled, scaled.init(unravel(x0)), inputs, solver)
@@ -223,7 +223,7 @@ def test_a_metric_is_the_plain_kernel_in_whitened_coordinates(kernel, metric, so
 @pytest.mark.parametrize("kernel", [pm.mala, pm.hmc], ids=lambda kernel: kernel.__name__)
 def test_a_metric_of_the_wrong_shape_is_refused(kernel, shape):
     with pytest.raises(ValueError) as error:
-        kernel(gaussian, START, 0.1, np.ones(shape))
+        kernel(gaussian, 0.1, np.ones(shape)).at(START)
     assert "must have shape (3,) or (3, 3)" in str(error.value)
     assert str(error.value).endswith(f"got {shape}.")
 
@@ -248,9 +248,9 @@ def box(x):
 
 SUPPORTED = {"gamma": gamma, "exponential": exponential, "box": box}
 REACHES_OUT = {
-    "random_walk": lambda logdensity_fn: pm.random_walk(logdensity_fn, jnp.ones(2), 1.5),
-    "mala": lambda logdensity_fn: pm.mala(logdensity_fn, jnp.ones(2), 0.8),
-    "hmc": lambda logdensity_fn: pm.hmc(logdensity_fn, jnp.ones(2), 0.6, None, 4),
+    "random_walk": lambda logdensity_fn: pm.random_walk(logdensity_fn, 1.5).at(jnp.ones(2)),
+    "mala": lambda logdensity_fn: pm.mala(logdensity_fn, 0.8).at(jnp.ones(2)),
+    "hmc": lambda logdensity_fn: pm.hmc(logdensity_fn, 0.6, None, 4).at(jnp.ones(2)),
 }
 
 
@@ -306,7 +306,7 @@ def test_a_trajectory_that_ends_outside_the_support_is_a_divergence():
 
 def test_a_gibbs_update_of_an_unknown_name_is_refused():
     blocks = [pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"nu": z})]
-    transition = pm.gibbs(blocks, GIBBS_START)
+    transition = pm.gibbs(blocks)
     with pytest.raises(ValueError, match=r"set \['nu'\].*variables are \['mu', 'variance'\]"):
         pm.sample(jax.random.key(0), transition, GIBBS_START, 10, solver=pm.deer())
 
@@ -316,7 +316,36 @@ def test_a_gibbs_block_sees_what_those_before_it_have_set():
         pm.GibbsBlock(lambda key: jax.random.normal(key), lambda x, z: {"mu": z}),
         pm.GibbsBlock(lambda key: jnp.zeros(()), lambda x, _: {"variance": 2 * x["mu"]}),
     ]
-    trace = pm.sample(
-        jax.random.key(0), pm.gibbs(blocks, GIBBS_START), GIBBS_START, 20, solver=pm.deer()
-    )
+    trace = pm.sample(jax.random.key(0), pm.gibbs(blocks), GIBBS_START, 20, solver=pm.deer())
     np.testing.assert_array_equal(trace.position["variance"], 2 * trace.position["mu"])
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: pm.hmc(gaussian, START, 0.2), r"one number, got shapes \[\(\), \(2,\)\]"),
+        (lambda: pm.mala(gaussian, jnp.zeros(2), 0.2), "a position is given to pm.sample alone"),
+        (lambda: pm.mala(gaussian, -0.2), "step_size must be positive, got -0.2"),
+        (lambda: pm.random_walk(gaussian, jnp.zeros(2)), "sigma must be positive"),
+    ],
+)
+def test_a_position_in_place_of_a_step_size_is_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_a_kernel_serves_positions_of_any_structure():
+    kernel = pm.mala(lambda x: -sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(x)) / 2, 0.5)
+    for position in (jnp.zeros(3), {"a": jnp.zeros(()), "b": jnp.zeros((2, 2))}):
+        trace = pm.sample(jax.random.key(0), kernel, position, 20, solver=pm.deer())
+        assert jax.tree.map(lambda x: x.shape[2:], trace.position) == jax.tree.map(
+            jnp.shape, position
+        )
+        assert kernel.at(position) is kernel.at(position)
+
+
+def test_a_kernel_that_was_first_used_inside_jit_can_be_used_outside():
+    kernel, start = pm.hmc(lambda x: -jnp.sum(x**2), 0.2, np.diag([1.0, 4.0]), 3), jnp.ones(2)
+    inside = jax.jit(lambda x: kernel.at(x).init(x).w)(start)
+    np.testing.assert_allclose(inside, [1, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(kernel.at(start).init(start).w, inside, rtol=1e-6)

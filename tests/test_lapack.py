@@ -98,7 +98,7 @@ def test_a_program_without_matrices_is_left_as_it_is():
 
 
 def sample(key, solver):
-    kernel = pm.hmc(logdensity, jnp.zeros(2), 0.1, None, 2)
+    kernel = pm.hmc(logdensity, 0.1, None, 2)
     return pm.sample(
         key, kernel, jnp.zeros((2, 2)), 12, num_chains=2, solver=solver, diagnose=True
     ).position
@@ -115,7 +115,7 @@ def exponent(key, solver):
 
 
 def many_runs(key, solver):
-    kernel = pm.mala(logdensity, jnp.zeros(2), 0.1)
+    kernel = pm.mala(logdensity, 0.1).at(jnp.zeros(2))
     state = kernel.init(jnp.zeros(2))
 
     def run(key):

@@ -26,7 +26,7 @@ def decay(x, u):
     return x / 2 + u
 
 
-WALK = pm.random_walk(logdensity_fn, START, 0.5)
+WALK = pm.random_walk(logdensity_fn, 0.5)
 RMH = blackjax.rmh(logdensity_fn, lambda key, x: x + jax.random.normal(key, x.shape))
 INPUTS = jnp.ones((5, 2))
 
@@ -94,7 +94,7 @@ WIDE = jnp.zeros(2**17, "float32")
 
 @pytest.mark.parametrize("solver", [pm.sequential(), pm.jacobi()], ids=lambda solver: solver.name)
 def test_too_little_memory_is_a_sentence_that_names_the_window(solver):
-    walk = pm.random_walk(logdensity_fn, WIDE, 0.5)
+    walk = pm.random_walk(logdensity_fn, 0.5)
     with pytest.raises(MemoryError, match="window=") as caught:
         pm.sample(KEY, walk, WIDE, 2**31 - 8, solver=solver)
     assert "\n" not in str(caught.value)

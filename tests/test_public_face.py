@@ -50,7 +50,7 @@ def test_equal_options_are_one_solver_and_others_another():
 
 
 def test_a_trace_prints_what_is_in_it_and_how_it_was_found():
-    kernel = pm.random_walk(lambda x: -(x["a"] ** 2) / 2, {"a": jnp.zeros(())}, 1.0)
+    kernel = pm.random_walk(lambda x: -(x["a"] ** 2) / 2, 1.0)
     assert repr(kernel) == "<random_walk kernel>"
     position = {"a": jnp.zeros(2)}
     trace = pm.sample(jax.random.key(0), kernel, position, 100, num_chains=2, solver=pm.picard())

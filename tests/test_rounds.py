@@ -55,7 +55,7 @@ def test_draws_with_what_was_found_are_right(logdensity_fn):
     warmup = pm.parallel_adaptation(blackjax.hmc, logdensity_fn, num_integration_steps=4)
     (_, parameters), info = warmup.run(jax.random.key(1), {"x": jnp.ones(3)})
     kernel = pm.hmc(
-        correlated, {"x": jnp.ones(3)}, parameters["step_size"], parameters["inverse_mass_matrix"],
+        correlated, parameters["step_size"], parameters["inverse_mass_matrix"],
         parameters["num_integration_steps"],
     )  # fmt: skip
     starts = jax.tree.map(lambda leaf: leaf[:4], info.positions)

@@ -28,7 +28,7 @@ def nested_logdensity_fn(x):
 
 
 NESTED = {"a": np.float64(0.5), "b": {"c": np.ones(2), "d": np.zeros((2, 3))}}
-MALA = pm.mala(logdensity_fn, jnp.zeros(2), 0.4)
+MALA = pm.mala(logdensity_fn, 0.4)
 HMC = blackjax.hmc(logdensity_fn, 0.3, np.ones(2), 5)
 
 
@@ -113,10 +113,8 @@ def test_one_draw_is_a_chain_too():
 @pytest.mark.parametrize(
     "kernel, num_chains",
     [
-        pytest.param(pm.random_walk(nested_logdensity_fn, NESTED, 0.5), 1, id="random_walk-1"),
-        pytest.param(
-            pm.hmc(nested_logdensity_fn, NESTED, 0.2), 2, id="hmc-2", marks=pytest.mark.slow
-        ),
+        pytest.param(pm.random_walk(nested_logdensity_fn, 0.5), 1, id="random_walk-1"),
+        pytest.param(pm.hmc(nested_logdensity_fn, 0.2), 2, id="hmc-2", marks=pytest.mark.slow),
         pytest.param(blackjax.mala(nested_logdensity_fn, 0.2), 2, id="blackjax-mala-2"),
     ],
 )
@@ -137,7 +135,7 @@ def test_nested_positions_with_scalars_keep_their_structure(kernel, num_chains):
 
 @pytest.mark.slow
 def test_python_numbers_are_a_position():
-    transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, {"a": 1.0}, 0.5)
+    transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, 0.5)
     trace = pm.sample(jax.random.key(4), transition, {"a": 1.0}, 20, solver=pm.deer())
     assert trace.position["a"].shape == (1, 20)
 
@@ -162,7 +160,7 @@ def test_typed_and_raw_keys_give_the_same_draws(kernel, num_chains):
 def test_the_precision_is_that_of_the_start():
     trace = pm.sample(jax.random.key(5), MALA, jnp.ones(2, "float64"), 10, solver=pm.deer())
     assert trace.position.dtype == "float64" and trace.settings["tol"] == 0
-    transition = pm.mala(logdensity_fn, jnp.ones(2, "float32"), 0.4)
+    transition = pm.mala(logdensity_fn, 0.4)
     trace = pm.sample(jax.random.key(5), transition, jnp.ones(2, "float32"), 10, solver=pm.deer())
     assert trace.position.dtype == "float32" and trace.settings["tol"] == 0
 
@@ -237,9 +235,7 @@ def test_runs_in_two_threads_move_a_bar_each(monkeypatch):
 
 @pytest.mark.slow
 def test_a_progress_bar_is_closed_when_the_run_fails():
-    transition = pm.gibbs(
-        [pm.GibbsBlock(jax.random.normal, lambda x, z: {"unknown": z})], {"x": jnp.zeros(())}
-    )
+    transition = pm.gibbs([pm.GibbsBlock(jax.random.normal, lambda x, z: {"unknown": z})])
     with pytest.raises(ValueError, match="unknown"):
         pm.sample(
             jax.random.key(6), transition, {"x": 0.0}, 10, progress_bar=True, solver=pm.deer()
@@ -265,14 +261,14 @@ def test_a_progress_bar_is_closed_when_the_run_fails():
         ({"num_chains": 3}, ValueError, r"num_chains=3 every leaf.*got shape \(2,\)"),
         ({"initial_position": jnp.array([0.0, jnp.nan])}, ValueError, "not finite.*of chain 0"),
         ({"initial_position": jnp.full(2, jnp.inf)}, ValueError, "not finite.*of chain 0"),
-        ({"transition_or_algorithm": logdensity_fn}, TypeError, "Expected a Transition.*function"),
-        ({"transition_or_algorithm": None}, TypeError, "Expected a Transition.*NoneType"),
+        ({"kernel": logdensity_fn}, TypeError, "Expected a kernel.*function"),
+        ({"kernel": None}, TypeError, "Expected a kernel.*NoneType"),
         ({"on_failure": "ignore"}, ValueError, '"finish" or "raise", got \'ignore\''),
     ],
 )
 def test_an_argument_that_does_not_fit_is_one_sentence(change, error, sentence):
     arguments = {
-        "transition_or_algorithm": MALA,
+        "kernel": MALA,
         "initial_position": jnp.zeros(2),
         "num_samples": NUM_SAMPLES,
     }
@@ -283,14 +279,14 @@ def test_an_argument_that_does_not_fit_is_one_sentence(change, error, sentence):
 
 
 def test_a_start_outside_the_support_names_its_chain():
-    transition = pm.mala(lambda x: jnp.sum(jnp.log(x) - x), jnp.ones(2), 0.1)
+    transition = pm.mala(lambda x: jnp.sum(jnp.log(x) - x), 0.1)
     starts = jnp.array([[1.0, 1.0], [2.0, 1.0], [-1.0, 1.0]])
     with pytest.raises(ValueError, match="initial position of chain 2; start inside"):
         pm.sample(jax.random.key(0), transition, starts, 10, num_chains=3, solver=pm.deer())
 
 
 def test_scalar_leaves_with_several_chains_are_refused():
-    transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, {"a": 1.0}, 0.5)
+    transition = pm.mala(lambda x: -(x["a"] ** 2) / 2, 0.5)
     with pytest.raises(ValueError, match=r"num_chains=2.*got shape \(\)"):
         pm.sample(jax.random.key(0), transition, {"a": 1.0}, 10, num_chains=2, solver=pm.deer())
 

@@ -212,7 +212,7 @@ def test_a_chain_that_stands_still_is_not_followed_step_by_step(window):
     target = targets.banana()
     position = {"x": jnp.array([-24.424557, -20.356806])}
     trace = pm.sample(
-        jax.random.key(3), pm.hmc(target.logdensity_fn, position, 0.5, None, 8), position, 600,
+        jax.random.key(3), pm.hmc(target.logdensity_fn, 0.5, None, 8), position, 600,
         solver=pm.deer(), window=window,
     )  # fmt: skip
     x = np.asarray(trace.position["x"][0])

@@ -140,7 +140,7 @@ def test_of_the_second_part_the_last_step_is_kept(small_blocks):
 @pytest.mark.parametrize("solver", [pm.jacobi(), pm.picard(), pm.quasi_deer(), pm.quasi_elk()])
 def test_a_chain_in_windows_takes_less_than_twice_its_draws_and_randomness(solver, small_blocks):
     T, D = 300_000, 25
-    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, jnp.zeros(D), 0.2)
+    transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2).at(jnp.zeros(D))
     state = transition.init(jnp.zeros(D), jax.random.key(0))
     inputs = jax.eval_shape(lambda: transition.draw_inputs(jax.random.key(1), T, state))
 

@@ -114,8 +114,8 @@ def test_hmc_gives_the_same_draws_and_says_how_they_were_solved(metric, x64):
     inverse_mass_matrix = COVARIANCE if metric == "dense" else np.diag(COVARIANCE)
     position, chains = jnp.zeros(3), {}
     for name, integrator in [("loop", None), ("parallel", pm.parallel_integrator())]:
-        transition = pm.hmc(
-            gaussian, position, 0.05, inverse_mass_matrix, 30, integrator=integrator
+        transition = pm.hmc(gaussian, 0.05, inverse_mass_matrix, 30, integrator=integrator).at(
+            position
         )
         state = transition.init(position)
         inputs = transition.draw_inputs(jax.random.key(0), 20, state)
@@ -130,8 +130,8 @@ def test_hmc_gives_the_same_draws_and_says_how_they_were_solved(metric, x64):
 
 def test_hmc_may_be_parallel_over_the_chain_and_inside_its_trajectories(x64):
     position = jnp.zeros(3)
-    transition = pm.hmc(
-        gaussian, position, 0.1, COVARIANCE, 15, integrator=pm.parallel_integrator()
+    transition = pm.hmc(gaussian, 0.1, COVARIANCE, 15, integrator=pm.parallel_integrator()).at(
+        position
     )
     state = transition.init(position)
     inputs = transition.draw_inputs(jax.random.key(0), 20, state)

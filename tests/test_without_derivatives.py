@@ -76,7 +76,7 @@ ABILITIES = dict.fromkeys(MODELS, Ability.BATCHES) | {"single_callback": Ability
 
 @functools.cache
 def kernel(name):
-    return pm.hmc(MODELS[name], START, 0.3, None, 4)
+    return pm.hmc(MODELS[name], 0.3, None, 4).at(START)
 
 
 def recursion(name):
@@ -165,7 +165,7 @@ def test_chains_that_cannot_be_batched_run_one_after_the_other():
     start = jnp.array([[0.0, 1.0], [2.0, 3.0]])
     run = functools.partial(pm.sample, KEY, solver=pm.sequential(), num_chains=2)
     trace = run(kernel("single_callback"), start, 8)
-    plain = pm.hmc(lambda x: -jnp.sum(x**2) / 2, START, 0.3, None, 4)
+    plain = pm.hmc(lambda x: -jnp.sum(x**2) / 2, 0.3, None, 4).at(START)
     np.testing.assert_allclose(trace.position, run(plain, start, 8).position, rtol=1e-4)
 
 
@@ -233,7 +233,8 @@ def test_far_from_the_origin_too_the_distance_is_above_rounding():
 
 @pytest.mark.parametrize("name", ["custom", "incomplete_gamma", "single_callback"])
 def test_predictability_needs_no_derivatives(name):
-    result = pm.predictability(KEY, kernel(name), START, 100)
+    options = {"solver": pm.sequential(), "diagnose": True}
+    result = pm.sample(KEY, kernel(name), START, 100, **options).predictability
     assert result.exponent[0] < -0.1 and np.isnan(result.amplification[0])
     assert result.verdict().startswith("The chain forgets perturbations")
 

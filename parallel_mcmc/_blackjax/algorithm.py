@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from parallel_mcmc._blackjax.transition import from_blackjax
+from parallel_mcmc._blackjax.transition import transition_of
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
@@ -78,7 +78,7 @@ def run_inference_algorithm(
             f"The state of the algorithm, a {type(initial_state).__name__}, has no `position`; "
             "only Markov chains with one can be solved in parallel."
         )
-    transition = from_blackjax(inference_algorithm, initial_state.position, fields=fields)
+    transition = transition_of(inference_algorithm, initial_state.position, fields)
 
     def attempt(solver, num_steps):
         return attempt_once(transition, solver, num_steps, rng_key, initial_state)
@@ -141,7 +141,7 @@ def parallelize(
     check_window(window, num_steps)
 
     def step(rng_key, state):
-        transition = from_blackjax(algorithm, state.position, fields=fields)
+        transition = transition_of(algorithm, state.position, fields)
         # This runs in a loop of BlackJAX, where no solver can be tried.
         x = jax.eval_shape(transition.ravel, state)
         choice = choose(

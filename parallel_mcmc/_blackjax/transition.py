@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc._core.programs import NUM_KEPT, compiled
+from parallel_mcmc._mcmc.kernel import Kernel
 from parallel_mcmc._mcmc.transition import Transition, run_sequential
 
 FIELDS = {
@@ -47,20 +48,17 @@ SELF_EVOLVING = {"DynamicHMCState": "random_generator_arg"}
 """A field that the next state takes from the last one and from nothing else."""
 
 
-def from_blackjax(
-    algorithm: Any, position: Any, *, fields: tuple[str, ...] | None = None
-) -> Transition:
-    """A BlackJAX algorithm as a `Transition`.
+def from_blackjax(algorithm: Any, *, fields: tuple[str, ...] | None = None) -> Kernel:
+    """A BlackJAX algorithm as a kernel, for what `sample` cannot know by itself.
 
     Args:
         algorithm: a BlackJAX `SamplingAlgorithm`.
-        position: a position, for its structure and shapes.
         fields: the fields of the state that the chain carries from step to step; all
             others must follow from them by ``algorithm.init(position)``. By default
             taken from `FIELDS`. For other types of states the default is ``("position",)``,
             after a check on a few steps that this rebuilds the state.
 
-    Raises:
+    Raises, where it is used:
         ValueError: if ``init(position)`` does not rebuild the state.
 
     Costs: a step evaluates log density and gradient once more than BlackJAX's own,
@@ -68,15 +66,22 @@ def from_blackjax(
 
     >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> algorithm = blackjax.mala(lambda x: -0.5 * jnp.sum(x**2), step_size=0.3)
-    >>> transition = pm.from_blackjax(algorithm, jnp.zeros(2))
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(2), 100)
+    >>> kernel = pm.from_blackjax(algorithm, fields=("position",))
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(2), 100)
     >>> trace.position.shape
     (1, 100, 2)
     """
+    fields = None if fields is None else tuple(fields)
+    return Kernel(lambda position: transition_of(algorithm, position, fields), "BlackJAX")
+
+
+def transition_of(
+    algorithm: Any, position: Any, fields: tuple[str, ...] | None = None
+) -> Transition:
+    """`from_blackjax` for positions like this one, the same object each time."""
     position = jax.tree.map(jnp.asarray, position)
     leaves, structure = jax.tree.flatten(position)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    fields = None if fields is None else tuple(fields)
     x64 = jax.config.read("jax_enable_x64")
     transition, kind = _transition(algorithm, structure, shapes, fields, x64)
     if fields is None and known_fields(kind) is None:
@@ -86,7 +91,7 @@ def from_blackjax(
 
 @functools.lru_cache(maxsize=NUM_KEPT)
 def _transition(algorithm, structure, shapes, fields, x64):
-    """`from_blackjax` for positions of one structure; cached, so that nothing compiles twice.
+    """`transition_of` positions of one structure; cached, so that nothing compiles twice.
 
     ``x64`` is for the cache: the dtype of what `init` creates depends on it.
     """

@@ -164,7 +164,7 @@ def tuned_hmc(task: Task) -> Tuned:
     found = adapt(task, "hmc", 0.9, num_integration_steps=8)
     num_steps = math.ceil(task.trajectory_length / found.step_size)
     step_size = task.trajectory_length / num_steps
-    kernel = hmc(task.logdensity_fn, task.position, step_size, found.inverse_mass_matrix, num_steps)
+    kernel = hmc(task.logdensity_fn, step_size, found.inverse_mass_matrix, num_steps)
     settings = f"{num_steps} leapfrog steps of {step_size:.3g}"
     return Tuned(kernel, found.position, settings, found.cost)
 
@@ -179,7 +179,7 @@ def tuned_mala(task: Task) -> Tuned:
     """
     found = adapt(task, "hmc", 0.8, tuned_for=1, num_integration_steps=1)
     step_size = found.step_size**2 / 2
-    kernel = mala(task.logdensity_fn, task.position, step_size, found.inverse_mass_matrix)
+    kernel = mala(task.logdensity_fn, step_size, found.inverse_mass_matrix)
     return Tuned(kernel, found.position, f"step size {step_size:.3g}", found.cost)
 
 
@@ -192,7 +192,7 @@ def tuned_random_walk(task: Task) -> Tuned:
     metric = found.inverse_mass_matrix
     variances = metric if metric.ndim == 1 else jnp.diagonal(metric)
     relative = 2.38 / math.sqrt(variances.size)
-    kernel = random_walk(task.logdensity_fn, task.position, relative * jnp.sqrt(variances))
+    kernel = random_walk(task.logdensity_fn, relative * jnp.sqrt(variances))
     return Tuned(kernel, found.position, f"steps of {relative:.3g} standard deviations", found.cost)
 
 

@@ -158,8 +158,8 @@ def auto(
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> transition = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), 0.2)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 500, solver=pm.auto("cpu"))
+    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(3), 500, solver=pm.auto("cpu"))
     >>> trace.settings["solver_choice"]
     'sequential: on a CPU steps run fastest one after the other'
     """

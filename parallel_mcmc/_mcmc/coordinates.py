@@ -22,35 +22,38 @@ class Coordinates(NamedTuple):
     unravel: Callable[[Float[Array, " D"]], Any]
 
 
-def coordinates(position: Any, inverse_mass_matrix: Any = None) -> Coordinates:
+def root(inverse_mass_matrix: Any) -> Array | None:
+    """L of an inverse mass matrix L L': ``(D,)`` for variances, else lower triangular."""
+    if inverse_mass_matrix is None:
+        return None
+    C = jnp.asarray(inverse_mass_matrix)
+    return jnp.linalg.cholesky(C) if C.ndim == 2 and C.shape[0] == C.shape[1] else jnp.sqrt(C)
+
+
+def coordinates(position: Any, L: Array | None = None) -> Coordinates:
     """The coordinates for positions like this one.
 
     Args:
         position: any pytree of floating-point arrays.
-        inverse_mass_matrix: the posterior's covariance or an estimate: None for the
-            identity, variances ``(D,)``, or a positive definite ``(D, D)``, in the order
-            of `jax.flatten_util.ravel_pytree`.
+        L: from `root`, in the order of `jax.flatten_util.ravel_pytree`; None for the identity.
     """
     vector, unravel = ravel_pytree(position)
 
     def ravel(position):
         return ravel_pytree(position)[0]
 
-    if inverse_mass_matrix is None:
+    if L is None:
         return Coordinates(ravel, unravel)
 
-    C = jnp.asarray(inverse_mass_matrix, vector.dtype)
-    D = vector.size
-    if C.shape == (D,):
-        scale = jnp.sqrt(C)
-        return Coordinates(lambda x: ravel(x) / scale, lambda w: unravel(w * scale))
-    if C.shape == (D, D):
-        L = jnp.linalg.cholesky(C)
+    L, D = L.astype(vector.dtype), vector.size
+    if L.shape == (D,):
+        return Coordinates(lambda x: ravel(x) / L, lambda w: unravel(w * L))
+    if L.shape == (D, D):
         return Coordinates(
             lambda x: jax.scipy.linalg.solve_triangular(L, ravel(x), lower=True),
             lambda w: unravel(jnp.dot(L, w, precision="highest")),
         )
     raise ValueError(
         f"inverse_mass_matrix must have shape ({D},) or ({D}, {D}) for a position of {D} numbers, "
-        f"got {C.shape}."
+        f"got {L.shape}."
     )

@@ -110,7 +110,7 @@ def growth(
     meet, the step counts as the largest shrinkage that rounding lets us see.
     """
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
-    kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, num_integration_steps)
+    kernel = hmc(logdensity_fn, step_size, inverse_mass_matrix, num_integration_steps).at(x[0])
     start = jax.vmap(lambda x: kernel.init(x, None))(x)
     key_v, key_steps = jax.random.split(rng_key)
 

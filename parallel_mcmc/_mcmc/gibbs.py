@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array
 
-from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates
+from parallel_mcmc._mcmc.kernel import Kernel
 from parallel_mcmc._mcmc.transition import Transition
 
 
@@ -42,12 +43,12 @@ class GibbsBlock(NamedTuple):
     update: Callable[[dict[str, Array], Any], dict[str, Array]]
 
 
-def gibbs(blocks: Sequence[GibbsBlock], position: dict[str, Any]) -> Transition:
+def gibbs(blocks: Sequence[GibbsBlock]) -> Kernel:
     """A systematic-scan Gibbs sampler: each step updates all blocks in the order given.
 
     Args:
-        blocks: the updates; each sees what those before it have set.
-        position: a position, for its structure: a dict of arrays.
+        blocks: the updates of a position that is a dict of arrays; each sees what those before it
+            have set.
 
     Costs one pass over the blocks per step.
 
@@ -66,12 +67,17 @@ def gibbs(blocks: Sequence[GibbsBlock], position: dict[str, Any]) -> Transition:
     ...     ),
     ... ]
     >>> start = {"mu": jnp.array(0.0), "variance": jnp.array(1.0)}
-    >>> trace = pm.sample(jax.random.key(0), pm.gibbs(blocks, start), start, 500)
+    >>> trace = pm.sample(jax.random.key(0), pm.gibbs(blocks), start, 500)
     >>> trace.position["mu"].shape
     (1, 500)
     """
-    ravel, unravel = coordinates(position)
     blocks = tuple(blocks)
+    return Kernel(lambda position: gibbs_in(coordinates(position), blocks), "gibbs")
+
+
+def gibbs_in(coordinates: Coordinates, blocks: tuple[GibbsBlock, ...]) -> Transition:
+    """`gibbs` in these coordinates."""
+    ravel, unravel = coordinates
 
     def init(position, rng_key=None):
         return GibbsState(unravel(ravel(position)))

@@ -74,12 +74,12 @@ def walk(
     """
     (K, D), dtype = x.shape, x.dtype
     first = num_steps - num_steps // 2
-    init = hmc(logdensity_fn, x[0], 1.0, inverse_mass_matrix).init
+    init = hmc(logdensity_fn, 1.0, inverse_mass_matrix).at(x[0]).init
 
     def step(m, walk):
         length = length_of(walk.log_step_size)
         step_size = jnp.exp(walk.log_step_size)
-        kernel = hmc(logdensity_fn, x[0], step_size, inverse_mass_matrix, length)
+        kernel = hmc(logdensity_fn, step_size, inverse_mass_matrix, length).at(x[0])
 
         def one(state, inputs):
             state, info = kernel.step(state, inputs)

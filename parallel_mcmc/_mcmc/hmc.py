@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates, root
+from parallel_mcmc._mcmc.kernel import Kernel, check_step_size
 from parallel_mcmc._mcmc.leapfrog import Integrator, PhasePoint, leapfrog
 from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
 from parallel_mcmc._mcmc.transition import Transition
@@ -48,22 +49,22 @@ class HMCInputs(NamedTuple):
 
 def hmc(
     logdensity_fn: Callable[[Any], Float[Array, ""]],
-    position: Any,
     step_size: Any,
     inverse_mass_matrix: Any = None,
     num_integration_steps: int | Int[Array, ""] = 8,
     divergence_threshold: float = 1000.0,
     integrator: Integrator | None = None,
-) -> Transition:
+) -> Kernel:
     """HMC (Duane et al. 1987; Neal 2011).
 
     Args:
         logdensity_fn: log density of a position, up to a constant. -inf or NaN at the
             end of a trajectory means rejection.
-        position: a position, for its structure.
         step_size: of the leapfrog integrator, as in `blackjax.hmc`.
-        inverse_mass_matrix: by default the identity; see `coordinates`. The chain is
-            solved in coordinates that make it the identity.
+        inverse_mass_matrix: the posterior's covariance or an estimate: None for the identity,
+            variances ``(D,)``, or positive definite ``(D, D)``, in the order of
+            `jax.flatten_util.ravel_pytree`. The chain is solved in coordinates that make it the
+            identity.
         num_integration_steps: leapfrog steps of one transition. If ``step_size`` times this
             is close to pi / 2, a quarter period of a whitened posterior, draws are nearly
             independent and a solve takes about ten iterations.
@@ -74,12 +75,33 @@ def hmc(
     Costs ``num_integration_steps`` gradients per step, one more inside a solve.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> transition = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), 0.2)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 200, solver=pm.jacobi())
+    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(3), 200, solver=pm.jacobi())
     >>> trace.position.shape
     (1, 200, 3)
     """
-    ravel, unravel = coordinates(position, inverse_mass_matrix)
+    check_step_size(step_size)
+    L = root(inverse_mass_matrix)
+
+    def make(position):
+        return hmc_in(
+            coordinates(position, L), logdensity_fn, step_size, num_integration_steps,
+            divergence_threshold, integrator,
+        )  # fmt: skip
+
+    return Kernel(make, "hmc")
+
+
+def hmc_in(
+    coordinates: Coordinates,
+    logdensity_fn: Callable[[Any], Float[Array, ""]],
+    step_size: Any,
+    num_integration_steps: int | Int[Array, ""],
+    divergence_threshold: float,
+    integrator: Integrator | None,
+) -> Transition:
+    """`hmc` with an identity metric, in the coordinates w."""
+    ravel, unravel = coordinates
     value_and_grad = jax.value_and_grad(lambda x: logdensity_fn(unravel(x)))
 
     def at(x):

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates, root
+from parallel_mcmc._mcmc.kernel import Kernel, check_step_size
 from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
 from parallel_mcmc._mcmc.transition import Transition
 
@@ -37,29 +38,37 @@ class LangevinInputs(NamedTuple):
 
 def mala(
     logdensity_fn: Callable[[Any], Float[Array, ""]],
-    position: Any,
     step_size: Any,
     inverse_mass_matrix: Any = None,
-) -> Transition:
+) -> Kernel:
     """MALA (Besag 1994; Roberts and Tweedie 1996).
 
     Args:
         logdensity_fn: log density of a position, up to a constant. -inf or NaN at a
             proposal means rejection.
-        position: a position, for its structure.
         step_size: eps of x' = x + eps C g + sqrt(2 eps) C^(1/2) z, as in `blackjax.mala`.
-        inverse_mass_matrix: C, by default the identity; see `coordinates`. The chain
-            is solved in coordinates that make C the identity.
+        inverse_mass_matrix: C, as in `hmc`; by default the identity.
 
     Costs one log density with gradient per step, two inside a solve.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> transition = pm.mala(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), step_size=0.3)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 200)
+    >>> kernel = pm.mala(lambda x: -0.5 * jnp.sum(x**2), step_size=0.3)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(3), 200)
     >>> trace.position.shape
     (1, 200, 3)
     """
-    ravel, unravel = coordinates(position, inverse_mass_matrix)
+    check_step_size(step_size)
+    L = root(inverse_mass_matrix)
+    return Kernel(
+        lambda position: mala_in(coordinates(position, L), logdensity_fn, step_size), "mala"
+    )
+
+
+def mala_in(
+    coordinates: Coordinates, logdensity_fn: Callable[[Any], Float[Array, ""]], step_size: Any
+) -> Transition:
+    """`mala` with an identity metric, in the coordinates w."""
+    ravel, unravel = coordinates
     value_and_grad = jax.value_and_grad(lambda x: logdensity_fn(unravel(x)))
 
     def at(x):

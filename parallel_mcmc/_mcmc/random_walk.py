@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates
+from parallel_mcmc._mcmc.kernel import Kernel, check_positive
 from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
 from parallel_mcmc._mcmc.transition import Transition
 
@@ -27,15 +28,12 @@ class RandomWalkInputs(NamedTuple):
     log_uniform: Float[Array, " T"]
 
 
-def random_walk(
-    logdensity_fn: Callable[[Any], Float[Array, ""]], position: Any, sigma: Any = 1.0
-) -> Transition:
+def random_walk(logdensity_fn: Callable[[Any], Float[Array, ""]], sigma: Any = 1.0) -> Kernel:
     """Gaussian random-walk Metropolis.
 
     Args:
         logdensity_fn: log density of a position, up to a constant. -inf or NaN at a
             proposal means rejection.
-        position: a position, for its structure.
         sigma: standard deviation of a step: a number or ``(D,)``, as in
             `blackjax.normal_random_walk`.
 
@@ -44,12 +42,22 @@ def random_walk(
     method here, without computing a derivative (arXiv:2506.09762).
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(3), sigma=1.4)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 200, solver=pm.picard())
+    >>> kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), sigma=1.4)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(3), 200, solver=pm.picard())
     >>> trace.position.shape
     (1, 200, 3)
     """
-    ravel, unravel = coordinates(position)
+    check_positive("sigma", sigma)
+    return Kernel(
+        lambda position: random_walk_in(coordinates(position), logdensity_fn, sigma), "random_walk"
+    )
+
+
+def random_walk_in(
+    coordinates: Coordinates, logdensity_fn: Callable[[Any], Float[Array, ""]], sigma: Any
+) -> Transition:
+    """`random_walk` in these coordinates."""
+    ravel, unravel = coordinates
 
     def init(position, rng_key=None):
         return RandomWalkState(position, logdensity_fn(position))

@@ -1,6 +1,5 @@
 """`sample`: several chains, each solved in parallel over its length."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,16 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
-from parallel_mcmc._core.diagnostics import Predictability, assess
+from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
-from parallel_mcmc._core.solvers import Solver, sequential
+from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
+from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.progress import advance, showing
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import (
-    Transition,
     ability_of,
     attempt_once,
     recursion,
@@ -28,7 +27,7 @@ from parallel_mcmc._mcmc.transition import (
 
 def sample(
     rng_key: Any,
-    transition_or_algorithm: Any,
+    kernel: Any,
     initial_position: Any,
     num_samples: int,
     *,
@@ -43,16 +42,17 @@ def sample(
 
     Args:
         rng_key: typed or raw.
-        transition_or_algorithm: a `Transition` (`mala`, `hmc`, `random_walk`, `gibbs`,
-            `from_blackjax`) or a BlackJAX `SamplingAlgorithm`.
+        kernel: from `hmc`, `mala`, `random_walk` or `gibbs`; a BlackJAX `SamplingAlgorithm`; or a
+            `Transition` of your own.
         initial_position: where to start. With several chains every leaf leads with
             an axis of ``num_chains``.
         num_samples: draws per chain.
         num_chains: independent chains, each with its own key and its own solve.
         solver, window, on_failure: as in `parallel_mcmc.solve`.
         progress_bar: show the steps solved so far.
-        diagnose: report the `Predictability` of each chain, for the price of one more pass
-            over it with D products with the kernel's Jacobian per step.
+        diagnose: report the `Predictability` of each chain: ``trace.predictability.verdict()``
+            says in words whether it is worth solving in parallel (arXiv:2508.16817). It costs one
+            more pass, with D products with the kernel's Jacobian per step.
 
     Returns:
         A `Trace`. The draws are those of the sequential sampler for the same key.
@@ -71,6 +71,15 @@ def sample(
     >>> trace = pm.sample(jax.random.key(0), algorithm, start, 100, num_chains=4)
     >>> trace.position["mu"].shape, trace.solve.status.tolist()
     ((4, 100, 2), [0, 0, 0, 0])
+
+    Before a long run, a short one step by step says whether solving in parallel will pay:
+
+    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2, num_integration_steps=7)
+    >>> trace = pm.sample(
+    ...     jax.random.key(0), kernel, jnp.zeros(2), 400, solver=pm.sequential(), diagnose=True
+    ... )
+    >>> bool(trace.predictability.exponent[0] < -1)
+    True
     """
     check_on_failure(on_failure)
     if num_samples < 1 or num_chains < 1:
@@ -79,9 +88,7 @@ def sample(
         )
     check_window(window, num_samples)
     positions = check_position(initial_position, num_chains)
-    transition = as_transition(
-        transition_or_algorithm, jax.tree.map(lambda leaf: leaf[0], positions)
-    )
+    transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
     # One chain uses the key itself, so that it equals a run of BlackJAX with it.
     keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
@@ -112,55 +119,6 @@ def sample(
     trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(solve, on_failure, trace)
     return trace
-
-
-def predictability(
-    rng_key: Any,
-    transition_or_algorithm: Any,
-    initial_position: Any,
-    num_steps: int,
-    *,
-    num_chains: int = 1,
-    solver: Solver | Auto | None = None,
-    tol: float | None = None,
-    window: int | None = None,
-    progress_bar: bool = False,
-) -> Predictability:
-    """Whether a kernel's chains are worth solving in parallel, from a run of ``num_steps``.
-
-    Args:
-        rng_key, transition_or_algorithm, initial_position, num_chains: as in `sample`.
-        num_steps: steps of the run; the expected iterations are for a chain of this length.
-        solver: how to run it; step by step by default, which expanding chains need anyway.
-        tol: for which iterations are counted; by default that of the solver.
-        window, progress_bar: as in `sample`.
-
-    Returns:
-        `Predictability` with one entry per chain; ``verdict()`` puts it into words.
-
-    Costs the run and one more pass over it, with D products with the kernel's Jacobian per
-    step. For the theory see arXiv:2508.16817, and How it works in the docs.
-
-    >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
-    >>> kernel = pm.hmc(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2), 0.2, num_integration_steps=7)
-    >>> result = pm.predictability(jax.random.key(0), kernel, jnp.zeros(2), 400)
-    >>> result.exponent.shape, bool(result.exponent[0] < -1)
-    ((1,), True)
-    """
-    solver = sequential() if solver is None else solver
-    trace = sample(
-        rng_key,
-        transition_or_algorithm,
-        initial_position,
-        num_steps,
-        num_chains=num_chains,
-        solver=solver if tol is None else dataclasses.replace(solver, tol=tol),
-        window=window,
-        progress_bar=progress_bar,
-        diagnose=True,
-    )
-    assert trace.predictability is not None
-    return trace.predictability
 
 
 @compiled(num_static=1)
@@ -207,19 +165,6 @@ def over_chains(f: Callable) -> Callable:
             return jax.lax.map(lambda args: f(*args), args)
 
     return every
-
-
-def as_transition(transition_or_algorithm: Any, position: Any) -> Transition:
-    if isinstance(transition_or_algorithm, Transition):
-        return transition_or_algorithm
-    if hasattr(transition_or_algorithm, "init") and hasattr(transition_or_algorithm, "step"):
-        from parallel_mcmc._blackjax.transition import from_blackjax
-
-        return from_blackjax(transition_or_algorithm, position)
-    raise TypeError(
-        "Expected a Transition such as pm.hmc(...) or a BlackJAX algorithm with `init` and `step`, "
-        f"got {type(transition_or_algorithm).__name__}."
-    )
 
 
 def check_position(position: Any, num_chains: int) -> Any:

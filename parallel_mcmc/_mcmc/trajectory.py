@@ -50,8 +50,8 @@ def parallel_integrator(solver: Solver | None = None) -> Integrator:
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> logdensity_fn = lambda x: -0.5 * jnp.sum(x**2)
     >>> integrator = pm.parallel_integrator()
-    >>> transition = pm.hmc(logdensity_fn, jnp.zeros(3), 0.01, None, 150, integrator=integrator)
-    >>> trace = pm.sample(jax.random.key(0), transition, jnp.zeros(3), 10, solver=pm.sequential())
+    >>> kernel = pm.hmc(logdensity_fn, 0.01, None, 150, integrator=integrator)
+    >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(3), 10, solver=pm.sequential())
     >>> trace.position.shape
     (1, 10, 3)
     """

@@ -34,7 +34,9 @@ from parallel_mcmc._core.windows import check_window, run_info, solve_vectors
 
 
 class Transition(NamedTuple):
-    """A kernel as five functions. States are NamedTuples with a ``position``.
+    """A kernel as five functions, for positions of one structure.
+
+    States are NamedTuples with a ``position``.
 
     Attributes:
         init: ``(position, rng_key) -> state``.
@@ -53,7 +55,7 @@ class Transition(NamedTuple):
     name: str = "own"
 
     def __repr__(self) -> str:
-        return f"<{self.name} kernel>"
+        return f"<{self.name} transition>"
 
 
 def recursion(transition: Transition) -> Recursion:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from parallel_mcmc._blackjax.transition import from_blackjax
+from parallel_mcmc._blackjax.transition import transition_of
 from parallel_mcmc._core.auto import Auto
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._numpyro.kernel import ParallelKernel
@@ -66,7 +66,7 @@ class ParallelBlackJAX(ParallelKernel):
 
     def chain(self, potential_fn: Callable, z: Any, adapt_state: Any, model_args: tuple) -> Chain:
         algorithm = self._make_algorithm(lambda z: -potential_fn(z))
-        transition = from_blackjax(algorithm, z, fields=self._fields)
+        transition = transition_of(algorithm, z, self._fields)
         draw = draw_one(transition)
 
         def draw_input(rng_key, state):

@@ -76,7 +76,7 @@ class ParallelGibbs(ParallelKernel):
     def chain(self, potential_fn: Callable, z: Any, adapt_state: Any, model_args: tuple) -> Chain:
         args, kwargs = model_args
         blocks = self._blocks(*args, **kwargs) if callable(self._blocks) else self._blocks
-        transition = gibbs(blocks, z)
+        transition = gibbs(blocks).at(z)
         return Chain(transition, lambda z: z, lambda z: z, potential_fn, draw_one(transition))
 
     def postprocess_fn(self, model_args: tuple, model_kwargs: dict | None) -> Callable:

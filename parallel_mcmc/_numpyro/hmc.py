@@ -180,7 +180,7 @@ class ParallelHMC(AdaptiveKernel):
         num_steps: Any = self._num_steps
         if num_steps is None:
             num_steps, step_size = steps_of(self._trajectory_length, step_size, self._max_num_steps)
-        kernel = hmc(logdensity_fn, w, step_size, num_integration_steps=num_steps)
+        kernel = hmc(logdensity_fn, step_size, num_integration_steps=num_steps).at(w)
 
         def step(state, inputs):
             energy = -state.logdensity + jnp.sum(inputs.momentum**2) / 2

@@ -45,4 +45,4 @@ class ParallelMALA(AdaptiveKernel):
         return leapfrog_step**2 / 2
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
-        return mala(logdensity_fn, w, step_size)
+        return mala(logdensity_fn, step_size).at(w)

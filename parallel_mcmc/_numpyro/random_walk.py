@@ -40,4 +40,4 @@ class ParallelRandomWalk(AdaptiveKernel):
     default_accept_prob = 0.234
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
-        return random_walk(logdensity_fn, w, step_size)
+        return random_walk(logdensity_fn, step_size).at(w)

@@ -1,0 +1,74 @@
+"""A kernel: what is known of a Markov chain before it is known where it starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from parallel_mcmc._core.programs import forget_oldest
+from parallel_mcmc._mcmc.transition import Transition
+
+
+class Kernel:
+    """A kernel for positions of any structure, such as `hmc` returns.
+
+    `sample` takes it together with a position. ``at(position)`` is its `Transition` for positions
+    like that one, the same object each time, so that what was compiled for it is found again.
+
+    >>> import jax.numpy as jnp, parallel_mcmc as pm
+    >>> kernel = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.5)
+    >>> kernel, kernel.at(jnp.zeros(2))
+    (<random_walk kernel>, <random_walk transition>)
+    >>> kernel.at(jnp.zeros(2)) is kernel.at(jnp.ones(2))
+    True
+    """
+
+    def __init__(self, make: Callable[[Any], Transition], name: str):
+        self._make, self._name = make, name
+        self._made: dict[Any, Transition] = {}
+
+    def __repr__(self) -> str:
+        return f"<{self._name} kernel>"
+
+    def at(self, position: Any) -> Transition:
+        """The transition for positions of this structure and these shapes."""
+        leaves, structure = jax.tree.flatten(position)
+        key = structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        if key not in self._made:
+            self._made[key] = self._make(position)
+            forget_oldest(self._made)
+        return self._made[key]
+
+
+def transition_at(kernel: Any, position: Any) -> Transition:
+    """Of a kernel or a BlackJAX algorithm, for positions like this one."""
+    if isinstance(kernel, Transition):
+        return kernel
+    if hasattr(kernel, "init") and hasattr(kernel, "step"):
+        from parallel_mcmc._blackjax.transition import transition_of
+
+        return transition_of(kernel, position)
+    if isinstance(kernel, Kernel):
+        return kernel.at(position)
+    raise TypeError(
+        "Expected a kernel such as pm.hmc(...) or a BlackJAX algorithm with `init` and `step`, "
+        f"got {type(kernel).__name__}."
+    )
+
+
+def check_step_size(step_size: Any) -> None:
+    """A positive number, as far as it is known."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(step_size)]
+    if shapes != [()]:
+        raise ValueError(
+            f"step_size must be one number, got shapes {shapes}; a position is given to pm.sample "
+            "alone."
+        )
+    check_positive("step_size", step_size)
+
+
+def check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{name} must be positive, got {value}.")
