@@ -29,50 +29,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from parallel_mcmc._core.linearize import Ability, dense
+from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.options import written
-from parallel_mcmc._core.pilot import Pilot, forecast
-from parallel_mcmc._core.report import ConvergenceWarning, Status
-from parallel_mcmc._core.solvers import (
-    MOST_ITERATIONS,
-    Solver,
-    check_limits,
-    deer,
-    gradients_in_turn,
-    jacobi,
-    quasi_deer,
-    sequential,
-)
+from parallel_mcmc._core.pilot import PART_THAT_PAYS, Attempt, Decision, decide, window_for
+from parallel_mcmc._core.report import ConvergenceWarning
+from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver, check_limits, jacobi, sequential
 from parallel_mcmc._core.time_blocks import device_memory
 from parallel_mcmc._core.windows import check_window
-
-FEWEST_STEPS = 4
-"""The shortest chain that is worth a solver."""
-
-LEAST_STEPS = 256
-"""The least length of a pilot, if the chain is as long; a shorter one says little."""
-
-PART_THAT_PAYS = 2 / 3
-"""Jacobi's iterations that pay, per step of a window: each has one gradient more than a step."""
 
 AS_FORESEEN = 4
 """The limit in multiples of the iterations that Jacobi is expected to need, if more than 200.
 
 It is 200, doubled until it suffices, as each limit is another program to compile.
 """
-
-FEW_ITERATIONS = 40
-"""Up to here Jacobi needs no rival: others take 6 and more, each three times as many gradients."""
-
-# What to do where steps run one by one on an accelerator.
-IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
-WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
-WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
-
-Attempt = Callable[[Solver, int], Pilot]
-"""``(solver, num_steps) -> pilot``: run or solve a chain of that many steps."""
 
 logger = logging.getLogger("parallel_mcmc")
 
@@ -105,23 +75,6 @@ class Choice(NamedTuple):
     solver: Solver
     window: int
     reason: str
-    exponent: float | None = None
-
-
-class Decision(NamedTuple):
-    """What the rules of `auto` lead to.
-
-    Attributes:
-        solver, why: without its limits, and in words.
-        advice: where steps run one by one on an accelerator.
-        iterations: that are expected of Jacobi's method for the whole chain; 0 for other solvers.
-        exponent: as in `Choice`.
-    """
-
-    solver: Solver
-    why: str
-    advice: str = ""
-    iterations: int = 0
     exponent: float | None = None
 
 
@@ -202,8 +155,11 @@ def choose(
         return Choice(options, whole, f"{options.name}: as asked")
     memory = options.memory or default_memory()
     itemsize = x.dtype.itemsize * num_chains
-    length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
-    decision = decide(options, num_steps, x, memory, attempt, able, int(PART_THAT_PAYS * length))
+    decision = Decision(sequential(), "on a CPU steps run fastest one after the other")
+    if compares(options):
+        length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
+        most = int(PART_THAT_PAYS * length)
+        decision = decide(options, num_steps, x, memory, attempt, able, most)
     why = decision.why
     if decision.advice:
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."
@@ -232,79 +188,6 @@ def compares(solver: Solver | Auto | None) -> bool:
     if isinstance(solver, Solver):
         return False
     return ((solver and solver.platform) or jax.default_backend()) != "cpu"
-
-
-def decide(
-    options: Auto,
-    num_steps: int,
-    x: Any,
-    memory: float,
-    attempt: Attempt | None,
-    able: Callable[[], Ability],
-    most_of_jacobi: int,
-) -> Decision:
-    """By the rules at the head of this file; ``most_of_jacobi`` is how many iterations pay."""
-    dim = x.size
-    if not compares(options):
-        return Decision(sequential(), "on a CPU steps run fastest one after the other")
-    allowed = able()
-    if allowed == Ability.STEPS:
-        return Decision(sequential(), "JAX cannot batch a step", IN_PARALLEL)
-    candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
-    if allowed == Ability.DERIVATIVES:
-        newton = [deer()] if dim <= options.max_dense else []
-        candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
-    costliest = candidates[-1]
-    if num_steps < FEWEST_STEPS:
-        return Decision(sequential(), f"{num_steps} steps are too few")
-    if attempt is None:
-        return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
-    most_of_jacobi = min(most_of_jacobi, options.max_iterations or most_of_jacobi)
-    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
-    length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
-    first = forecast(attempt(sequential(), min(length, LEAST_STEPS)), num_steps)
-    if first.grows:
-        why = f"{first.words}, so that no parallel method helps"
-        return Decision(sequential(), why, WHERE_IT_GROWS, exponent=first.exponent)
-    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
-        why = f"{first.words}: about {first.iterations} iterations to expect{left_out}"
-        return Decision(jacobi(), why, "", first.iterations, first.exponent)
-    limit = min(options.max_iterations or MOST_ITERATIONS, max(1, length // 2))
-    iterations = {}
-    for solver in candidates:
-        limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
-        info = attempt(limited, length).info
-        if np.asarray(info.status) == Status.CONVERGED:
-            iterations[solver] = int(info.num_iterations)
-    counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
-    reason = f"a pilot of {length} steps took these iterations: {counts}"
-    if not iterations:
-        reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
-    # If Jacobi has not solved the pilot, more iterations than the limit are foreseen, or none.
-    solved = iterations.get(jacobi(), limit)
-    if solved < first.iterations < num_steps and length < num_steps:
-        reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
-        iterations[jacobi()] = first.iterations
-    if iterations.get(jacobi(), 0) > most_of_jacobi:
-        iterations.pop(jacobi())
-    if not iterations:
-        return Decision(sequential(), reason + left_out, WHERE_IT_LASTS, 0, first.exponent)
-    chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
-    expected = iterations[chosen] * (chosen == jacobi())
-    return Decision(chosen, reason + left_out, "", expected, first.exponent)
-
-
-def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
-    """The largest power of two, at least 16, that fits; all steps where they do.
-
-    A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
-    figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
-    slide, and 3 to 4 matrices; a scan that is a tree takes twice as many.
-    """
-    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
-    if solver.linearize is None or per_step * num_steps <= memory:
-        return num_steps
-    return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))
 
 
 def default_memory() -> float:

@@ -1,20 +1,54 @@
-"""How the beginning of a chain goes, and what to expect of the whole chain from it."""
+"""How the beginning of a chain goes, what that lets expect of the whole, and the solver for it.
 
+The rules are told in `auto`.
+"""
+
+import dataclasses
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core.diagnostics import expected_iterations
-from parallel_mcmc._core.linearize import Recursion
+from parallel_mcmc._core.linearize import Ability, Recursion, dense
 from parallel_mcmc._core.lyapunov import batch_means, log_growth
-from parallel_mcmc._core.report import SolveInfo
+from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solvers import (
+    MOST_ITERATIONS,
+    Solver,
+    deer,
+    gradients_in_turn,
+    jacobi,
+    quasi_deer,
+    sequential,
+)
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import num_steps_of, solve_vectors
+
+if TYPE_CHECKING:
+    from parallel_mcmc._core.auto import Auto
+
+FEWEST_STEPS = 4
+"""The shortest chain that is worth a solver."""
+
+LEAST_STEPS = 256
+"""The least length of a pilot, if the chain is as long; a shorter one says little."""
+
+PART_THAT_PAYS = 2 / 3
+"""Jacobi's iterations that pay, per step of a window: each has one gradient more than a step."""
+
+FEW_ITERATIONS = 40
+"""Up to here Jacobi needs no rival: others take 6 and more, each three times as many gradients."""
+
+# What to do where steps run one by one on an accelerator.
+IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
+WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
+WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
 MOST_GROWTH = 10
 """Nats over the whole chain by which a perturbation must grow, beyond the error, to be hopeless."""
@@ -31,6 +65,10 @@ class Pilot(NamedTuple):
 
     info: SolveInfo
     growth: Float[Array, " n"] | None
+
+
+Attempt = Callable[[Solver, int], Pilot]
+"""``(solver, num_steps) -> pilot``: run or solve a chain of that many steps."""
 
 
 def pilot(
@@ -85,3 +123,91 @@ def forecast(pilot: Pilot, num_steps: int) -> Forecast:
     if math.isnan(value):
         words = "how perturbations fare is unknown"
     return Forecast(grows, round(iterations), value, words)
+
+
+class Decision(NamedTuple):
+    """The solver for an accelerator.
+
+    Attributes:
+        solver, why: without its limits, and in words.
+        advice: where steps run one by one on an accelerator.
+        iterations: that are expected of Jacobi's method for the whole chain; 0 for other solvers.
+        exponent: of a perturbation in the pilot, in nats per step; None where there was none.
+    """
+
+    solver: Solver
+    why: str
+    advice: str = ""
+    iterations: int = 0
+    exponent: float | None = None
+
+
+def decide(
+    options: "Auto",
+    num_steps: int,
+    x: Any,
+    memory: float,
+    attempt: Attempt | None,
+    able: Callable[[], Ability],
+    most_of_jacobi: int,
+) -> Decision:
+    """By the rules of `auto`; ``most_of_jacobi`` is how many of its iterations pay."""
+    dim = x.size
+    allowed = able()
+    if allowed == Ability.STEPS:
+        return Decision(sequential(), "JAX cannot batch a step", IN_PARALLEL)
+    candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
+    if allowed == Ability.DERIVATIVES:
+        newton = [deer()] if dim <= options.max_dense else []
+        candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
+    costliest = candidates[-1]
+    if num_steps < FEWEST_STEPS:
+        return Decision(sequential(), f"{num_steps} steps are too few")
+    if attempt is None:
+        return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
+    most_of_jacobi = min(most_of_jacobi, options.max_iterations or most_of_jacobi)
+    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
+    length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
+    first = forecast(attempt(sequential(), min(length, LEAST_STEPS)), num_steps)
+    if first.grows:
+        why = f"{first.words}, so that no parallel method helps"
+        return Decision(sequential(), why, WHERE_IT_GROWS, exponent=first.exponent)
+    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
+        why = f"{first.words}: about {first.iterations} iterations to expect{left_out}"
+        return Decision(jacobi(), why, "", first.iterations, first.exponent)
+    limit = min(options.max_iterations or MOST_ITERATIONS, max(1, length // 2))
+    iterations = {}
+    for solver in candidates:
+        limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
+        info = attempt(limited, length).info
+        if np.asarray(info.status) == Status.CONVERGED:
+            iterations[solver] = int(info.num_iterations)
+    counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
+    reason = f"a pilot of {length} steps took these iterations: {counts}"
+    if not iterations:
+        reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
+    # If Jacobi has not solved the pilot, more iterations than the limit are foreseen, or none.
+    solved = iterations.get(jacobi(), limit)
+    if solved < first.iterations < num_steps and length < num_steps:
+        reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
+        iterations[jacobi()] = first.iterations
+    if iterations.get(jacobi(), 0) > most_of_jacobi:
+        iterations.pop(jacobi())
+    if not iterations:
+        return Decision(sequential(), reason + left_out, WHERE_IT_LASTS, 0, first.exponent)
+    chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
+    expected = iterations[chosen] * (chosen == jacobi())
+    return Decision(chosen, reason + left_out, "", expected, first.exponent)
+
+
+def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
+    """The largest power of two, at least 16, that fits; all steps where they do.
+
+    A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
+    figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
+    slide, and 3 to 4 matrices; a scan that is a tree takes twice as many.
+    """
+    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
+    if solver.linearize is None or per_step * num_steps <= memory:
+        return num_steps
+    return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))
