@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.examples import Example, Problem
+from benchmarks.problem import Example, Problem
 from parallel_mcmc import from_blackjax
 from parallel_mcmc.targets import Target, eight_schools, logistic_regression
 

@@ -13,7 +13,7 @@ import numpyro
 
 import parallel_mcmc as pm
 from benchmarks import blackjax_kernels, examples, swap
-from benchmarks.examples import Problem
+from benchmarks.problem import Problem
 from benchmarks.runs import keep_position
 
 BLOCKS = "block quasi-deer, 1 probe"

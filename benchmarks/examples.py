@@ -10,48 +10,16 @@ are drawn in their place, unless ``embeddings.npz``, with arrays ``X`` and ``y``
 German credit table.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks import schools
+from benchmarks import hard, schools
+from benchmarks.problem import Example, Problem, credit_target
 from parallel_mcmc import targets
-
-
-class Problem(NamedTuple):
-    """A kernel with its target, and ``rng_key -> position`` for where a chain starts."""
-
-    transition: pm.Transition
-    start: Callable[[Any], Any]
-
-
-class Example(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-        target, kernel: for the record.
-        lengths: the T to run.
-        aims: iterations to stay within, by T.
-        build: ``(path of the data) -> Problem``; raises `FileNotFoundError` where it needs
-            data that are not there.
-        chains: run at once.
-        window: steps solved together, all by default.
-        gradients: of the log density, per step of a chain.
-    """
-
-    target: str
-    kernel: str
-    lengths: tuple[int, ...]
-    aims: dict[int, int]
-    build: Callable[[Path], Problem]
-    chains: int = 1
-    window: int | None = None
-    gradients: int = 1
 
 
 def banana(data: Path) -> Problem:
@@ -85,12 +53,6 @@ def eight_schools(data: Path) -> Problem:
     return Problem(transition, lambda key: target.position)
 
 
-def credit_target(data: Path) -> targets.Target:
-    if not data.is_file():
-        raise FileNotFoundError(f"the German credit data are not at {data}; give --data")
-    return targets.german_credit(data)
-
-
 def german_credit(data: Path) -> Problem:
     target = credit_target(data)
     return Problem(
@@ -117,8 +79,6 @@ def normal_mala(data: Path) -> Problem:
 
 
 def abilities(data: Path) -> Problem:
-    from benchmarks import hard
-
     target = hard.item_response(data)
     return Problem(hard.mala(target), lambda key: target.position)
 

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 import parallel_mcmc as pm
 from benchmarks.blackjax_kernels import SCALE, TARGETS
-from benchmarks.examples import Example, Problem, credit_target
+from benchmarks.problem import Example, Problem, credit_target
 from parallel_mcmc import targets
 
 T = 4_096

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 import parallel_mcmc as pm
 from benchmarks import examples, swap
-from benchmarks.examples import Problem
 from benchmarks.gpu_costs import Cost, Loop, cost_of_program, main_loop, nested, plus, times
 from benchmarks.gpu_programs import DEVICE, Compiled, compile_for_h100, is_possible, read_off
 from benchmarks.measure import Options, header, in_turn, of_solve, spreads
+from benchmarks.problem import Problem, credit_target
 from benchmarks.records import Record
 from benchmarks.runs import SOLVERS, keep_position
 
@@ -80,7 +80,7 @@ def chain_of(problem: Callable[[Path], Problem]) -> Callable[[Path, int, str], R
 
 def whitened_german_credit(data: Path) -> Problem:
     """In the metric of the posterior at its mode, over about a quarter period."""
-    target = examples.credit_target(data)
+    target = credit_target(data)
 
     def potential_fn(beta):
         return -target.logdensity_fn({"beta": beta})

@@ -23,8 +23,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from benchmarks import examples
-from benchmarks.examples import Example
 from benchmarks.measure import Options, Program, compile_for, header, in_turn, of_solve, spreads
+from benchmarks.problem import Example
 from benchmarks.records import Record, commit_of
 from benchmarks.runs import SOLVERS, Case, built, compared, keep_position, prepare, rows_of
 from parallel_mcmc import run_parallel, run_sequential, targets

@@ -17,8 +17,8 @@ from benchmarks.compare import (
     min_ess,
     num_wrong_steps,
 )
-from benchmarks.examples import Example, Problem
 from benchmarks.measure import Options, Program, compile_for, header, in_turn, of_solve, spreads
+from benchmarks.problem import Example, Problem
 from benchmarks.records import Record
 from parallel_mcmc._core.auto import Auto, choose
 from parallel_mcmc._core.lyapunov import Exponent

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks.examples import Problem
 from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
+from benchmarks.problem import Problem
 from benchmarks.records import Record
 from benchmarks.runs import compared, keep_position, over, prepare
 from parallel_mcmc._core import time_blocks
