@@ -36,6 +36,7 @@ SUITES = {
     "posteriors": "real models: right, and in how many gradients in turn",
     "torture": "recursions that look at the last bit of their state",
     "warmups": "critical path of a warm-up, in parallel and not",
+    "bias": "gradients from cold to a small error of second moments",
     "constants": "iterations with the numbers of the solve changed",
     "programs": "what programs cost on a GPU that need not be there",
 }
