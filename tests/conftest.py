@@ -71,6 +71,13 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def double_precision():
+    """Double precision, for all tests of a file and the fixtures that they share."""
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture
 def unchecked():
     """Arguments of other types than annotations say, which the package is to refuse by itself."""

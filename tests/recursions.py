@@ -1,4 +1,4 @@
-"""A recursion of many kinds, its inputs, and what a solution is held against."""
+"""A recursion of many kinds, a linear one, and what a solution is held against."""
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,23 @@ def inputs_of(kind, T, dtype=np.float32, seed=0):
 
 def x0_of(dtype=np.float32):
     return jnp.asarray(X0, dtype)
+
+
+A = np.array([[0.8, 0.3, 0.0], [0.0, 0.7, 0.2], [0.1, 0.0, 0.5]])
+
+
+def linear(x, u):
+    return A.astype(x.dtype) @ x + u
+
+
+def chain(f, x0, inputs):
+    """x_1..x_T."""
+
+    def step(x, u):
+        x = f(x, u)
+        return x, x
+
+    return jax.lax.scan(step, x0, inputs)[1]
 
 
 def spread(trajectory):

@@ -1,62 +1,29 @@
-"""The kernels with their randomness drawn beforehand: the sequential chain, and the right one."""
+"""The kernels: solved they are their sequential chain, metrics and positions are as they say."""
 
 import functools
 
-import arviz
 import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from kernel_table import (
+    GIBBS_BLOCKS,
+    GIBBS_START,
+    KERNELS,
+    METRICS,
+    NUM_STEPS,
+    START,
+    assert_same,
+    gaussian,
+    run,
+)
 from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
-
-NUM_STEPS = 64
-
-MEAN = np.array([1.0, -2.0, 0.5])
-COVARIANCE = np.array([[1.0, 0.5, 0.0], [0.5, 2.0, 0.6], [0.0, 0.6, 0.5]])
-PRECISION = np.linalg.inv(COVARIANCE)
-START = {"a": np.float64(0.3), "b": np.array([-1.0, 0.7])}
-METRICS = {"identity": None, "diagonal": np.diag(COVARIANCE), "dense": COVARIANCE}
-
-
-def gaussian(x):
-    """Normal(MEAN, COVARIANCE) of a scalar and a vector, ``a`` before ``b``."""
-    d = ravel_pytree(x)[0] - MEAN
-    return -d @ PRECISION @ d / 2
-
-
-KERNELS = {
-    "random_walk": lambda: pm.random_walk(gaussian, 0.7).at(START),
-    "random_walk-scaled": lambda: pm.random_walk(gaussian, np.sqrt(np.diag(COVARIANCE))).at(START),
-    # A quarter of the smallest variance and step sizes below the stability limit: the smallest
-    # eigenvalue of the covariance is .29.
-    "mala-identity": lambda: pm.mala(gaussian, 0.2).at(START),
-    "mala-diagonal": lambda: pm.mala(gaussian, 0.3, METRICS["diagonal"]).at(START),
-    "mala-dense": lambda: pm.mala(gaussian, 0.5, METRICS["dense"]).at(START),
-    "hmc-identity": lambda: pm.hmc(gaussian, 0.3, None, 5).at(START),
-    "hmc-diagonal": lambda: pm.hmc(gaussian, 0.3, METRICS["diagonal"], 5).at(START),
-    "hmc-dense": lambda: pm.hmc(gaussian, 0.4, METRICS["dense"], 4).at(START),
-}
-
-# A normal with unknown mean and variance, p(mu, variance) = 1 / variance, from the number of
-# observations, their mean and the sum of their squared deviations.
-COUNT, AVERAGE, SQUARES = 30, 1.5, 60.0
-GIBBS_START = {"mu": np.float64(0.0), "variance": np.float64(1.0)}
-GIBBS_BLOCKS = (
-    pm.GibbsBlock(
-        lambda key: jax.random.normal(key),
-        lambda x, z: {"mu": AVERAGE + jnp.sqrt(x["variance"] / COUNT) * z},
-    ),
-    pm.GibbsBlock(
-        lambda key: 1 / jax.random.gamma(key, COUNT / 2),
-        lambda x, w: {"variance": w * (SQUARES + COUNT * (x["mu"] - AVERAGE) ** 2) / 2},
-    ),
-)
 
 
 @functools.cache
@@ -69,19 +36,6 @@ def prepared(kernel):
     state = transition.init(jax.tree.map(jnp.asarray, start), None)
     inputs = transition.draw_inputs(jax.random.key(3), NUM_STEPS, state)
     return transition, state, inputs, pm.run_sequential(transition, state, inputs)[:2]
-
-
-def assert_same(actual, expected, atol):
-    """Leaf by leaf, NaN and infinities in the same places."""
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=atol, atol=atol)
-
-
-def run(transition, state, inputs, solver):
-    """In parallel, compiled: final state, history, report."""
-    solve = functools.partial(pm.run_parallel, transition, solver=solver)
-    return jax.jit(solve)(state, inputs)
 
 
 OTHERS = [name for name in SOLVERS if name not in ("deer", "jacobi", "sequential")]
@@ -119,48 +73,6 @@ def test_a_state_is_rebuilt_from_its_vector(kernel):
     transition, _, _, (_, (states, _)) = prepared(kernel)
     rebuilt = jax.vmap(lambda state: transition.unravel(transition.ravel(state)))(states)
     assert_same(rebuilt, states, 1e-12)  # rounding of the change of coordinates
-
-
-# The right chain ------------------------------------------------------------------------
-
-
-def assert_has_mean(values, mean):
-    """The average of ``(chains, draws)`` is within 4 Monte Carlo standard errors of ``mean``."""
-    values = np.asarray(values)
-    error = values.std() / np.sqrt(float(arviz.ess(values)))
-    # The bound would mean little for a chain that hardly mixes.
-    assert error < 0.1 * values.std()
-    assert abs(values.mean() - mean) < 4 * error
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_long_chains_have_the_mean_and_the_covariance_of_the_target(kernel):
-    starts = jax.tree.map(lambda leaf: np.stack([leaf] * 4), START)
-    trace = pm.sample(
-        jax.random.key(5), KERNELS[kernel](), starts, 5000, num_chains=4, solver=pm.sequential()
-    )
-    # Started at about one standard deviation from the mean: 200 draws are many times the memory.
-    a, b = trace.position["a"][:, 200:], trace.position["b"][:, 200:]
-    d = np.concatenate([np.asarray(a)[..., None], np.asarray(b)], axis=-1) - MEAN
-    for i in range(3):
-        assert_has_mean(d[..., i], 0.0)
-        for j in range(i + 1):
-            assert_has_mean(d[..., i] * d[..., j], COVARIANCE[i, j])
-
-
-def test_long_gibbs_chains_have_the_moments_of_the_conjugate_posterior():
-    starts = jax.tree.map(lambda leaf: np.stack([leaf] * 4), GIBBS_START)
-    transition = pm.gibbs(GIBBS_BLOCKS)
-    trace = pm.sample(
-        jax.random.key(6), transition, starts, 5000, num_chains=4, solver=pm.sequential()
-    )
-    mu, variance = (np.asarray(trace.position[name])[:, 50:] for name in ("mu", "variance"))
-    # mu is Student-t, the variance is InverseGamma((n - 1) / 2, SQUARES / 2).
-    assert_has_mean(mu, AVERAGE)
-    assert_has_mean((mu - AVERAGE) ** 2, SQUARES / (COUNT * (COUNT - 3)))
-    expected, shape = SQUARES / (COUNT - 3), (COUNT - 1) / 2
-    assert_has_mean(variance, expected)
-    assert_has_mean((variance - expected) ** 2, expected**2 / (shape - 2))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -226,79 +138,6 @@ def test_a_metric_of_the_wrong_shape_is_refused(kernel, shape):
         kernel(gaussian, 0.1, np.ones(shape)).at(START)
     assert "must have shape (3,) or (3, 3)" in str(error.value)
     assert str(error.value).endswith(f"got {shape}.")
-
-
-# Outside the support --------------------------------------------------------------------
-
-
-def gamma(x):
-    """Gamma(3, 1) in each coordinate; its logarithm is NaN outside the support."""
-    return jnp.sum(2 * jnp.log(x) - x)
-
-
-def exponential(x):
-    """Exponential(1) in each coordinate, by way of the logarithm of a negative number."""
-    return jnp.sum(jnp.log(jnp.exp(-x)) + 0 * jnp.log(x))
-
-
-def box(x):
-    """Uniform on (0, 2) in each coordinate."""
-    return jnp.where(jnp.all((x > 0) & (x < 2)), 0.0, -jnp.inf)
-
-
-SUPPORTED = {"gamma": gamma, "exponential": exponential, "box": box}
-REACHES_OUT = {
-    "random_walk": lambda logdensity_fn: pm.random_walk(logdensity_fn, 1.5).at(jnp.ones(2)),
-    "mala": lambda logdensity_fn: pm.mala(logdensity_fn, 0.8).at(jnp.ones(2)),
-    "hmc": lambda logdensity_fn: pm.hmc(logdensity_fn, 0.6, None, 4).at(jnp.ones(2)),
-}
-
-
-@pytest.mark.parametrize("solver", ["deer", pytest.param("picard", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("target", SUPPORTED)
-@pytest.mark.parametrize("kernel", REACHES_OUT)
-def test_a_proposal_outside_the_support_is_rejected_and_poisons_nothing(kernel, target, solver):
-    transition = REACHES_OUT[kernel](SUPPORTED[target])
-    state = transition.init(jnp.ones(2))
-    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
-    _, expected, _ = pm.run_sequential(transition, state, inputs)
-    states, infos = expected
-    assert np.all(infos.acceptance_rate[~infos.is_accepted] < 1)
-    # Some proposals were outside, some inside.
-    assert 0 < np.sum(infos.acceptance_rate == 0) < NUM_STEPS
-    assert np.any(infos.is_accepted)
-
-    _, history, info = run(transition, state, inputs, SOLVERS[solver])
-    states, infos = history
-    assert info.status != pm.Status.NON_FINITE
-    x = np.asarray(states.position)
-    assert np.all(x > 0) and np.all(np.isfinite(states.logdensity))
-    assert np.all((infos.acceptance_rate >= 0) & (infos.acceptance_rate <= 1))
-    # The tolerance, with some tens of steps of memory.
-    np.testing.assert_allclose(x, expected[0].position, rtol=0, atol=1e-8)
-    np.testing.assert_array_equal(infos.is_accepted, expected[1].is_accepted)
-
-
-@pytest.mark.parametrize("target, mean, variance", [("gamma", 3, 3), ("box", 1, 1 / 3)])
-@pytest.mark.parametrize("kernel", REACHES_OUT)
-def test_rejecting_outside_the_support_leaves_the_target_invariant(kernel, target, mean, variance):
-    transition = REACHES_OUT[kernel](SUPPORTED[target])
-    x = pm.sample(
-        jax.random.key(8), transition, jnp.ones((4, 2)), 4000, num_chains=4, solver=pm.sequential()
-    ).position[:, 100:]
-    for i in range(2):
-        assert_has_mean(x[..., i], mean)
-        assert_has_mean((x[..., i] - mean) ** 2, variance)
-
-
-def test_a_trajectory_that_ends_outside_the_support_is_a_divergence():
-    transition = REACHES_OUT["hmc"](gamma)
-    state = transition.init(jnp.ones(2))
-    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
-    _, (_, infos), _ = pm.run_sequential(transition, state, inputs)
-    outside = ~np.isfinite(infos.energy)
-    assert outside.any() and not outside.all()
-    assert np.all(infos.is_divergent[outside]) and not np.any(infos.is_accepted[outside])
 
 
 # Gibbs ----------------------------------------------------------------------------------

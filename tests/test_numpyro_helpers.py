@@ -1,4 +1,4 @@
-"""The warm-up of NumPyro's kernels by helpers: what it finds, is told, and where it is not made."""
+"""The warm-up of NumPyro's kernels by helpers: what it finds, for which models, and its cost."""
 
 import functools
 import re
@@ -11,19 +11,11 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro_runs import CLASSES
+from numpyro_warmups import SD, model, run, started, walk
 
 import parallel_mcmc as pm
 from parallel_mcmc._numpyro.helpers import blocks_of, by_blocks, radius_around_zero
-
-CLASSES = {"pm": pm.MCMC, "numpyro": numpyro.infer.MCMC}
-SD = 10.0
-
-
-def model():
-    """Two unknowns of very different scale, correlated, and a positive one."""
-    a = numpyro.sample("a", dist.Normal(0, 0.1))
-    numpyro.sample("b", dist.Normal(50 * a, SD))
-    numpyro.sample("scale", dist.LogNormal(0, 0.5))
 
 
 @pytest.fixture
@@ -31,19 +23,6 @@ def no_adaptation_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error", pm.AdaptationWarning)
         yield
-
-
-def run(kernel, cls="pm", num_warmup=500, num_samples=400, num_chains=2, method="vectorized"):
-    mcmc = CLASSES[cls](
-        kernel, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
-        chain_method=method, progress_bar=False,
-    )  # fmt: skip
-    mcmc.run(jax.random.key(0))
-    return mcmc
-
-
-def started(kernel, num_warmup=500, **options):
-    return kernel.init(jax.random.key(0), num_warmup, **options)
 
 
 @functools.cache
@@ -91,11 +70,6 @@ def test_the_metric_that_helpers_find_is_that_of_the_posterior():
     assert abs(metric[0, 1] / (sd[0] * sd[1]) - 5 / np.hypot(SD, 5)) < 4 / np.sqrt(128)
 
 
-def walk():
-    """A random walk of a hundred states: it mixes badly without its correlations."""
-    numpyro.sample("x", dist.GaussianRandomWalk(1.0, 100))
-
-
 @pytest.mark.slow
 def test_a_metric_of_a_hundred_unknowns_knows_their_correlations(no_adaptation_warning):
     samples = {}
@@ -108,23 +82,6 @@ def test_a_metric_of_a_hundred_unknowns_knows_their_correlations(no_adaptation_w
     np.testing.assert_allclose(samples["pm"], samples["numpyro"], rtol=1e-3, atol=1e-2)
     sizes = [float(arviz.ess(samples["pm"][:, :, i])) for i in (0, 49, 99)]
     assert min(sizes) > samples["pm"][:, :, 0].size / 4
-
-
-def test_numpyros_warm_up_replaces_a_metric_of_helpers_that_did_not_settle():
-    """By variances of its own, as it has them above 64 unknowns."""
-    kernel = pm.ParallelHMC(walk, solver=pm.sequential())
-    with pytest.warns(pm.AdaptationWarning, match="not settled after .*`x"):
-        mcmc = run(kernel, num_warmup=200, num_samples=20)
-    (metric,) = mcmc.last_state.adapt_state.inverse_mass_matrix.values()
-    variances = np.diagonal(metric, axis1=1, axis2=2)
-    np.testing.assert_array_equal(metric, variances[:, :, None] * np.eye(100))
-    (factor,) = mcmc.last_state.adapt_state.mass_matrix_sqrt_inv.values()
-    np.testing.assert_allclose(factor**2, metric, rtol=1e-6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pm.AdaptationWarning)
-        state = started(kernel, 200)
-    (before,) = state.adapt_state.inverse_mass_matrix.values()
-    assert np.any(before[0, 1:] != 0)  # what the helpers had found until then
 
 
 def test_blocks_of_sites_are_kept_apart():
@@ -180,53 +137,6 @@ def test_a_kernel_with_a_number_of_steps_accepts_as_often_as_it_should(kernel, l
     assert np.all((rates > low) & (rates < high))
 
 
-def bimodal():
-    numpyro.sample("x", dist.MixtureSameFamily(
-        dist.Categorical(jnp.ones(2) / 2), dist.Normal(jnp.array([-1.5, 1.5]), 0.02),
-    ))  # fmt: skip
-
-
-def test_modes_that_helpers_cannot_leave_are_told_and_numpyros_warm_up_takes_over():
-    kernel = pm.ParallelHMC(bimodal, solver=pm.sequential())
-    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains.*several modes.*`x` \(R-hat"):
-        mcmc = run(kernel, num_samples=50)
-    warmup = mcmc.last_state.warmup
-    assert not np.any(warmup.settled)
-    assert np.all(warmup.num_gradients > 500)  # of the helpers, and of 500 steps
-    assert np.all(np.asarray(mcmc.last_state.i) == 550)
-
-
-@pytest.mark.parametrize(
-    "kernel, num_warmup",
-    [
-        (pm.ParallelHMC(model, num_helpers=0), 500),
-        (pm.ParallelHMC(model), 199),
-        (pm.ParallelHMC(model, adapt_mass_matrix=False), 500),
-        (pm.ParallelHMC(model, inverse_mass_matrix=jnp.ones(3)), 500),
-        (pm.ParallelHMC(model, find_heuristic_step_size=True), 500),
-        (pm.ParallelHMC(model, regularize_mass_matrix=True), 500),
-        (pm.ParallelRandomWalk(model), 500),
-    ],
-    ids=[
-        "none",
-        "little time",
-        "no metric to find",
-        "a metric",
-        "heuristic",
-        "regularised",
-        "no gradient",
-    ],
-)
-def test_there_are_no_helpers_where_they_are_not_wanted(kernel, num_warmup):
-    state = started(kernel, num_warmup)
-    assert state.warmup.num_rounds == 0 and not state.warmup.settled
-
-
-def test_few_helpers_are_refused():
-    with pytest.raises(ValueError, match="at least 8, or 0 for none, got 4"):
-        pm.ParallelHMC(model, num_helpers=4)
-
-
 def test_helpers_begin_around_zero_where_numpyro_does():
     assert radius_around_zero(numpyro.infer.init_to_uniform) == 2
     assert radius_around_zero(numpyro.infer.init_to_uniform(radius=1)) == 1
@@ -258,22 +168,6 @@ def test_a_start_in_single_precision_does_in_double(cls):
     assert bool(mcmc.last_state.warmup.settled)
 
 
-def test_no_more_gradients_are_made_than_are_given_where_a_step_size_is_tuned():
-    kernel = pm.ParallelHMC(model, num_steps=10, trajectory_length=None)
-    assert started(kernel, 400).warmup.num_rounds == 0  # 241 of them are for that
-    assert 200 < started(kernel, 600).warmup.num_gradients <= 600
-
-
-def test_a_warm_up_without_draws_says_so_where_they_are_to_be_collected():
-    mcmc = pm.MCMC(pm.ParallelHMC(model), num_warmup=300, num_samples=20, progress_bar=False)
-    with pytest.warns(UserWarning, match="no draws of it.*num_helpers=0"):
-        mcmc.warmup(jax.random.key(0), collect_warmup=True)
-    a = mcmc.get_samples()["a"]
-    assert a.shape == (300,) and np.ptp(a) == 0
-    assert mcmc.solve_settings()["solver"] == "helpers"
-    assert int(mcmc.post_warmup_state.i) == 300
-
-
 def test_the_critical_path_is_told(capsys):
     mcmc = by_helpers()
     attributes = pm.to_inference_data(mcmc)["posterior"].attrs
@@ -300,18 +194,3 @@ def test_numpyros_own_class_takes_the_solver_that_a_pilot_has_chosen(method):
                    method).get_samples()  # fmt: skip
     for name, draws in mcmc.get_samples().items():
         np.testing.assert_array_equal(draws, expected[name])
-
-
-@pytest.mark.slow
-def test_without_a_warm_up_by_helpers_numpyros_own_class_has_no_pilot():
-    kernel = pm.ParallelHMC(model, solver=pm.auto(platform="gpu"), num_helpers=0, step_size=0.1)
-    settings = kernel.settings(started(kernel, num_warmup=20))
-    assert settings["solver_choice"] == "deer: inside jit, without a pilot, for 3 unknowns"
-
-
-@pytest.mark.parametrize("cls", CLASSES)
-def test_trajectories_that_are_cut_short_after_the_warm_up_are_told(cls):
-    kernel = pm.ParallelHMC(model, trajectory_length=20.0, max_num_steps=8, solver=pm.sequential())
-    with pytest.warns(pm.AdaptationWarning, match=r"of 2 of 2 chains .* `max_num_steps`, 8"):
-        mcmc = run(kernel, cls, num_samples=4)
-    assert np.all(mcmc.last_state.num_steps == 8)

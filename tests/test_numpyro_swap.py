@@ -12,6 +12,8 @@ from numpyro_runs import CLASSES, one
 
 import parallel_mcmc as pm
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 WAYS = [
     ("pm", "sequential"),
     ("numpyro", "vectorized"),
@@ -19,12 +21,6 @@ WAYS = [
     pytest.param("numpyro", "sequential", marks=pytest.mark.slow),
 ]
 Y = np.array([0.3, 1.9, -0.4, 1.1])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def run(kernel, *args, cls="pm", method="sequential", num_chains=2, jit=False, **options):
