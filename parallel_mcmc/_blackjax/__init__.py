@@ -1,1 +1,1 @@
-"""What needs BlackJAX."""
+"""The modules that need BlackJAX."""

@@ -28,29 +28,29 @@ def parallel_adaptation(
     radius: float = RADIUS,
     **extra_parameters: Any,
 ) -> Any:
-    """Adapt step size and metric of a BlackJAX kernel with many helper chains in a few rounds.
+    """Adapt step_size and inverse_mass_matrix of a BlackJAX kernel with many helper chains.
 
-    Takes the place of `blackjax.window_adaptation`, whose 1,000 steps take thousands of gradients
-    one after the other. Here 64 helpers take a few steps of HMC at the same time, in rounds, and
-    share what they have seen: some hundred gradients follow one another. See `rounds`. If the
-    helpers do not settle within ``num_steps`` gradients, for example because they sit in several
-    modes, BlackJAX's window adaptation goes on from there, and a warning says so.
+    Replaces `blackjax.window_adaptation`, whose 1,000 steps take thousands of gradients one after
+    the other. Here 64 helper chains take a few HMC steps at the same time, in rounds, and pool
+    their draws: only some hundred gradients follow one another. See `rounds`. If the helpers do not
+    settle within ``num_steps`` gradients, for example because they are in several modes, BlackJAX's
+    window adaptation continues from there, and a warning says so.
 
     Args:
-        algorithm: of BlackJAX, such as ``blackjax.nuts`` or ``blackjax.hmc``, that takes a step
-            size and an inverse mass matrix.
+        algorithm: a BlackJAX algorithm with a step_size and an inverse_mass_matrix, such as
+            ``blackjax.nuts`` or ``blackjax.hmc``.
         logdensity_fn: log density of a position, up to a constant.
-        is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 512 of low rank and a
+        is_mass_matrix_diagonal: by default dense up to 64 unknowns; up to 512 of low rank plus a
             multiple of the variances, as a dense matrix; and diagonal above.
-        target_acceptance_rate: the rate that the step size is adapted for.
+        target_acceptance_rate: target for the adaptation of the step size.
         num_helpers: at least 8; they cost memory, but no time on a device that has room for them.
         radius: helpers start uniformly within this distance of the position, in each unknown.
-        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC. For these 24
-            more steps find the step size, if ``num_steps`` has room for them.
+        extra_parameters: of the algorithm, such as ``num_integration_steps`` of HMC. With that, 24
+            more steps tune the step size, if ``num_steps`` leaves room for them.
 
     Returns:
         An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` limits the
-        gradients that follow one another. ``run`` returns BlackJAX's ``AdaptationResults``, with a
+        number of gradients in turn. ``run`` returns BlackJAX's ``AdaptationResults``, with a
         state to start from and the parameters, and a `PoolInfo`.
 
     Raises:
@@ -84,7 +84,7 @@ def parallel_adaptation(
             return AdaptationResults(algorithm.init(start, logdensity_fn), parameters), found.info
         warn_unsettled(found.info, GOES_ON.format("num_steps"), stacklevel=2)
         matrix = found.inverse_mass_matrix
-        # A covariance of many unknowns needs more draws than one chain makes.
+        # A covariance of many unknowns needs more draws than one chain provides.
         if is_mass_matrix_diagonal is None and len(matrix) > MAX_DENSE:
             matrix = variances_of(matrix)
         window_adaptation = blackjax.window_adaptation(

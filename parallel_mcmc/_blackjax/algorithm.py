@@ -1,7 +1,7 @@
-"""BlackJAX: any of its kernels, evaluated in parallel over the length of the chain.
+"""Any BlackJAX kernel, evaluated in parallel over the length of the chain.
 
-`run_inference_algorithm` takes the place of `blackjax.util.run_inference_algorithm`
-and returns the same. It splits keys as BlackJAX does, so that both give the same draws.
+`run_inference_algorithm` replaces `blackjax.util.run_inference_algorithm` and returns the
+same. It splits keys as BlackJAX does, so that both give the same draws.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keep_all, r
 
 
 class BlockInfo(NamedTuple):
-    """One step of `parallelize`: its block's states and infos, and the solve's report."""
+    """The info of one step of `parallelize`: states and infos of its block, and the report."""
 
     states: Any
     infos: Any
@@ -41,20 +41,20 @@ def run_inference_algorithm(
 ) -> tuple[Any, Any]:
     """`blackjax.util.run_inference_algorithm`, solved in parallel over the chain.
 
-    The same arguments, the same draws and the same return value; swap the function.
+    It has the same arguments, draws and return value, so only the function name changes.
 
     Args:
         rng_key: typed or raw.
         inference_algorithm: a BlackJAX `SamplingAlgorithm`.
         num_steps: length of the chain.
-        initial_state: where to start, or
-        initial_position: a position to start from; a key is then split off, as BlackJAX does.
+        initial_state: state to start from; give either this or ``initial_position``.
+        initial_position: position to start from; a key is then split off, as in BlackJAX.
         transform: what to keep of ``(state, info)`` of each step.
         solver, window, on_failure: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
 
     Returns:
-        ``(final_state, history)``. A solve that has to finish step by step warns.
+        ``(final_state, history)``. A solve that is finished step by step warns.
 
     >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.2, jnp.ones(2), 8)
@@ -119,8 +119,8 @@ def parallelize(
 ) -> Any:
     """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
 
-    BlackJAX's own loops can drive it: ``step(rng_key, state)`` splits its key into
-    ``num_steps`` keys and returns the block's last state and a `BlockInfo`.
+    BlackJAX's own loops can run it: ``step(rng_key, state)`` splits its key into
+    ``num_steps`` keys and returns the last state of the block and a `BlockInfo`.
 
     Args:
         algorithm: a BlackJAX `SamplingAlgorithm`.

@@ -1,4 +1,4 @@
-"""A BlackJAX integrator whose one step is many leapfrog steps, solved in parallel."""
+"""A BlackJAX integrator that makes many leapfrog steps per call, solved in parallel."""
 
 import functools
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from parallel_mcmc._mcmc.trajectory import solve_trajectory
 
 @functools.cache
 def blackjax_integrator(num_steps: int, solver: Solver | None = None) -> Callable:
-    """For the argument ``integrator`` of BlackJAX's HMC family.
+    """An integrator for the argument ``integrator`` of BlackJAX's HMC family.
 
-    One call advances ``num_steps`` leapfrog steps of the kernel's ``step_size``. So with
+    One call makes ``num_steps`` leapfrog steps with the ``step_size`` of the kernel. So with
     ``num_integration_steps=1`` a proposal is the result of ``num_steps`` steps of
     `blackjax.mcmc.integrators.velocity_verlet`, for any of BlackJAX's Euclidean metrics.
 
     Args:
         num_steps: leapfrog steps of one call, at least 1.
-        solver: as in `parallel_integrator`. `block_quasi_deer()` takes the diagonal of a dense mass
-            matrix; `pm.hmc` solves in coordinates that make the mass matrix the identity. What has
-            not converged is finished step by step, without a word: BlackJAX's state has no place
-            for one.
+        solver: as in `parallel_integrator`. `block_quasi_deer()` uses only the diagonal of a dense
+            mass matrix; `pm.hmc` solves in coordinates in which the mass matrix is the identity.
+            What has not converged is finished step by step, without a report, because BlackJAX's
+            state has no field for one.
 
     Costs: as `parallel_integrator`.
 

@@ -1,6 +1,6 @@
-"""A BlackJAX algorithm as a `Transition`: what has to be solved for, and what follows from it.
+"""A BlackJAX algorithm as a `Transition`: which fields of its state are solved for.
 
-BlackJAX states cache log densities and gradients. What has to be solved for is less:
+BlackJAX states cache log densities and gradients. Only these fields have to be solved for:
 
 | state             | kernels                                     | solved for                |
 |-------------------|---------------------------------------------|---------------------------|
@@ -15,8 +15,8 @@ BlackJAX states cache log densities and gradients. What has to be solved for is 
 | `GHMCState`       | ghmc                                        | position, momentum, slice |
 | `IntegratorState` | mclmc                                       | position, momentum        |
 
-The random path length of a `DynamicHMCState` follows from an argument that evolves by itself and is
-computed beforehand.
+The random path length of a `DynamicHMCState` follows from an argument that does not depend on the
+position, and is computed beforehand.
 """
 
 import functools
@@ -45,11 +45,11 @@ FIELDS = {
 """The fields to solve for, by the name of the state's type."""
 
 SELF_EVOLVING = {"DynamicHMCState": "random_generator_arg"}
-"""A field that the next state takes from the last one and from nothing else."""
+"""A field that depends only on its own value in the previous state."""
 
 
 def from_blackjax(algorithm: Any, *, fields: tuple[str, ...] | None = None) -> Kernel:
-    """A BlackJAX algorithm as a kernel, for what `sample` cannot know by itself.
+    """A BlackJAX algorithm as a kernel, for algorithms whose state types `sample` does not know.
 
     Args:
         algorithm: a BlackJAX `SamplingAlgorithm`.
@@ -58,10 +58,10 @@ def from_blackjax(algorithm: Any, *, fields: tuple[str, ...] | None = None) -> K
             taken from `FIELDS`. For other types of states the default is ``("position",)``,
             after a check on a few steps that this rebuilds the state.
 
-    Raises, where it is used:
+    Raises, when it is used:
         ValueError: if ``init(position)`` does not rebuild the state.
 
-    Costs: a step evaluates log density and gradient once more than BlackJAX's own,
+    Costs: a step makes one more evaluation of log density and gradient than in BlackJAX,
     to rebuild the caches.
 
     >>> import blackjax, jax, jax.numpy as jnp, parallel_mcmc as pm
@@ -78,7 +78,7 @@ def from_blackjax(algorithm: Any, *, fields: tuple[str, ...] | None = None) -> K
 def transition_of(
     algorithm: Any, position: Any, fields: tuple[str, ...] | None = None
 ) -> Transition:
-    """`from_blackjax` for positions like this one, the same object each time."""
+    """`from_blackjax` for positions like this one; returns the same object each time."""
     position = jax.tree.map(jnp.asarray, position)
     leaves, structure = jax.tree.flatten(position)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
@@ -91,9 +91,9 @@ def transition_of(
 
 @functools.lru_cache(maxsize=NUM_KEPT)
 def _transition(algorithm, structure, shapes, fields, x64):
-    """`transition_of` positions of one structure; cached, so that nothing compiles twice.
+    """`transition_of` for positions of one structure; cached, so that nothing compiles twice.
 
-    ``x64`` is for the cache: the dtype of what `init` creates depends on it.
+    ``x64`` is part of the cache key, because the dtypes that `init` creates depend on it.
     """
     position = jax.tree.unflatten(structure, shapes)
     template = jax.eval_shape(
@@ -121,7 +121,7 @@ def _transition(algorithm, structure, shapes, fields, x64):
 
     def unravel(x):
         values = unravel_fields(x)
-        # Fields that `init` draws with this key are among those replaced.
+        # Fields that `init` draws with this key are replaced by ``values``.
         state = algorithm.init(values["position"], jax.random.key(0))._replace(**values)
         return lowered(state) if kind.__name__ == "EllipSliceState" else state
 
@@ -131,7 +131,7 @@ def _transition(algorithm, structure, shapes, fields, x64):
             return keys, None
 
         def evolve(value, key):
-            # Only one field of this step is used: the compiler drops the rest.
+            # Only one field of this step is used; the compiler drops the rest.
             after = algorithm.step(key, state._replace(**{evolving: value}))[0]
             return getattr(after, evolving), value
 
@@ -147,19 +147,19 @@ def _transition(algorithm, structure, shapes, fields, x64):
 
 
 def lowered(state: Any) -> Any:
-    """With a log likelihood lower by its rounding, so that the loop of elliptical slices ends.
+    """The state with its log likelihood lowered by rounding, so that elliptical slices end.
 
-    The loop shrinks its bracket until a proposal is above log likelihood + log u. Far out, where an
-    iterate may be, log u is lost in rounding, and no proposal is above the state's own value.
+    Their loop shrinks its bracket until a proposal is above log likelihood + log u. Far out, where
+    an iterate may be, log u is lost in rounding, and no proposal is above the state's own value.
     """
     value = jax.lax.stop_gradient(state.logdensity)
     value = value - jnp.finfo(value.dtype).eps * jnp.abs(value)
-    # Nothing is above NaN or below it: with NaN any proposal ends the loop.
+    # Nothing compares as above or below NaN, so with NaN any proposal ends the loop.
     return state._replace(logdensity=jnp.where(jnp.isfinite(value), value, jnp.nan))
 
 
 def known_fields(kind: type) -> tuple[str, ...] | None:
-    """What to solve for in BlackJAX's own states; None for other types of the same name."""
+    """The fields to solve for in BlackJAX's own states; None for other types of the same name."""
     return FIELDS.get(kind.__name__) if kind.__module__.startswith("blackjax.") else None
 
 
@@ -184,7 +184,7 @@ def check_fields(template: Any, fields: tuple[str, ...]) -> None:
 
 @compiled(num_static=1)
 def _states_and_rebuilt(transition, position):
-    """The states of a few steps, and each as rebuilt from what is solved for."""
+    """The states of a few steps, and each state rebuilt from the fields that are solved for."""
     key = jax.random.key(1)
     state = transition.init(position, key)
     inputs = transition.draw_inputs(key, 8, state)
@@ -193,7 +193,7 @@ def _states_and_rebuilt(transition, position):
 
 
 def check_rebuild(transition: Transition, position: Any, kind: str) -> None:
-    """Take a few steps and check that each state follows from what is solved for."""
+    """Take a few steps and check that each state follows from the fields that are solved for."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(position)):
         raise ValueError(
             f"The state type {kind} is not known, and inside `jit` it cannot be tried; name what "

@@ -1,25 +1,25 @@
-"""`auto`: the solver for a chain, from the platform, its size, the memory and its beginning.
+"""`auto`: choose the solver from the platform, the size of the chain, memory and the first steps.
 
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
 2. Elsewhere the first steps, up to 256, are run one by one, and the exponent of a perturbation
-   is taken along them. Where it is positive no parallel method helps, and the chain runs step by
-   step. Jacobi is taken where it is expected to need few iterations: it costs no derivative, and
+   is estimated along them. If it is positive no parallel method helps, and the chain runs step by
+   step. Jacobi is taken if it is expected to need few iterations: it needs no derivative, and
    nothing else has to be compiled.
 3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
    Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, in at most 200 iterations, or half as
-   many as steps. The one with the fewest gradients that follow one another is taken. Jacobi is
-   judged by the iterations expected for the whole chain: they do not grow with the chain, and may
-   be more than the pilot has steps.
-   What JAX cannot batch or differentiate is not tried: see `linearize.Ability`.
-4. Where none of them solves its pilot, and Jacobi is not expected to solve the chain in two thirds
-   as many iterations as steps, it runs step by step. A long pilot shows whether iterations grow
+   many as steps. The one with the fewest gradients in turn is taken. Jacobi is judged by the
+   iterations expected for the whole chain: they do not grow with the chain, and may be more than
+   the pilot has steps. Solvers that need a batch or derivative that JAX does not have are not
+   tried: see `linearize.Ability`.
+4. If no solver solves its pilot, and Jacobi is expected to need more than two thirds as many
+   iterations as steps, the chain runs step by step. A long pilot shows whether iterations grow
    with the chain, as those of random walks do.
 5. The window is as long as the memory allows.
 
-A warning says when steps run one by one on an accelerator, as it is slow there.
+A warning says when steps run one by one on an accelerator, because that is slow.
 
 Iterations are counted, not timed, so that the choice is the same for the same key on
-the same kind of machine. The draws do not depend on it, beyond rounding.
+the same kind of machine. The draws do not depend on it, except for rounding.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ from parallel_mcmc._core.time_blocks import device_memory
 from parallel_mcmc._core.windows import check_window
 
 AS_FORESEEN = 4
-"""The limit in multiples of the iterations that Jacobi is expected to need, if more than 200.
+"""The iteration limit, as a multiple of what Jacobi is expected to need, if more than 200.
 
-It is 200, doubled until it suffices, as each limit is another program to compile.
+The limit is 200, doubled until it is enough, because each limit needs another compilation.
 """
 
 logger = logging.getLogger("parallel_mcmc")
@@ -49,7 +49,7 @@ logger = logging.getLogger("parallel_mcmc")
 
 @dataclasses.dataclass(frozen=True)
 class Auto:
-    """A solver that is yet to be chosen; see `auto`."""
+    """A solver that has not been chosen yet; see `auto`."""
 
     platform: str | None
     num_pilot_steps: int
@@ -63,12 +63,12 @@ class Auto:
 
 
 class Choice(NamedTuple):
-    """What was chosen, with its number of iterations, and why.
+    """The solver chosen, with its iteration limit, and why.
 
     Attributes:
         solver, window: as in `parallel_mcmc.solve`.
         reason: in words.
-        exponent: of a perturbation along the first steps of the chain, in nats per step; None where
+        exponent: of a perturbation along the first steps of the chain, in nats per step; None if
             they were not run.
     """
 
@@ -87,26 +87,26 @@ def auto(
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Auto:
-    """Choose the solver for the chain at hand: the default wherever a solver can be given.
+    """Choose the solver for a given chain: the default wherever a solver is an argument.
 
     Args:
         platform: ``"cpu"`` or another; by default the platform of JAX's default device. On a CPU
             the choice is `sequential()`.
         num_pilot_steps: most steps of the pilot, at least 2. The pilot is a quarter of the chain
             if that is less, but at least 256 steps, or the chain; and no longer than a window.
-        max_dense: unknowns up to which DEER is tried; it keeps their square per step.
+        max_dense: unknowns up to which DEER is tried; it stores the square of that per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
-            device's memory, or 1e9 where JAX does not know that.
+            device's memory, or 1e9 if JAX does not know that.
         tol: of the solver that is chosen, as in `Solver`.
-        max_iterations: the same; by default 200, doubled until it is four times what is expected of
-            Jacobi's method where that is chosen, as on a chain that forgets slowly.
+        max_iterations: the same; by default 200. If Jacobi is chosen, this is doubled until it is
+            four times the expected number of iterations, as on a chain that forgets slowly.
 
-    The first of several chains decides. Costs a run of 256 steps one by one and a perturbation
-    along them, and if that does not decide, up to three programs to compile and three solves of the
-    pilot. Under NumPyro's own `MCMC` the choice is made in `init`, for a chain as long as a window,
-    where helpers have done the warm-up of the first chain. Inside `jit` there can be no pilot: the
-    choice is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode
-    derivatives it is Jacobi, and step by step where JAX cannot batch a step.
+    With several chains, the first one decides. Costs 256 steps one by one and a perturbation along
+    them, and if that does not decide, up to three compilations and three solves of the pilot. Under
+    NumPyro's own `MCMC` the choice is made in `init`, for a chain as long as a window, if helpers
+    have done the warm-up of the first chain. Inside `jit` there can be no pilot: the choice is DEER
+    up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it is
+    Jacobi, and step by step if JAX cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 
@@ -134,14 +134,14 @@ def choose(
     """The solver and the window for a chain.
 
     Args:
-        solver: what the user gave. A `Solver` is taken as it is, with 200 iterations if it does not
-            say how many; None is `auto()`.
-        window: what the user gave; None for as long as the memory allows.
+        solver: as given by the user. A `Solver` is kept, with at most 200 iterations if it has no
+            limit; None is `auto()`.
+        window: as given by the user; None for as long as the memory allows.
         num_steps: T.
         x: the state as a vector, or its shape and dtype.
-        attempt: how to run the pilot; None where it cannot be run.
+        attempt: how to run the pilot; None if it cannot be run.
         num_chains: chains that share the memory.
-        able: what JAX can make of a step; called only where the answer matters.
+        able: what JAX can do with a step; called only if the answer matters.
     """
     whole = check_window(window, num_steps)
     options = auto() if solver is None else solver
@@ -164,7 +164,7 @@ def choose(
     if decision.advice:
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."
         warnings.warn(f"{message} {decision.advice}.", ConvergenceWarning, stacklevel=3)
-    if options.max_iterations is None:  # as many as steps always suffice
+    if options.max_iterations is None:  # num_steps iterations always suffice
         while limit < min(AS_FORESEEN * decision.iterations, num_steps):
             limit *= 2
     steps = whole
@@ -179,12 +179,12 @@ def choose(
 
 
 def any_traced(tree: Any) -> bool:
-    """Whether values are not known yet, so that no pilot can be run."""
+    """Whether values are traced, so that no pilot can be run."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def compares(solver: Solver | Auto | None) -> bool:
-    """Whether several solvers come into question."""
+    """Whether there are several solvers to choose from."""
     if isinstance(solver, Solver):
         return False
     return ((solver and solver.platform) or jax.default_backend()) != "cpu"

@@ -1,15 +1,14 @@
-"""How far one iteration moves the states: x_t <- f_t + A_t d_{t-1}, by one linear recurrence.
+"""The correction of one iteration: x_t <- f_t + A_t d_{t-1}, by one linear recurrence.
 
     d_t = s_t A_t d_{t-1} + r_t
 
-Newton's correction has s_t = 1. It is right where the residuals are small: there A_t is taken as it
-is. Elsewhere the linearisation says little about f, a decision of the chain may tip, and a product
-of A_t along a stretch that expands is astronomical. So where |r_{t-1}| or |r_t| is more than the
-``trust_radius``, A_t is limited in norm and scaled by how far its last prediction came true (see
-`secant`). The rule looks at the residuals, which are known; the correction would have to be solved
-for first.
+Newton's correction has s_t = 1. It is used where the residuals are small. Elsewhere the
+linearisation says little about f, a decision of the chain may flip, and products of A_t overflow
+where the chain expands. So where |r_{t-1}| or |r_t| is more than the ``trust_radius``, A_t is
+limited in norm and scaled by how well its last prediction held (see `secant`). The rule uses the
+residuals because they are known; the correction would have to be solved for first.
 
-The rule does not touch the fixed point: where d_{t-1} is zero, nothing is added to f_t.
+The rule does not change the fixed point: where d_{t-1} is zero, nothing is added to f_t.
 """
 
 from collections.abc import Callable
@@ -24,12 +23,12 @@ from parallel_mcmc._core.scans import affine_scan
 
 
 class Correction(NamedTuple):
-    """What one iteration adds to f_t.
+    """The term that one iteration adds to f_t.
 
     Attributes:
-        predicted: by how much f_t moves, ``(T, D)``.
-        careful: the same before it is scaled by the factor. `secant` makes the next factor from
-            it; None where there is none.
+        predicted: by how much f_t is predicted to move, ``(T, D)``.
+        careful: the same before it is scaled by the factor. `secant` computes the next factor from
+            it; None if there is no factor.
         limited: maps whose norm was limited, or corrections penalised, ``(T,)``.
     """
 
@@ -40,11 +39,11 @@ class Correction(NamedTuple):
 
 Correct: TypeAlias = Callable[..., Correction]
 """``(A, r, factor, scale, k) -> Correction``: from maps and residuals, factors of `secant`, the
-spread of the chain per coordinate, and how many leading steps are solved: their r is zero."""
+spread of the chain per coordinate, and the number of leading steps solved, whose r is zero."""
 
 
 def newton(A: LinearMap, r: Float[Array, "T D"], factor, scale, k) -> Correction:
-    """A_t as it is, everywhere."""
+    """Newton's correction everywhere, without a limit."""
     scale = behind(r, k).astype(r.dtype)
     predicted = A.apply(before(affine_scan(A.scale_rows(scale), r)))
     return Correction(predicted, None, jnp.zeros(len(r), bool))
@@ -65,7 +64,7 @@ def limited(
     Args:
         A, r, factor, scale, k: as for every `Correct`.
         max_norm: limit on the norm of a map, in coordinates scaled by their spread.
-        trust_radius: residuals that are small, in spreads.
+        trust_radius: up to where residuals count as small, in spreads.
     """
     small = all_of(jnp.abs(r) <= trust_radius * scale)
     small = (small & before(small, True))[:, None]
@@ -77,15 +76,15 @@ def limited(
 
 
 def behind(r: Float[Array, "T D"], k: Int[Array, ""]) -> Bool[Array, "T 1"]:
-    """Steps whose map has a correction to pass on; in a tree, products of others may overflow."""
+    """Steps whose map is needed; in a tree, products of the others may overflow."""
     return (jnp.arange(len(r)) > k)[:, None]
 
 
 def secant(change: Float[Array, "*T D"], predicted: Float[Array, "*T D"]) -> Float[Array, "*T"]:
-    """The factor in [0, 1] by which the last prediction of each f_t comes closest to what f_t did.
+    """The factor in [0, 1] that brings the last prediction of each f_t closest to its real change.
 
-    Where the map bends within the last correction, or an accept decision tipped, its
-    derivative says little about the next one: there the factor goes to 0, which is
+    Where the map bends within the last correction, or an accept decision flipped, the
+    derivative says little about the next change: there the factor goes to 0, which is
     Jacobi. Where the iterates converge it goes to 1, which is Newton. The factor needs no
     evaluation of its own. A prediction of zero counts as right.
     """

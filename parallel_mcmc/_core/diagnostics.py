@@ -8,11 +8,11 @@ sigma sqrt(i), and the worst of T such stretches is about sqrt(2 log T) standard
 
     i lambda + sigma sqrt(2 i log T) = log tol,       sigma^2 = T * standard_error^2.
 
-With sigma = 0 that is log(1 / tol) / |lambda|. It is a rule of thumb, not a bound: for errors so
-small that a derivative describes them, from a guess about one spread away. Newton's method needs
-O(log T) iterations of O(log T) depth for lambda < 0 (arXiv:2508.16817), with constants that are not
-known here; mostly it needs fewer than Jacobi. T iterations suffice for every method: that is a
-bound, and where lambda >= 0 fewer cannot be expected.
+With sigma = 0 that is log(1 / tol) / |lambda|. It is a rule of thumb, not a bound. It assumes
+errors so small that derivatives describe them, and a guess about one spread away. Newton's method
+needs O(log T) iterations of O(log T) depth for lambda < 0 (arXiv:2508.16817), with constants that
+are not known here; mostly it needs fewer than Jacobi. T iterations suffice for every method: that
+is a bound, and if lambda >= 0 fewer cannot be expected.
 
 **Error.** With residuals r_t the error is, to first order, e_t = J_t e_{t-1} + r_t, a sum of
 products Phi r_s. By the Cauchy-Schwarz inequality with weights w^(t-s), for any w in (0, 1),
@@ -20,9 +20,9 @@ products Phi r_s. By the Cauchy-Schwarz inequality with weights w^(t-s), for any
     |e_t|_i  <=  sqrt((P_t)_ii / (1 - w)) max_s |r_s|,        P_t = J_t P_{t-1} J_t' / w + 1.
 
 With w = (1 + rho) / 2 and all J_t = rho this is 1.15 to 1.41 times the geometric sum,
-max |r| / (1 - rho). That sum alone is no bound where J_t varies: in a run of rejections J_t = 1,
+max |r| / (1 - rho). That sum alone is not a bound if J_t varies: in a run of rejections J_t = 1,
 and residuals add up. The bound holds to first order: it is exact for linear recursions, and
-ignores accept decisions that the error tips.
+ignores accept decisions that the error flips.
 """
 
 import functools
@@ -42,18 +42,18 @@ from parallel_mcmc._core.tolerance import spread
 
 
 class Predictability(NamedTuple):
-    """How a chain treats perturbations, as data: with a leading axis under `vmap`.
+    """How perturbations of a chain grow or shrink, as arrays: with a leading axis under `vmap`.
 
     Attributes:
         exponent: the largest Lyapunov exponent, in nats per step.
         standard_error: of the exponent.
         contraction: exp(exponent), the factor by which a perturbation shrinks or grows per step.
-        expected_iterations: of Jacobi for these T steps, a rule of thumb; T where the exponent
+        expected_iterations: of Jacobi for these T steps, a rule of thumb; T if the exponent
             is not negative.
-        amplification: what the largest residual (2-norm of a step's, in spreads of the chain) can
-            add up to in a coordinate. A bound to first order, with accept decisions as they
-            fell. It is inf for an exponent that is not negative, and NaN (not computed) for
-            more unknowns than ``max_dense`` and without forward-mode derivatives.
+        amplification: the error in a coordinate that residuals can add up to, per unit of the
+            largest one (2-norm over a step, in spreads of the chain). A bound to first order, with
+            accept decisions held fixed. It is inf if the exponent is not negative, and NaN (not
+            computed) for more unknowns than ``max_dense`` and without forward-mode derivatives.
         error_bound: amplification times the residual of this trajectory, in spreads.
         num_steps: T.
     """
@@ -67,9 +67,9 @@ class Predictability(NamedTuple):
     num_steps: Int[Array, ""]
 
     def verdict(self) -> str:
-        """What that means for a parallel solve, in words.
+        """What this means for a parallel solve, in words.
 
-        With several chains it is about the least predictable one; "within the error" is two
+        With several chains it is about the least predictable one; "within the error" means two
         standard errors. For use outside `jit`.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
@@ -83,7 +83,7 @@ parallel solve pays, with about 17 Jacobi iterations for 400 steps.
 
 
 def unknown(dtype: Any) -> Predictability:
-    """Before anything is known."""
+    """The value before anything is known."""
     nan, zero = jnp.full((), jnp.nan, dtype), jnp.zeros((), jnp.int32)
     return Predictability(nan, nan, nan, nan, nan, nan, num_steps=zero)
 
@@ -114,7 +114,7 @@ def assess(
         scale = jnp.where(scale > 0, scale, 1)
         r = (map_steps(f, x_prev, inputs) - trajectory) / scale
         amplified = amplification(f, x_prev, inputs, scale, rho)
-        # Where rounding is amplified without limit, a residual of zero promises nothing.
+        # If rounding is amplified without limit, a residual of zero guarantees nothing.
         error_bound = amplified * jnp.max(jnp.linalg.norm(r, axis=-1))
         error_bound = jnp.where(jnp.isposinf(amplified), jnp.inf, error_bound)
     return Predictability(
@@ -133,8 +133,8 @@ def expected_iterations(
 ) -> Float[Array, ""]:
     """The rule of thumb above for Jacobi's iterations, from 1 to T.
 
-    For the chain that ``growth`` is from, or for ``num_steps`` steps that go on like it. Where
-    single steps forget everything, with frequency p, the longest stretch without one counts:
+    For the chain that ``growth`` is from, or for ``num_steps`` steps of the same kind. If some
+    steps forget everything, a fraction p of them, the longest stretch without such a step counts:
     about log(p T) / -log(1 - p).
     """
     T = growth.size if num_steps is None else num_steps
@@ -153,14 +153,14 @@ def expected_iterations(
 def amplification(
     f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, scale: Float[Array, " D"], rho: Any
 ) -> Float[Array, ""]:
-    """max_t,i sqrt((P_t)_ii / (1 - w)), in coordinates measured in ``scale``."""
+    """max_t,i sqrt((P_t)_ii / (1 - w)), with coordinates in units of ``scale``."""
     w = jnp.minimum((1 + rho) / 2, 1)
     factor = scale / scale[:, None] / jnp.sqrt(w)
     loop, tree = (functools.partial(squares, f) for squares in (loop_squares, tree_squares))
     with jax.default_matmul_precision("highest"):
         squares = jax.lax.platform_dependent(x_prev, inputs, factor, cpu=loop, default=tree)
     largest = jnp.max(squares)
-    # An overflow on the way may come out as NaN.
+    # An overflow may end as NaN.
     bounded = jnp.isfinite(largest) & (rho < 1)
     return jnp.where(bounded, jnp.sqrt(largest / (1 - jnp.where(bounded, w, 0))), jnp.inf)
 

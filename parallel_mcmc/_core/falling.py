@@ -1,16 +1,17 @@
-"""How far the states are off, where residuals are small: the more, the slower they have fallen.
+"""The error of states with small residuals: the slower residuals have fallen, the larger it is.
 
 A residual is what one iteration changes; the error of a state is the sum of all changes to come.
 Where Newton's method converges the next change is the last. By Jacobi, on a chain that forgets a
 hundredth at a time, residuals fall by a hundredth at a time, and states are off by a hundred times
-as much: a decision within that error would stand, wrong, in a window whose residuals are rounding.
+as much. A wrong decision within that error would be accepted, in a window with residuals of
+rounding size.
 
 Let residuals fall from a spread to a few grains of it, `FEW`, in n iterations, always by the same
-factor c. Then n log(c) is the logarithm of these few grains, and what is left to come is
-1 / (1 - c) times a residual, about n / -log(few grains). States may stand once that is within a few
-grains. Mostly less is left, which shows after so many iterations more: errors then fall by a factor
-of e, and what is left is 1 / (e - 1) of what the states moved meanwhile. Where states move on by as
-much as before, they tremble, by the rounding of the steps themselves.
+factor c. Then n log(c) is the logarithm of these few grains, and the remaining error is 1 / (1 - c)
+times a residual, about n / -log(few grains). States are accepted once that is within a few grains.
+Mostly less remains. This shows after that many more iterations: errors then fall by a factor of e,
+and the remaining error is 1 / (e - 1) of the distance that the states have moved in the meantime.
+States that keep moving by as much as before tremble, by the rounding of the steps themselves.
 """
 
 import math
@@ -24,13 +25,13 @@ from parallel_mcmc._core.tolerance import grain
 
 
 class Snapshot(NamedTuple):
-    """The states of a block at the last check whether they may stand.
+    """The states of a block at the last check for acceptance.
 
     Attributes:
         states: ``(L, D)``.
-        num_iterations: until then; 0 where the iterations began.
-        ask_from: iterations before it is worth checking again.
-        moved: how far they were from the snapshot before, in units of the noise; NaN if that was
+        num_iterations: until then; 0 at the start of the iterations.
+        ask_from: number of iterations from which a check is worthwhile again.
+        moved: their distance from the previous snapshot, in units of the noise; NaN if that was
             the start of the iterations.
     """
 
@@ -41,7 +42,7 @@ class Snapshot(NamedTuple):
 
 
 def no_snapshot(states: Float[Array, "L D"]) -> Snapshot:
-    """Where the iterations begin."""
+    """The snapshot at the start of the iterations."""
     none = jnp.zeros((), jnp.int32)
     return Snapshot(states, none, none, jnp.full((), jnp.nan, states.dtype))
 
@@ -61,7 +62,7 @@ def another(
 
 
 def slowness_of(num_iterations: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
-    """1 / (1 - c), if residuals have come down to a few grains in so many iterations."""
+    """1 / (1 - c), if residuals have fallen to a few grains in this many iterations."""
     return jnp.maximum(num_iterations / -math.log(FEW * grain(dtype)), 1)
 
 
@@ -72,16 +73,16 @@ def come_down(
     num_iterations: Int[Array, ""],
     slowness: Float[Array, ""] | None,
 ) -> Bool[Array, ""]:
-    """Whether states are as near as they come.
+    """Whether states are as close as they will get.
 
     Args:
         last: snapshot.
         left: the typical residual, in units of the noise.
         moved: how far the states are from the last snapshot.
         num_iterations: so far.
-        slowness: see `slowness_of`; None where the user gave the first iterate: then the number
-            of iterations says nothing. Each wait is then as long as all before it, and what still
-            moves on at its pace moves twice as far.
+        slowness: see `slowness_of`; None if the user gave the first iterate: then the number of
+            iterations says nothing. Each wait is then as long as all iterations before it, and
+            states that keep their pace move twice as far.
     """
     few = FEW / NOISE
     has_waited = (num_iterations >= last.ask_from) & (last.num_iterations > 0)
@@ -95,9 +96,9 @@ def come_down(
 
 
 def typical(size: Float[Array, " W"], wanted: Bool[Array, " W"], slides: bool) -> Float[Array, ""]:
-    """The root mean square of sizes in units of the noise; the largest in a window that slides.
+    """The root mean square of sizes in units of the noise; in a sliding window, the largest.
 
-    There residuals rise along the window.
+    In a sliding window residuals rise along it.
     """
     size = jnp.where(wanted, size, 0)
     if slides:

@@ -1,14 +1,14 @@
-"""What is done where the frontier stalls: steps are made one by one, or guessed to stand still.
+"""Where the frontier stalls: make steps one by one, or guess that the chain stands still.
 
 When nearly all of a chain is solved, a stretch may be left in which the map expands or accept
-decisions tip, and which comes right by two or three steps per iteration. An iteration evaluates all
-steps of the window, so steps made one by one get further there in the same time. Where all but an
-eighth of the window is solved, and the last iteration by itself has advanced the frontier by less
-than `MOST_STEPS`, the next iterate begins with as many steps from there.
+decisions flip, and which is solved at two or three steps per iteration. An iteration evaluates all
+steps of the window, so steps made one by one get further in the same time. If all but an eighth of
+the window is solved, and the last iteration by itself has advanced the frontier by less than
+`MOST_STEPS`, the next iterate begins with that many steps from there.
 
-A chain whose frontier moves on makes no such steps. Nor does a chain on any device but a CPU: there
-a step is a dozen kernels or more and an iteration some sixty, and sixteen steps would cost several
-iterations.
+A chain whose frontier moves on makes no such steps. Nor does a chain on a device other than a CPU:
+there a step is a dozen kernels or more and an iteration some sixty, and sixteen steps would cost
+several iterations.
 """
 
 from typing import Any
@@ -24,13 +24,13 @@ from parallel_mcmc._core.linearize import Recursion
 def num_steps_to_make(
     near: Bool[Array, " W"], gained: Int[Array, ""], k: Int[Array, ""], num_left: Any
 ) -> Int[Array, ""]:
-    """How many steps behind the frontier are made one by one in this iteration.
+    """How many steps after the frontier are made one by one in this iteration.
 
     Args:
         near: which steps are right up to noise.
-        gained: steps by which the last iteration advanced the frontier, beyond those it made.
-        k: the frontier, whose own step is f at a solved state and needs nothing.
-        num_left: steps of the window that have to be solved; others are neither looked at nor made.
+        gained: steps by which the last iteration advanced the frontier, without those it made.
+        k: the frontier; its own step is f at a solved state and needs nothing.
+        num_left: steps of the window that have to be solved; others are ignored.
     """
     W = near.shape[0]
     num_left = jnp.minimum(num_left, W)
@@ -47,9 +47,9 @@ def make_steps(
     inputs: Any,
     offset: Any,
 ) -> Float[Array, "W D"]:
-    """Replace ``num_steps`` states behind step k, which is solved, by those that follow from it.
+    """Replace the ``num_steps`` states after step k, which is solved, by running f from there.
 
-    A `while_loop` that carries these states alone: under `vmap` it does not run where no chain has
+    A `while_loop` that carries only these states: under `vmap` it does not run if no chain has
     steps to make, and each iteration costs each chain a step.
     """
     length = min(MOST_STEPS, x.shape[0])
@@ -68,11 +68,11 @@ def make_steps(
 
 
 def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Array, ""]:
-    """For how many steps the chain is guessed to stand still behind the frontier, once it is 4.
+    """For how many steps after the frontier the chain is guessed to stand still; used from 4 on.
 
     A chain that starts far out may reject hundreds of proposals before it moves. The iterates are
-    elsewhere then, their maps say nothing about the start, and the frontier would go one step per
-    iteration. The guess doubles in each iteration in which the step at the frontier ``stands``,
-    that is, ends where it began.
+    elsewhere then, their maps say nothing about the start, and the frontier would advance one step
+    per iteration. The guess doubles in each iteration in which the step at the frontier ``stands``
+    still, that is, ends where it began.
     """
     return jnp.where(stands, jnp.clip(2 * stood, 1, 2**30), 0)

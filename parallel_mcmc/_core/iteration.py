@@ -10,15 +10,15 @@ With the current states x, all t of the window at once:
 Where residuals are not small the correction is limited: see `correction`. Where nearly all is
 solved and the frontier stalls, some steps are made one by one: see `frontier`.
 
-Solving for the correction d rather than for x itself has two effects. Rounding
+Solving for the correction d instead of x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
 becomes f_t to the last bit: the fixed point is the chain itself, not a neighbour of it.
 
 By causality the leading states become exact one after the other, whatever A_t
 is. The *frontier* is the number of leading steps that are solved, exactly or up to
-trembling by units in the last place: see `trembling`. These steps stay as they are. A window
-that is shorter than the chain slides: what lies behind the frontier is
-committed, the rest of the window is the guess for the next one.
+trembling by units in the last place: see `trembling`. These steps no longer change. A window
+that is shorter than the chain slides: steps before the frontier are
+committed, and the rest of the window is the guess for the next one.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def iterate(
         f: the recursion.
         solver: linearisation and correction.
         block: the steps.
-        states: the first iterate, and behind ``frontier`` the states solved already.
+        states: the first iterate; before ``frontier``, states that are already solved.
         frontier, stood: see `Progress`.
         limits: tolerance and bounds.
         rng_key: for random probes.
@@ -100,7 +100,7 @@ def iterate(
         return judged(progress, snapshot, block, limits, offset, look)
 
     def iterate_once(progress: Progress) -> Progress:
-        # The evaluation is in the carry, so that it is assessed once and in one place.
+        # The evaluation is in the carry, so that it is assessed only once.
         seen, details = outcome(progress, block, limits, offset_of(progress))
         # A branch makes a GPU wait for the host; one more evaluation, at the same states, does not.
         branches = jax.lax.platform_dependent(cpu=lambda: True, default=lambda: False)
@@ -121,7 +121,7 @@ def iterate(
         judgement, states, f_values = judge(progress, carry[1].snapshot)
         counted = jnp.zeros(block.window, bool)
         num_iterations = progress.num_iterations + judgement.looked
-        # States that must be exact stay so.
+        # What must be exact will stay so: wait before the next check.
         later = num_iterations + num_iterations // ASK_AGAIN + 1
         later = jnp.where(judgement.must_be_exact, later, 0)
         ask_from = jnp.maximum(judgement.snapshot.ask_from, later)
@@ -156,7 +156,7 @@ def iterate(
             unseen = (jnp.arange(len(states)) >= offset + block.window)[:, None]
             states = jnp.where(unseen, x[-1], states)
         f_values, A = evaluate(states, offset + slide)
-        # What was assessed is what is judged.
+        # The evaluation that was assessed is the one to judge.
         f_values = jnp.where(stops, progress.f_values, f_values)
         factor = progress.factor
         if careful is not None:
@@ -185,7 +185,7 @@ def iterate(
     progress = Progress(
         states=states,
         frontier=frontier,
-        # A first "evaluation" by which nothing moves; the first iteration then evaluates f.
+        # A first "evaluation" that moves nothing; the first iteration then evaluates f.
         f_values=x,
         A=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kind),
         factor=jnp.ones_like(x[:, 0]),

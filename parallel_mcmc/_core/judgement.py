@@ -1,7 +1,7 @@
-"""Whether what trembles may stand, where the iterations have stopped to ask.
+"""Whether trembling states are accepted, when the iterations have stopped for this check.
 
-The answer takes statistics of the chain, which cost as much as all of an iteration but f, and, if
-these allow it, f at states nearby. So it is no part of an iteration. See `trembling` and `falling`.
+It needs statistics of the chain, which cost as much as an iteration without f, and, if these allow
+it, f at states nearby. So it is not part of an iteration. See `trembling` and `falling`.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from parallel_mcmc._core.trembling import in_units, looks, may_tremble
 
 
 class Judgement(NamedTuple):
-    """What the iterations on a window came to.
+    """The result of the iterations on a window.
 
     Attributes:
         k, scale: as in `Outcome`.
         within: which steps are solved, given the state before them, ``(W,)``.
-        num_trembling: steps that stand although they tremble.
-        num_ties: decisions that stand although they tip as these states tremble.
+        num_trembling: steps that are accepted although they tremble.
+        num_ties: decisions that are accepted although they flip as these states tremble.
         settled: whether there is nothing more to gain.
-        looked: whether f was evaluated once more, at states nearby.
-        must_be_exact: whether what trembles is in states that must be exact.
+        looked: whether f was also evaluated at states nearby.
+        must_be_exact: whether a state trembles that must be exact.
         snapshot: to compare the states with at the next check.
     """
 
@@ -52,16 +52,16 @@ def judged(
     offset: Any,
     look: Callable,
 ) -> tuple[Judgement, Float[Array, "L D"], Float[Array, "W D"]]:
-    """The last evaluation, and whether what trembles in it may stand.
+    """Judge the last evaluation: are its trembling states accepted?
 
-    Also returns the states to go on from, and f there. Where states must be exact these are from
-    the first look, as counters are on its grid.
+    Also returns the states to go on from, and f there. Where states must be exact these come from
+    the first look, because counters are on its grid.
 
     Args:
         progress, block, limits, offset: as for `outcome`.
         snapshot: from the last check.
-        look: f at the states before each of the window, ``(num_looks, W, D)``, given the state
-            before the first, and ``num_looks`` windows of states.
+        look: evaluates f, ``(num_looks, W, D)``, at the state before each step, given the state
+            before the first step and ``num_looks`` windows of states.
     """
     seen, details = outcome(progress, block, limits, offset)
     x, r, wanted = details.x, details.r, details.wanted
@@ -74,13 +74,13 @@ def judged(
     moved = typical(most_of(in_units(since, of_noise)), wanted, slides)
     left = typical(details.size, wanted, slides)
     n = progress.num_iterations
-    # A block may be near from the first, as windows before it have reached into it.
+    # A block may be near from the start, because windows before it have reached into it.
     slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
     known = slowness if block.extend_guess else None
     stand = seen.asks & ~jnp.any(tremble.may_not) & come_down(snapshot, left, moved, n, known)
 
     looked = stand | must_be_exact
-    # Coordinates that do not tremble are decided on at their values.
+    # Coordinates that do not tremble keep their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
     rows = wanted & (jnp.arange(block.window) >= seen.k)
     copies = looks(x, seen.scale, rows[:, None] & columns)
@@ -94,9 +94,9 @@ def judged(
     states = x
     if slides:
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
-    new = another(snapshot, states, moved, n + looked, known)  # nothing comes down at a look
+    new = another(snapshot, states, moved, n + looked, known)  # residuals do not fall at a look
     num_left = jnp.minimum(block.num_steps - offset, block.window)
-    # As found by the loop, which may round otherwise than here.
+    # As found by the loop, which may round differently.
     all_stand = stand | progress.early
     judgement = Judgement(
         k=jnp.where(all_stand, jnp.maximum(seen.k, num_left), seen.k),

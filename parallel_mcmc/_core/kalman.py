@@ -6,9 +6,9 @@ it close (Levenberg-Marquardt; ELK, arXiv:2407.19115):
 
     minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2,     d_0 = 0.
 
-It is the most probable path of a linear Gaussian state space model with unit noise,
-d_t ~ N(A_t d_{t-1} + r_t, I), that is observed to be zero with variance 1 / penalty. A
-filter runs forward,
+The minimiser is the most probable path of a linear Gaussian state space model with unit
+noise, d_t ~ N(A_t d_{t-1} + r_t, I), with observations of d_t that are all zero and have
+variance 1 / penalty. A filter runs forward,
 
     P_t^- = A_t P_{t-1} A_t' + I,               m_t^- = A_t m_{t-1} + r_t,
     P_t   = (I + penalty P_t^-)^-1 P_t^-,       m_t   = (I + penalty P_t^-)^-1 m_t^-,
@@ -17,8 +17,8 @@ and a smoother backward (Rauch, Tung and Striebel 1965), itself an affine recurr
 
     d_t = m_t + G_t (d_{t+1} - m_{t+1}^-),      G_t = P_t A_{t+1}' (P_{t+1}^-)^-1.
 
-The filter is a prefix scan as well. Its elements (A, b, C, eta, J) stand for
-the law of d_t given d_s, and for what the observations in between say about d_s
+The filter is a prefix scan as well. Its elements (A, b, C, eta, J) represent
+the distribution of d_t given d_s, and what the observations in between say about d_s
 (Särkkä and García-Fernández 2021, arXiv:1905.13002, Lemma 8).
 
 Costs per step: D^3 for dense maps (a solve and three products; the tree does several times
@@ -43,8 +43,8 @@ def kalman_scan(A: Map, r: Float[Array, "T D"], penalty: float) -> Float[Array, 
     Args:
         A: `Dense` or `Diagonal` maps stacked over time.
         r: residuals, shape ``(T, D)``.
-        penalty: at least 0, which gives `affine_scan`. Every |d_t| is at most
-            |r| / (2 sqrt(penalty)), where r is all residuals together.
+        penalty: at least 0; 0 gives `affine_scan`. Every |d_t| is at most
+            |r| / (2 sqrt(penalty)), where r is the vector of all residuals.
 
     Returns:
         ``d_1..d_T``, shape ``(T, D)``.
@@ -140,7 +140,7 @@ def tree_filter(
             J=symmetric(plus(backward.compose(second.J).compose(first.A), first.J)),
         )
 
-    # From d_0 = 0, so that b is the mean; XLA drops what is not used.
+    # As d_0 = 0, b is the mean; XLA drops what is not used.
     total = jax.lax.associative_scan(after, steps)
     return total.b, total.C
 
@@ -154,7 +154,7 @@ def transpose(A: Map) -> Map:
 
 
 def symmetric(A: Map) -> Map:
-    """A without the asymmetry of rounding, which a long recurrence would amplify."""
+    """A without asymmetry from rounding, which a long recurrence would amplify."""
     return times(0.5, plus(A, transpose(A)))
 
 

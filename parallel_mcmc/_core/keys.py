@@ -1,4 +1,4 @@
-"""Keys whose numbers depend on how many are drawn at once: no chain can be solved with them."""
+"""Refuse PRNG keys whose numbers depend on how many are drawn at once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,18 +9,18 @@ from parallel_mcmc._core.time_blocks import inside
 
 
 def check_keys(f: Callable, *args: Any) -> None:
-    """Refuse a function that draws other numbers under `jax.vmap` than by itself.
+    """Refuse a function that draws different numbers under `jax.vmap` than without.
 
-    A solve evaluates all steps at once, and must see the same numbers as steps run one by one.
-    Looks into the program of f, and so also finds keys that f closes over or makes.
+    A solve evaluates all steps at once, and must draw the same numbers as steps run one by one.
+    This inspects the program of f, so it also finds keys that f closes over or makes.
 
     Args:
         f: a function of one step, which is traced.
         args: its arguments, or their shapes.
 
     Raises:
-        ValueError: if f draws with keys of kind `rbg` or `unsafe_rbg`, whose batches come from
-            the device's generator.
+        ValueError: if f draws with keys of kind `rbg` or `unsafe_rbg`, whose batches are drawn
+            by the device's generator.
 
     >>> import jax
     >>> check_keys(jax.random.normal, jax.random.key(0, impl="threefry2x32"))
@@ -34,7 +34,7 @@ def check_keys(f: Callable, *args: Any) -> None:
 
 
 def kinds_drawn(jaxpr: Any) -> Iterator[str]:
-    """The kinds of keys with which a program, or one that it calls, draws numbers."""
+    """The kinds of keys with which a program, or a program that it calls, draws numbers."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "rng_bit_generator":
             yield "rbg"

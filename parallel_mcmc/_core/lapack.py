@@ -1,12 +1,12 @@
 """LAPACK for one matrix at a time, where jaxlib could deadlock.
 
 jaxlib 0.10.0 to 0.11.0 spreads a batch of matrices over the threads of the CPU, and the thread that
-has the batch waits for the others. When there are as many batches as threads, all threads wait, and
-none is left to do the work. Two triangular solves of a Gaussian process, at the steps of a block,
-are enough on two cores. jaxlib 0.11.1 no longer deadlocks, but is not available for Python 3.11.
+holds the batch waits for the others. With as many batches as threads, all threads wait, and none is
+left to do the work. On two cores, two triangular solves of a Gaussian process, at the steps of a
+block, are enough. jaxlib 0.11.1 no longer deadlocks, but is not available for Python 3.11.
 
 So the program of a run is rewritten before it is compiled: an operation on a batch becomes a loop
-over its matrices. Each matrix is worked on as before, and the operation's values are the same.
+over its matrices. The values are the same.
 """
 
 import functools
@@ -30,25 +30,24 @@ NUM_AXES = {"tridiagonal_solve": 1} | dict.fromkeys(
     ),
     2,
 )  # fmt: skip
-"""JAX's operations that call LAPACK on a CPU, and axes of their first operand for one matrix."""
+"""JAX's operations that call LAPACK on a CPU, and the axes of one matrix in their first operand."""
 
 LOOP = "one_matrix_at_a_time"
 """The name of the calls that replace an operation in a program."""
 
 
 def can_stop() -> bool:
-    """Whether batches of matrices may wait for each other here."""
+    """Whether batches of matrices can deadlock here."""
     device = getattr(jax.config, "jax_default_device", None) or jax.default_backend()
     on_cpu = getattr(device, "platform", device) == "cpu"
     return on_cpu and AFFECTED <= jaxlib.version.__version_info__ < MENDED
 
 
 def one_matrix_at_a_time(f: Callable) -> Callable:
-    """``f``, with loops in place of operations of LAPACK on batches, where these can deadlock.
+    """``f``, with loops instead of LAPACK operations on batches, where these can deadlock.
 
-    For traceable functions. A `vmap` around the result becomes a loop, too. Without such an
-    operation the program stays as it is. With one, small matrices take longer, to compile as well
-    as to run.
+    For traceable functions. A `vmap` around the result becomes a loop, too. Programs without such
+    an operation are unchanged. With one, small matrices take longer to compile and to run.
 
     >>> import jax, jax.numpy as jnp
     >>> logdets = lambda A: jnp.linalg.slogdet(A)[1]
@@ -68,9 +67,9 @@ def one_matrix_at_a_time(f: Callable) -> Callable:
 
 
 def one_by_one(program: Any, known: dict[int, Any]) -> Any:
-    """The program, and the programs that it calls, with operations of LAPACK as loops.
+    """The program, and the programs that it calls, with LAPACK operations as loops.
 
-    ``known`` has the programs seen before: what is called twice stays one function.
+    ``known`` has the programs seen before, so that a function called twice stays one function.
     """
     if id(program) not in known:
         is_open = isinstance(program, core.Jaxpr)
@@ -87,7 +86,7 @@ def one_by_one(program: Any, known: dict[int, Any]) -> Any:
 def rewritten(equation: Any, known: dict[int, Any]) -> Any:
     if equation.primitive.name in NUM_AXES:
         return as_loop(equation)
-    if equation.params.get("name") == LOOP:  # of an earlier turn
+    if equation.params.get("name") == LOOP:  # already rewritten
         return equation
     values, structure = jax.tree.flatten(equation.params, is_leaf=is_jaxpr)
     new = [one_by_one(value, known) if is_jaxpr(value) else value for value in values]
@@ -103,15 +102,15 @@ def batch_of(equation: Any) -> tuple[int, ...]:
 
 
 def as_loop(equation: Any) -> Any:
-    """The call of a function that does the operation matrix by matrix."""
+    """A call of a function that applies the operation matrix by matrix."""
     batch = batch_of(equation)
 
     def at(*operands: Any) -> list[Any]:
         results = equation.primitive.bind(*operands, **equation.params)
         return results if equation.primitive.multiple_results else [results]
 
-    # A batch added by a `vmap` from outside must not reach the operation either. JAX's loops for
-    # that have no reverse mode; derivatives from outside are those of the operation.
+    # A `vmap` from outside must not add a batch to the operation either. JAX's loops for that have
+    # no reverse mode, so derivatives from outside are those of the operation itself.
     each = jax.custom_jvp(jax.custom_batching.sequential_vmap(at))
     each.defjvp(functools.partial(jax.jvp, at))
 

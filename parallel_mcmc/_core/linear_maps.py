@@ -1,17 +1,17 @@
 """Linear maps of one step, stacked over time: what a solver uses as the Jacobian.
 
-Every map offers the same operations, which are all that a scan and its limits need:
+Every map has the same operations, which are all that a scan and its limits need:
 
 - ``A.apply(x)``: the product with a vector,
 - ``A.compose(B)``: the map ``x -> A (B x)``, of the same kind as its factors,
-- ``A.in_units(scale)``: the map in coordinates measured in ``scale``,
+- ``A.in_units(scale)``: the map in coordinates measured in units of ``scale``,
 - ``A.scale_rows(factor)``: the map with each row times a factor, ``(..., D)`` or ``(..., 1)``,
 - ``A.limit(max_norm, scale)``: the factors, at most 1, that keep products of many maps
-  bounded, and which of the maps they change. Norms are in
-  coordinates measured in ``scale``, as a posterior may have scales of all sizes.
+  bounded, and which maps they change. Norms are in coordinates measured in units of
+  ``scale``, as a posterior may have scales of all sizes.
 
-Leading axes (time, chains) are free; the last ones hold the map of one step. A limit needs time as
-the first. The identity and zero have no rows to scale, and stay as they are.
+Leading axes (time, chains) are arbitrary; the last ones hold the map of one step. `limit` needs
+time as the first. The identity and zero have no rows to scale, and stay unchanged.
 
 | map        | leaves                        | apply | compose | meaning                         |
 |------------|-------------------------------|-------|---------|---------------------------------|
@@ -33,10 +33,10 @@ from parallel_mcmc._core.time_blocks import map_steps
 
 
 class Limit(NamedTuple):
-    """How maps are kept from growing.
+    """How the norms of maps are limited.
 
     Attributes:
-        factor: of each row, at most 1, ``(..., D)`` or ``(..., 1)``.
+        factor: for each row, at most 1, ``(..., D)`` or ``(..., 1)``.
         limited: which maps it changes.
     """
 
@@ -52,7 +52,7 @@ def at_most(max_norm, norm: Float[Array, "... D"]) -> Limit:
 
 WRITTEN_OUT = 4
 """Rows up to which products of matrices are written out as sums. On a GPU many levels of a scan are
-then one kernel; products of matrices are not."""
+then one kernel, which is not so for matrix products."""
 
 
 class Dense(NamedTuple):
@@ -108,7 +108,7 @@ class Diagonal(NamedTuple):
 
 
 class Block2x2(NamedTuple):
-    """``[[a, b], [c, d]]`` with diagonal blocks: it couples coordinate i with D/2 + i alone."""
+    """``[[a, b], [c, d]]`` with diagonal blocks: it couples coordinate i only with D/2 + i."""
 
     a: Float[Array, "... H"]
     b: Float[Array, "... H"]
@@ -191,11 +191,11 @@ def norm_2x2(a: Array, b: Array, c: Array, d: Array) -> Array:
 def spectral_norm(matrix: Float[Array, "... D D"], num_iterations: int = 8) -> Float[Array, "..."]:
     """The largest singular value: in closed form up to two rows, else by power iteration, no SVD.
 
-    Power iteration takes ``2 * num_iterations`` products, and approaches the norm from below: it is
-    within a few per cent after eight iterations, unless the two leading values are that close, and
-    then either serves. So it never mistakes a map of norm 1 for one that expands. It starts from
-    the longest row, which holds at least ``1 / sqrt(D)`` of the norm. A vector without structure is
-    added, as the row alone can be orthogonal to the leading direction.
+    Power iteration takes ``2 * num_iterations`` products, and approaches the norm from below, so it
+    never mistakes a map of norm 1 for one that expands. It is within a few per cent after eight
+    iterations, unless the two leading singular values are that close, and then either will do. It
+    starts from the longest row, whose length is at least ``1 / sqrt(D)`` of the norm. A vector
+    without structure is added, as the row alone can be orthogonal to the leading direction.
     """
     D = matrix.shape[-1]
     if D == 1:

@@ -1,4 +1,4 @@
-"""Linearisations: evaluate the recursion and what stands in for its Jacobian, at all t at once.
+"""Linearisations: evaluate the recursion and an approximate Jacobian, at all t at once.
 
 A linearisation is a function
 
@@ -6,9 +6,9 @@ A linearisation is a function
 
 with ``f_values[t] = f(x_prev[t], inputs[t])`` and ``A[t]`` a linear map that
 approximates the derivative of f there. Value and derivative come from one
-forward pass. All derivatives are forward mode, so that f may contain loops of
-unknown length (NUTS, slice sampling), and they are those of the branch taken:
-an accept decision is held fixed (arXiv:2508.18413). What JAX can make of an f is its `Ability`.
+forward pass. All derivatives are forward mode, so f may contain loops of
+unknown length (NUTS, slice sampling). They are derivatives of the branch taken:
+accept decisions are held fixed (arXiv:2508.18413). `Ability` says what JAX can do with f.
 
 | function              | products with the Jacobian, per step | memory, per step |
 |-----------------------|--------------------------------------|------------------|
@@ -37,7 +37,7 @@ Linearize: TypeAlias = Callable[..., tuple[Float[Array, "T D"], LinearMap]]
 
 
 class Ability(enum.IntEnum):
-    """What JAX can make of a recursion; each value includes those before it."""
+    """What JAX can do with a recursion; each value includes those before it."""
 
     STEPS = 0
     """One step after the other, as with `jax.pure_callback` without a ``vmap_method``."""
@@ -46,20 +46,20 @@ class Ability(enum.IntEnum):
     """All steps at once, by `jax.vmap`."""
 
     DERIVATIVES = 2
-    """Products with the Jacobian, by `jax.jvp`. They do not exist for a gradient through a
-    `jax.custom_vjp` (as `jax.experimental.ode.odeint` has), through ``gammainc`` in its shape, or
-    through a callback."""
+    """Products with the Jacobian, by `jax.jvp`. They do not exist if the step has a gradient
+    through a `jax.custom_vjp` (such as `jax.experimental.ode.odeint`), through the shape of
+    ``gammainc``, or through a callback."""
 
 
 def ability(f: Callable[[Any, Any], Any], x: Any, inputs: Any) -> Ability:
-    """What can be made of f, found by tracing it, without an evaluation.
+    """What JAX can do with f, found by tracing it, without an evaluation.
 
     Args:
         f: ``(x, u) -> x``.
         x: a state.
-        inputs: u_1..u_T with time leading; only the first is looked at.
+        inputs: u_1..u_T with time as leading axis; only the first is used.
 
-    Values or shapes will do. Costs up to two traces of f and its derivative.
+    The arguments may be values or shapes. Costs up to two traces of f and its derivative.
     """
 
     def first(x, inputs):
@@ -87,10 +87,10 @@ def traces(f: Callable, *args: Any) -> bool:
 def at_all_steps(
     f: Recursion, at: Callable, x_prev: Float[Array, "T D"], inputs: Any, *others: Any
 ) -> Any:
-    """`map_steps` of ``at``, f or f with its derivative, with an error that says what is missing.
+    """`map_steps` of ``at``, which is f or f with its derivative; the error says what is missing.
 
     Raises:
-        TypeError: where JAX cannot batch f or ``at``, but can trace f.
+        TypeError: if JAX can trace f, but cannot batch f or ``at``.
     """
     try:
         return map_steps(at, x_prev, inputs, *others)
@@ -113,7 +113,7 @@ WHAT_TO_TAKE = {
         "({}); use pm.jacobi() or pm.picard(), which need none, or pm.sequential()."
     ),
 }
-"""The error for a solver that needs more."""
+"""The error of a solver that needs more than this."""
 
 
 def dense(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any = None):
@@ -156,8 +156,8 @@ def hutchinson(num_probes: int = 1) -> Linearize:
     """The diagonal of the Jacobian J, estimated as the mean of z * (J z) with z = +-1.
 
     Stochastic quasi-DEER (arXiv:2508.18413; the estimator is from
-    Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact in one probe where J is
-    diagonal. The probes belong to the solve's ``rng_key`` and stay the same in
+    Bekas, Kokiopoulou and Saad 2007). Unbiased, and exact with one probe where J is
+    diagonal. The probes come from the ``rng_key`` of the solve and are the same in
     all of its iterations.
 
     Args:
@@ -211,7 +211,7 @@ def blocks(f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any 
 def hutchinson_blocks(num_probes: int = 1) -> Linearize:
     """`exact_blocks`, estimated as the mean of z * (J (z, 0)) and of z * (J (0, z)) with z = +-1.
 
-    Stochastic block quasi-DEER (arXiv:2508.18413). Exact in one probe where the blocks are
+    Stochastic block quasi-DEER (arXiv:2508.18413). Exact with one probe where the blocks are
     diagonal. Probes as in `hutchinson`.
 
     Args:

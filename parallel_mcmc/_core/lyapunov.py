@@ -1,6 +1,6 @@
-"""The largest Lyapunov exponent: how fast a small perturbation of the chain grows or is forgotten.
+"""The largest Lyapunov exponent: how fast a small perturbation of the chain grows or shrinks.
 
-Along a trajectory x_t = f(x_{t-1}, u_t) a perturbation obeys the linear recurrence
+Along a trajectory x_t = f(x_{t-1}, u_t) a perturbation follows the linear recurrence
 
     v_t = J_t v_{t-1},      J_t = df/dx at (x_{t-1}, u_t),
 
@@ -9,8 +9,8 @@ and the exponent is its mean rate of growth (arXiv:2508.16817, from Oseledets 19
     lambda = lim (1/T) log |J_T ... J_1 v_0|                          in nats per step.
 
 Negative: two chains with the same randomness meet, and a parallel solve converges
-quickly. Positive: they part, and no parallel method helps. Only the growth of each step is
-kept, never the product itself, so that nothing over- or underflows.
+quickly. Positive: they diverge, and no parallel method helps. Only the growth of each step is
+stored, never the product itself, so that nothing over- or underflows.
 
 | where                             | how                                    | per step            |
 |-----------------------------------|----------------------------------------|---------------------|
@@ -18,10 +18,11 @@ kept, never the product itself, so that nothing over- or underflows.
 | CPU, or more unknowns             | one renormalised vector, step by step  | one product, D      |
 | no forward-mode derivatives       | two nearby trajectories, step by step  | two steps, D        |
 
-The last column is products with the Jacobian, and memory; the tree also takes D^3 arithmetic. Two
-trajectories with the same randomness are brought back to their distance after each step (Benettin
-et al. 1976). A step that brings them closer by more than the root of rounding, 3e-4 in float32,
-counts as forgetting in one step; an accept decision that tips between them counts as growth.
+The last column is products with the Jacobian, and memory; the tree also takes D^3 operations. Two
+trajectories with the same randomness are set back to their initial distance after each step
+(Benettin et al. 1976). A step that brings them closer by more than the root of rounding, 3e-4 in
+float32, counts as forgetting in one step; an accept decision that differs between them counts as
+growth.
 """
 
 import functools
@@ -42,15 +43,15 @@ from parallel_mcmc._core.tolerance import spread
 from parallel_mcmc._core.windows import num_steps_of
 
 MAX_DENSE = 50
-"""Unknowns up to which full Jacobians are formed: as far as `parallel_mcmc.deer` is meant for."""
+"""Unknowns up to which full Jacobians are formed, as with `parallel_mcmc.deer`."""
 
 
 class Exponent(NamedTuple):
     """The largest Lyapunov exponent and its standard error, in nats per step.
 
     Attributes:
-        value: -inf where a Jacobian is zero: there the state is forgotten in one step.
-        standard_error: from batch means; inf where T < 4, which leaves one batch only.
+        value: -inf if a Jacobian is zero: that step forgets the state completely.
+        standard_error: from batch means; inf if T < 4, which leaves only one batch.
     """
 
     value: Float[Array, ""]
@@ -70,7 +71,7 @@ def lyapunov_exponent(
 
     Args:
         f, x0, inputs: the recursion, as in `parallel_mcmc.solve`.
-        trajectory: x_1..x_T, solved or sequential, a pytree as x0 with time leading.
+        trajectory: x_1..x_T, solved or sequential, a pytree like x0 with time as leading axis.
         rng_key: draws the perturbation v_0; a fixed key by default. Almost every v_0
             gives the same limit.
         max_dense: unknowns up to which an accelerator forms all Jacobians at once.
@@ -79,13 +80,13 @@ def lyapunov_exponent(
         `Exponent`, in nats per step.
 
     Raises:
-        ValueError: when trajectory and inputs differ in their number of steps.
+        ValueError: if trajectory and inputs differ in their number of steps.
 
     The mean and its standard error come from about sqrt(T) batches of sqrt(T) steps. If there are
-    four or more, the first is left out: in it v turns to the direction that grows most. Growth that
-    stays correlated for longer than sqrt(T) steps makes the error too small. Accept decisions
-    are held fixed: forward mode differentiates the branch taken. Without forward-mode derivatives
-    the growth is measured between two nearby trajectories.
+    four or more, the first is left out: during it v turns towards the direction that grows most.
+    If growth stays correlated for longer than sqrt(T) steps, the error is too small. Accept
+    decisions are held fixed: forward mode differentiates the branch taken. Without forward-mode
+    derivatives the growth is measured between two nearby trajectories.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 0.5 * x + u
@@ -122,9 +123,9 @@ def _exponent(f, max_dense, x0, inputs, trajectory, rng_key):
 def log_growth(
     f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, max_dense: int = MAX_DENSE
 ) -> Float[Array, " T"]:
-    """The growth log |v_t| / |v_{t-1}| of every step; |v| is the largest entry: no squares.
+    """The growth log |v_t| / |v_{t-1}| of every step; |v| is the largest entry, to avoid squares.
 
-    Where the Jacobian is zero the growth is -inf and the perturbation starts anew, so that such
+    Where the Jacobian is zero the growth is -inf and the perturbation restarts, so that such
     steps can be counted. For a state that is not finite the growth is NaN.
     """
     v0 = jax.random.normal(rng_key, x_prev.shape[1:], x_prev.dtype)
@@ -154,8 +155,8 @@ def loop_growth(f, x_prev, inputs, v0):
 def pair_growth(f, x_prev, inputs, v0):
     """`log_growth` between two trajectories, at ``distance`` in the direction of v.
 
-    The distance in each coordinate is the root of rounding times spread: far above the rounding
-    and far below the spread.
+    The distance in each coordinate is the root of rounding times spread, so it is far above the
+    rounding and far below the spread.
     """
     scale, size = spread(x_prev), jnp.max(jnp.abs(x_prev), axis=0)
     scale = jnp.where(scale > 0, scale, jnp.where(size > 0, size, 1))
@@ -177,7 +178,7 @@ def renormalised(v, image):
 
 
 def tree_growth(f, x_prev, inputs, v0):
-    """`log_growth` as a tree of products (M, s); each stands for e^s M, with max |M| = 1."""
+    """`log_growth` as a tree of products (M, s); each represents e^s M, with max |M| = 1."""
     J = lin.dense(f, x_prev, inputs)[1].matrix
     forgets = jnp.all(J == 0, axis=(-2, -1))
     J = jnp.where(forgets[:, None, None], jnp.eye(v0.size, dtype=J.dtype), J)
@@ -202,7 +203,7 @@ def batch_means(growth: Float[Array, " T"]) -> Exponent:
     n = math.isqrt(T)
     means = growth[T - n * (T // n) :].reshape(n, T // n).mean(axis=1)
     if n >= 4:
-        means = means[1:]  # The perturbation has yet to find its direction.
+        means = means[1:]  # The perturbation has not found its direction yet.
     infinite = jnp.asarray(jnp.inf, growth.dtype)
     forgets = jnp.any(jnp.isneginf(growth)) & ~jnp.any(jnp.isnan(growth))
     error = jnp.std(means, ddof=1) / means.size**0.5 if n > 1 else infinite

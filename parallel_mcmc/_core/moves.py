@@ -1,7 +1,7 @@
-"""Where the states of a window go in one iteration.
+"""The new states of a window after one iteration.
 
-Most states go to f_t + A_t d_{t-1}: see `correction`. Solved states stay, and states that are not
-finite begin anew at the last state that is right.
+Most states become f_t + A_t d_{t-1}: see `correction`. Solved states stay, and states that are not
+finite are replaced by the last correct state.
 """
 
 from typing import Any, NamedTuple
@@ -22,15 +22,15 @@ from parallel_mcmc._core.trembling import Evidence, in_units
 
 
 class Moves(NamedTuple):
-    """The next states, and how they came about.
+    """The next states, and how they were obtained.
 
     Attributes:
         x: ``(W, D)``.
         careful: see `correction.Correction`.
         evidence, stood: as in `outcome.Progress`.
         num_made: steps made one by one.
-        replaced: steps whose state was not finite or is guessed to stand still, or whose map was
-            not finite, ``(W,)``.
+        replaced: steps whose state or map was not finite, or whose state is guessed to stand
+            still, ``(W,)``.
         limited: see `correction.Correction`.
     """
 
@@ -52,25 +52,25 @@ def moves(
     seen: Outcome,
     details: Details,
 ) -> Moves:
-    """The moves of one iteration; none where the iterations stop.
+    """The moves of one iteration; no state moves where the iterations stop.
 
     Args:
         f: the recursion.
-        solver: gives the correction.
+        solver: provides the correction.
         block, offset: the steps, and where the window begins.
         progress, seen, details: the last evaluation, and what it shows.
     """
     x, scale, row = details.x, seen.scale, jnp.arange(block.window)
     begun = progress.num_iterations > 0
     behind = (row > seen.k) & ~seen.stops
-    # What is right to rounding also stays, until all steps are: where maps are large, a chain of
-    # corrections of a few ulp would keep the states behind it from coming down to noise.
+    # States that are right to rounding also stay until all steps are: where maps are large, a chain
+    # of corrections of a few ulp would keep later states from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * scale)
     still = behind & ~details.complete & all_of(jnp.abs(details.r) <= least)
-    # What is not finite is left to Jacobi.
+    # Steps that are not finite are left to Jacobi.
     none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
-    # Set to zero where maps are read, in the first pass of the recurrence.
+    # Zeroed where maps are read, in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
     predicted, careful, limited = solver.correct(A, r, progress.factor, scale, seen.k)
     stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
@@ -79,7 +79,7 @@ def moves(
     def made(x):
         gained = seen.lead - progress.expected
         num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
-        # Under `vmap` chains that have stopped come here, too.
+        # Under `vmap` this also runs for chains that have stopped.
         num_steps = jnp.where(seen.stops | ~begun, 0, num_steps)
         return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
 
@@ -105,7 +105,7 @@ def moves(
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, "*W"]]:
-    """The maps, with zero for each that is not finite, and which these are."""
+    """The maps, with those that are not finite set to zero, and a mask of these."""
     finite = jnp.ones((), bool)
     for leaf in jax.tree.leaves(A):
         finite = finite & finite_rows(leaf)

@@ -1,4 +1,4 @@
-"""Functions with options: equal if the options are, for `jit` and `pickle`; printed as written."""
+"""Functions with options: compared by options, for `jit` and `pickle`, and printed as written."""
 
 import dataclasses
 import inspect
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Partial:
-    """`functools.partial` by keywords, compared by value and not by identity.
+    """`functools.partial` with keywords only, compared by value and not by identity.
 
     >>> half = Partial.of(round, ndigits=1)
     >>> half(0.25), half == Partial.of(round, ndigits=1), half

@@ -1,4 +1,4 @@
-"""How far an evaluation shows the steps of a window to be solved, and whether to go on."""
+"""How many steps of a window are solved, by the last evaluation, and whether to go on."""
 
 from typing import Any, NamedTuple
 
@@ -27,13 +27,13 @@ from parallel_mcmc._core.trembling import (
 
 
 class Limits(NamedTuple):
-    """What bounds an iteration.
+    """The limits of the iterations.
 
     Attributes:
         tol, max_iterations: see `parallel_mcmc.Solver`.
         scale: see `parallel_mcmc.solve`.
-        most_ties: how many steps of a window may be accept decisions that rounding tips; 0 for a
-            recursion that is not known to accept or reject.
+        most_ties: how many steps of a window may have accept decisions that rounding flips; 0 for
+            a recursion that is not known to accept or reject.
     """
 
     tol: Float[Array, ""]
@@ -43,16 +43,16 @@ class Limits(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The steps that are iterated on until the first ``num_steps`` are solved.
+    """Steps to iterate on until the first ``num_steps`` are solved.
 
     Attributes:
         x_start: the state before the first step.
         inputs: of all L steps.
-        num_steps: how many of them have to be solved; the rest is what the window may slide into.
-        window: steps iterated on at a time, L for a window that stays where it is.
-        extend_guess: steps that no window has seen start from the last state that a window
-            has seen, not from what is in ``states``.
-        num_before: the most iterations that a block before this one took.
+        num_steps: how many of them have to be solved; the window may slide into the rest.
+        window: steps iterated on at a time, L for a window that does not slide.
+        extend_guess: whether steps that no window has reached start from the last state that a
+            window has reached, and not from ``states``.
+        num_before: the most iterations of any earlier block.
     """
 
     x_start: Float[Array, " D"]
@@ -64,15 +64,15 @@ class Block(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the iterations on a block stand.
+    """The state of the iterations on a block.
 
     Attributes:
         states: ``(L, D)``.
-        frontier: leading steps that are committed; here the window begins, if it slides.
-        f_values, A: the last evaluation, in the window. They are in the loop's carry for a
-            second reason: the residual and the next iterate then see the same bits, while XLA
+        frontier: leading steps that are committed; a sliding window begins here.
+        f_values, A: the last evaluation, in the window. They are in the loop's carry also
+            because the residual and the next iterate then see the same bits, while XLA
             may round two uses within one iteration differently.
-        factor: how far the last prediction of each f_t was right, ``(W,)``: see
+        factor: how well the last prediction of each f_t held, ``(W,)``: see
             `correction.secant`.
         evidence: which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
@@ -83,8 +83,8 @@ class Progress(NamedTuple):
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
-        ask_from: iterations before the next check whether what trembles may stand.
-        stops, done, early: what the last evaluation was found to be: see `Outcome`.
+        ask_from: iterations before the next check whether trembling states are accepted.
+        stops, done, early: for the last evaluation: see `Outcome`.
     """
 
     states: Float[Array, "L D"]
@@ -108,7 +108,7 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How far the last evaluation shows the window to be solved.
+    """What the last evaluation shows about the window.
 
     Attributes:
         k: leading steps of the window that are solved.
@@ -117,8 +117,8 @@ class Outcome(NamedTuple):
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
         early: whether the early stop that the user asked for is reached.
-        done: nothing more to gain from iterating.
-        asks: whether what is not exact trembles and might stand, which `judgement` decides.
+        done: whether there is nothing more to gain from iterating.
+        asks: whether all inexact steps tremble and may be acceptable; `judgement` decides.
         stops: whether the iterations are done, or ask.
     """
 
@@ -135,7 +135,7 @@ class Outcome(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What the next iteration needs besides, and no other.
+    """What else the next iteration needs, and only that one.
 
     Attributes:
         x, r: the states of the window, and their residuals, ``(W, D)``.
@@ -160,10 +160,10 @@ class Details(NamedTuple):
 def outcome(
     progress: Progress, block: Block, limits: Limits, offset: Any
 ) -> tuple[Outcome, Details]:
-    """Compare the last evaluation with the states at which it was made."""
+    """Compare the last evaluation with the states from which it was computed."""
     x = window_of(progress.states, offset, block.window)
     r = progress.f_values - x
-    # The spread of the values, as at first all states are x_0.
+    # The spread of f's values, because at first all states are x_0.
     scale = spread(progress.f_values) if limits.scale is None else limits.scale
     evaluated = progress.num_iterations > 0
     size = most_of(in_units(r, noise(x, scale)))
@@ -174,7 +174,7 @@ def outcome(
     num_left = jnp.minimum(block.num_steps - offset, block.window)
     wanted = jnp.arange(block.window) < num_left
     near = agrees | (evidence.trembled >= 0)
-    # An early stop needs all steps: poor iterates may widen the scale for a part of them.
+    # An early stop needs all steps: poor iterates may widen the scale.
     enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
     k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
         (first_false(agrees), first_false(near), enough | ~wanted),

@@ -1,10 +1,10 @@
-"""ELK's correction: its size is penalised where Newton's is large (arXiv:2407.19115).
+"""The correction of ELK: penalised where Newton's is large (arXiv:2407.19115).
 
     minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
 
-in units of the spread of the chain; see `kalman`. A step takes Newton's correction where the
-correction and its image are within the ``trust_radius``, so that the last iterations converge as
-Newton's do. Elsewhere it takes the penalised correction, scaled as in `correction`.
+in units of the spread of the chain; see `kalman`. A step takes Newton's correction if that and its
+image are within the ``trust_radius``, so that the last iterations converge like Newton's.
+Otherwise it takes the penalised correction, scaled as in `correction`.
 """
 
 import jax
@@ -53,10 +53,10 @@ def penalised_recurrence(
 ) -> Float[Array, "T D"]:
     """The penalised correction, in units of the spread; zero at the first ``k`` steps.
 
-    Least squares would move solved states for the sake of later residuals, and causality
-    would be lost. Without residuals of their own, and without the map that ties the next
-    step to the last of them, solved states fall out of the sum: their best d is 0. Later
-    steps lose nothing, as that map would multiply a zero. So when x_1..x_k are exact,
+    Least squares would move solved states to reduce later residuals, and causality would
+    be lost. So the residuals of solved states, and the map from the last of them to the
+    next step, are set to zero. Solved states then drop out of the sum: their best d is 0.
+    Later steps lose nothing, as that map would multiply a zero. So when x_1..x_k are exact,
     x_{k+1} becomes f(x_k), to the last bit, at the next iteration.
     """
     step = jnp.arange(r.shape[0])

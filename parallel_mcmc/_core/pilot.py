@@ -1,6 +1,6 @@
-"""How the beginning of a chain goes, what that lets expect of the whole, and the solver for it.
+"""The pilot of `auto`: run the first steps, predict the whole chain, and decide on a solver.
 
-The rules are told in `auto`.
+The rules are listed in `auto`.
 """
 
 import dataclasses
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from parallel_mcmc._core.auto import Auto
 
 FEWEST_STEPS = 4
-"""The shortest chain that is worth a solver."""
+"""Shorter chains run step by step."""
 
 LEAST_STEPS = 256
-"""The least length of a pilot, if the chain is as long; a shorter one says little."""
+"""The least length of a pilot, unless the chain is shorter; shorter pilots say little."""
 
 PART_THAT_PAYS = 2 / 3
-"""Jacobi's iterations that pay, per step of a window: each has one gradient more than a step."""
+"""Jacobi pays up to this many iterations per step: each has one gradient more than a step."""
 
 FEW_ITERATIONS = 40
-"""Up to here Jacobi needs no rival: others take 6 and more, each three times as many gradients."""
+"""Up to here only Jacobi is tried: others take 6 or more, each with three times the gradients."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
@@ -51,14 +51,14 @@ WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'
 WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
 
 MOST_GROWTH = 10
-"""Nats over the whole chain by which a perturbation must grow, beyond the error, to be hopeless."""
+"""Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""
 
 
 class Pilot(NamedTuple):
-    """What a run of the first n steps shows.
+    """The result of running the first n steps.
 
     Attributes:
-        info: how it was solved.
+        info: report of the solve.
         growth: of a perturbation in each step, as from `lyapunov.log_growth`, ``(n,)``; None
             for a solver other than `sequential()`.
     """
@@ -68,7 +68,7 @@ class Pilot(NamedTuple):
 
 
 Attempt = Callable[[Solver, int], Pilot]
-"""``(solver, num_steps) -> pilot``: run or solve a chain of that many steps."""
+"""``(solver, num_steps) -> pilot``: run or solve a chain of ``num_steps`` steps."""
 
 
 def pilot(
@@ -83,11 +83,12 @@ def pilot(
 
 
 class Forecast(NamedTuple):
-    """What to expect of a chain from its first steps.
+    """What the first steps predict for the chain.
 
     Attributes:
-        grows: whether perturbations grow, beyond the error and more than a solve can bear.
-        iterations: of Jacobi for the whole chain, by rule of thumb; as many as steps if unknown.
+        grows: whether perturbations grow, beyond the error and too much for a solve.
+        iterations: of Jacobi for the whole chain, by the rule of thumb; as many as steps if
+            unknown.
         exponent: of perturbations, in nats per step; NaN if unknown.
         words: how perturbations behave.
     """
@@ -102,19 +103,19 @@ class Forecast(NamedTuple):
 def figures(growth: Float[Array, " n"], num_steps: Any) -> tuple[Array, Array, Array]:
     """The exponent, its standard error and Jacobi's iterations, from the second half of a run.
 
-    The first half may be on its way from a poor start. One program, to compile once and not for
-    each operation.
+    The first half may still be far from the posterior. One program, so that it compiles once and
+    not for each operation.
     """
     growth = growth[growth.size // 2 :]
     exponent = batch_means(growth)
     expected = expected_iterations(exponent, growth, aimed_at(None, growth.dtype), num_steps)
-    # Forgotten in one step, or a step in pieces, whose derivative does not see their edges.
+    # A zero Jacobian: f forgets in one step, or is in pieces whose edges derivatives do not see.
     unknown = jnp.isnan(expected) | jnp.any(jnp.isneginf(growth))
     return exponent.value, exponent.standard_error, jnp.where(unknown, num_steps, expected)
 
 
 def forecast(pilot: Pilot, num_steps: int) -> Forecast:
-    """From a run step by step."""
+    """The forecast from a sequential pilot."""
     value, error, iterations = (float(a) for a in figures(pilot.growth, num_steps))
     grows = (value - 2 * error) * num_steps > MOST_GROWTH
     does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
@@ -126,13 +127,14 @@ def forecast(pilot: Pilot, num_steps: int) -> Forecast:
 
 
 class Decision(NamedTuple):
-    """The solver for an accelerator.
+    """The solver chosen for an accelerator.
 
     Attributes:
-        solver, why: without its limits, and in words.
-        advice: where steps run one by one on an accelerator.
-        iterations: that are expected of Jacobi's method for the whole chain; 0 for other solvers.
-        exponent: of a perturbation in the pilot, in nats per step; None where there was none.
+        solver: without its iteration limit.
+        why: in words.
+        advice: for steps that run one by one on an accelerator.
+        iterations: expected of Jacobi for the whole chain; 0 for other solvers.
+        exponent: of a perturbation in the pilot, in nats per step; None if there was none.
     """
 
     solver: Solver
@@ -151,7 +153,7 @@ def decide(
     able: Callable[[], Ability],
     most_of_jacobi: int,
 ) -> Decision:
-    """By the rules of `auto`; ``most_of_jacobi`` is how many of its iterations pay."""
+    """Apply the rules of `auto`; ``most_of_jacobi`` is how many of Jacobi's iterations pay."""
     dim = x.size
     allowed = able()
     if allowed == Ability.STEPS:
@@ -186,7 +188,7 @@ def decide(
     reason = f"a pilot of {length} steps took these iterations: {counts}"
     if not iterations:
         reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
-    # If Jacobi has not solved the pilot, more iterations than the limit are foreseen, or none.
+    # If Jacobi did not solve the pilot, its forecast counts only if it is above the limit.
     solved = iterations.get(jacobi(), limit)
     if solved < first.iterations < num_steps and length < num_steps:
         reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
@@ -201,11 +203,11 @@ def decide(
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
-    """The largest power of two, at least 16, that fits; all steps where they do.
+    """The largest window, a power of two of at least 16, that fits; all steps if they fit.
 
     A step takes some 32 vectors, and for a dense linearisation 8 matrices. The compiler's own
-    figures on a CPU are 10 to 17 for a chain that is one window, up to 32 where windows
-    slide, and 3 to 4 matrices; a scan that is a tree takes twice as many.
+    figures on a CPU are 10 to 17 vectors for a chain in one window, up to 32 for sliding windows,
+    and 3 to 4 matrices; a tree scan takes twice as many.
     """
     per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
     if solver.linearize is None or per_step * num_steps <= memory:

@@ -1,8 +1,9 @@
-"""Compiled programs: kept for the next call, and no more of them than memory has room for.
+"""Compiled programs: kept for the next call, but only as many as memory has room for.
 
-`jax.jit` keeps a program for each value of its static arguments, thousands of them, and holds
-these arguments. A kernel or a lambda that is built anew adds one at every call: 4 to 20 MB
-and some 700 memory mappings. Linux gives a process 65,530 of these; then the compiler aborts.
+`jax.jit` keeps a program for each value of its static arguments, thousands of them, and a
+reference to these arguments. A kernel or lambda that is rebuilt for every call adds one each time:
+4 to 20 MB and some 700 memory mappings. Linux gives a process 65,530 of these; then the compiler
+aborts.
 """
 
 import contextlib
@@ -15,14 +16,14 @@ import jax
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 
 NUM_KEPT = 16
-"""Programs of one function. All functions' programs together stay within the memory mappings."""
+"""Programs kept per function; those of all functions stay within the memory mappings."""
 
 
 def compiled(num_static: int) -> Callable[[Callable], Callable]:
-    """`jax.jit` with the first arguments static, which keeps the `NUM_KEPT` programs used last.
+    """`jax.jit` with the first arguments static; keeps the `NUM_KEPT` most recently used programs.
 
-    A dropped program gives back its memory and its static arguments, and compiles again if it is
-    called again. Waits for the result, so that what fails on the device fails here.
+    A dropped program frees its memory and its static arguments, and is recompiled if it is called
+    again. The call waits for the result, so that errors on the device are raised here.
 
     >>> @compiled(num_static=1)
     ... def apply(f, x):
@@ -48,7 +49,7 @@ def compiled(num_static: int) -> Callable[[Callable], Callable]:
 
 
 def kept(programs: dict, name: Any, make: Callable[[], Callable]) -> Callable:
-    """The program of that name in a dict, made if missing; without a name it is not kept."""
+    """The program with this name in a dict, made if missing; without a name it is not kept."""
     if name is None:
         return make()
     program = programs[name] = programs.pop(name) if name in programs else make()  # goes last
@@ -57,14 +58,14 @@ def kept(programs: dict, name: Any, make: Callable[[], Callable]) -> Callable:
 
 
 def forget_oldest(programs: dict) -> None:
-    """The same bound for a dict of programs, in place."""
+    """Apply the same bound to a dict of programs, in place."""
     while len(programs) > NUM_KEPT:
         del programs[next(iter(programs))]
 
 
 @contextlib.contextmanager
 def within_memory() -> Iterator[None]:
-    """A device that runs out of memory says so in a sentence with a next step.
+    """Raise an error with a next step if the device runs out of memory.
 
     Raises:
         MemoryError: caused by JAX's error.

@@ -1,4 +1,4 @@
-"""What a solve returns, and what it says when it did not converge."""
+"""What a solve returns, and the messages if it did not converge."""
 
 import enum
 import warnings
@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 MOST_TIES = 0.01
-"""Ties allowed as a share of all steps, beyond the first tie. In float32 rounding tips one decision
-in 1e5, or in 1e3 where a log density has thousands of nats. More ties show that the last pass makes
-other steps than the solve."""
+"""Ties allowed as a share of all steps, beyond the first. In float32 rounding flips one decision in
+1e5, or in 1e3 where a log density has thousands of nats. More ties show that the steps of the
+last pass are not those of the solve."""
 
 
 def most_ties(num_steps: int) -> int:
-    """The most ties that are no reason to doubt a solve."""
+    """The number of ties up to which a solve is trusted."""
     return 1 + int(MOST_TIES * num_steps)
 
 
@@ -23,36 +23,36 @@ class Status(enum.IntEnum):
     """How a solve ended."""
 
     CONVERGED = 0
-    """Every step is solved (or was run step by step as asked)."""
+    """Every step is solved (or was run step by step on request)."""
     FINISHED_SEQUENTIALLY = 1
-    """Iterations did not reach the end; the other steps were run one by one. The chain is right."""
+    """Iterations did not reach the end; the rest was run step by step. The chain is right."""
     NON_FINITE = 2
-    """The recursion itself returns a non-finite value; the trajectory is what f gives."""
+    """The recursion itself returns a non-finite value; the trajectory is what f returns."""
 
 
 class SolveInfo(NamedTuple):
-    """What a solve did, as data: it lives inside `jit` and has a leading axis under `vmap`.
+    """What a solve did, as arrays: usable inside `jit`, with a leading axis under `vmap`.
 
     Attributes:
         status: a `Status`.
         num_iterations: parallel iterations, summed over windows.
-        residual: largest entry of x_t - f(x_{t-1}, u_t) when iterating stopped, in units
+        residual: largest entry of x_t - f(x_{t-1}, u_t) when the iterations stopped, in units
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; if the chain is
-            not finite, the steps before the first such state.
+            not finite, the steps before the first non-finite state.
         num_sequential_steps: steps that were run one by one after the iterations.
-        num_frontier_steps: steps made one by one within the iterations on a CPU, up to 16 in each
-            that found most of the steps solved and hardly advanced.
-        num_resets: states replaced on the way because they were not finite, or the chain had
-            stood still before them.
-        num_limited: linear maps whose norm was limited, or correction penalised, on the way.
-        num_trembling: steps that stand although their residual, which is within the rounding of a
+        num_frontier_steps: steps made one by one within the iterations on a CPU: up to 16 in each
+            iteration in which most steps were solved and the frontier hardly advanced.
+        num_resets: states replaced during the iterations because they were not finite, or because
+            the chain had stood still before them.
+        num_limited: linear maps whose norm was limited, or corrections that were penalised.
+        num_trembling: steps accepted although their residual, which is within the rounding of a
             step, did not settle: see `trembling` in the docs, How it works. At all others x_t is
-            f(x_{t-1}, u_t) to the last bit, unless ``tol`` asked for less.
-        num_ties: steps of a kernel whose accept decision ties within rounding: it tips at states a
-            few ulp away, or in the pass that follows the solve, whichever are more. The solve's
-            decision stands, unless ties are more than rounding can explain: then the chain is run
-            step by step.
+            f(x_{t-1}, u_t) to the last bit, unless ``tol`` allows an error.
+        num_ties: steps of a kernel whose accept decision ties within rounding. It flips at states a
+            few ulp away, or in the pass after the solve; the larger of the two counts is reported.
+            The solve's decision stands, unless there are more ties than rounding can explain: then
+            the chain is run step by step.
     """
 
     status: Int[Array, ""]
@@ -67,7 +67,7 @@ class SolveInfo(NamedTuple):
     num_ties: Int[Array, ""]
 
     def summary(self, what: str = "") -> str:
-        """In a line, for one chain or for several: iterations, and what was made step by step.
+        """One line for one chain or several: iterations, and how many steps ran one by one.
 
         Args:
             what: what was solved for, such as ``"500 draws"``.
@@ -106,7 +106,7 @@ class Solution(NamedTuple):
     """The trajectory x_1..x_T (leading axis: time) and how it was found.
 
     Attributes:
-        predictability: `Predictability` of the trajectory, where it was asked for.
+        predictability: `Predictability` of the trajectory, if requested.
     """
 
     trajectory: Any
@@ -130,13 +130,13 @@ class ConvergenceError(RuntimeError):
 
 
 def check_on_failure(on_failure: str) -> None:
-    """Before anything long starts."""
+    """Check the option before a long computation starts."""
     if on_failure not in ("finish", "raise"):
         raise ValueError(f'on_failure must be "finish" or "raise", got {on_failure!r}.')
 
 
 def report(info: SolveInfo, on_failure: str, result: Any) -> None:
-    """Warn or raise outside `jit`, with a next step; ``result`` goes with the error."""
+    """Warn or raise outside `jit`, with a next step; the error holds ``result``."""
     if isinstance(info.status, jax.core.Tracer):
         return
     message = describe_failure(info)
@@ -162,7 +162,7 @@ def describe_failure(info: SolveInfo) -> str | None:
     failed = np.flatnonzero(status != Status.CONVERGED)
     if not failed.size:
         return None
-    # The gravest status first, then the most steps by hand.
+    # The most serious status first, then the most steps run one by one.
     worst = max(failed, key=lambda i: (status[i], steps[i]))
     chain = (
         f"{failed.size} of {status.size} chains did not converge; chain {worst}: "
@@ -191,7 +191,7 @@ def describe_failure(info: SolveInfo) -> str | None:
 
 
 def remarks(info: SolveInfo) -> str:
-    """What a report adds if not every step is exact, or a decision tied; mostly empty."""
+    """What a report adds if some step is not exact or a decision tied; mostly empty."""
     trembling, ties = int(np.sum(info.num_trembling)), int(np.sum(info.num_ties))
     return (f", {trembling:,} steps right up to rounding" if trembling else "") + (
         f", {ties:,} decision{'s' * (ties != 1)} tied within rounding" if ties else ""

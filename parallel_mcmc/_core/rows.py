@@ -1,4 +1,4 @@
-"""Arrays with a row for each step: the rows before and after, some of them, and sums over all."""
+"""Arrays with a row for each step: shifted rows, slices, and reductions."""
 
 import functools
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from parallel_mcmc._core.constants import SHORT_ROW
 
 
 def before(a: Array, first: Any = 0) -> Array:
-    """The row before each, and ``first`` before the first.
+    """The row before each row, with ``first`` before the first.
 
     >>> import jax.numpy as jnp
     >>> before(jnp.array([1, 2, 3]), first=7).tolist()
     [7, 1, 2]
     """
-    # On a GPU padding becomes a part of the kernel that reads it; a concatenation does not.
+    # On a GPU padding is fused into the kernel that reads it; a concatenation is not.
     moved = jax.lax.pad(a, jnp.zeros((), a.dtype), [(1, -1, 0)] + [(0, 0, 0)] * (a.ndim - 1))
     index = jnp.arange(len(a)).reshape(-1, *[1] * (a.ndim - 1))
     return jnp.where(index == 0, first, moved)
 
 
 def after(a: Array) -> Array:
-    """The row after each, and zero after the last.
+    """The row after each row, with zero after the last.
 
     >>> import jax.numpy as jnp
     >>> after(jnp.array([1, 2, 3])).tolist()
@@ -45,17 +45,17 @@ def first_of(tree: Any) -> Any:
 
 
 def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Array, "W D"]:
-    """The states that are iterated on: all of them where the window does not slide."""
+    """The states to iterate on: all of them if the window does not slide."""
     return states if window == len(states) else some_rows(states, offset, window)
 
 
 def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:
-    """x_{t-1} for one step."""
+    """x_{t-1}, the state before one step."""
     return jnp.where(t == 0, x_start, states[jnp.maximum(t - 1, 0)])
 
 
 def shift(a: Shaped[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> Array:
-    """Rows from k on, then those of ``behind``, zeros by default."""
+    """Rows from k on, followed by those of ``behind``, zeros by default."""
     behind = jnp.zeros_like(a) if behind is None else behind
     return jax.lax.dynamic_slice_in_dim(jnp.concatenate([a, behind]), k, a.shape[0])
 
@@ -81,7 +81,7 @@ def sum_of(a: Float[Array, "*T D"]) -> Float[Array, "*T"]:
 
 
 def of_row(whole: Callable, pair: Callable, a: Array) -> Array:
-    """A reduction of each row; for a `SHORT_ROW` written out, as it is else a kernel on a GPU.
+    """A reduction of each row; written out up to `SHORT_ROW`, to save a kernel on a GPU.
 
     >>> import jax.numpy as jnp
     >>> sum_of(jnp.array([[1, 2], [3, 4]])).tolist(), sum_of(jnp.ones((1, 9))).tolist()
@@ -98,13 +98,13 @@ def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:
 
 
 def first_false(true: Bool[Array, " T"]) -> Int[Array, " T"]:
-    """Numbers whose least is the index of the first that is false, or T."""
+    """Numbers whose minimum is the index of the first that is false, or T."""
     T = len(true)
     return jnp.where(true, T, jnp.arange(T, dtype=jnp.int32))
 
 
 def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Array]:
-    """The least of some numbers per step, and the sums of other numbers, in one pass.
+    """The minima of some numbers per step, and the sums of others, in one pass.
 
     All as int32.
 
@@ -127,5 +127,5 @@ def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[A
 
 
 def either(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
-    """One of two trees."""
+    """One of two pytrees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

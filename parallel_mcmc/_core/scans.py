@@ -1,6 +1,6 @@
 """The linear recurrence x_t = A_t x_{t-1} + b_t, for all t at once.
 
-One step is the affine map ``x -> A x + b``; two in a row are one of the same kind,
+One step is the affine map ``x -> A x + b``; two in a row are a map of the same kind,
 
     (A2, b2) after (A1, b1)  =  (A2 A1,  A2 b1 + b2),
 
@@ -18,9 +18,9 @@ from parallel_mcmc._core.linear_maps import Diagonal, Identity, LinearMap, Zero
 from parallel_mcmc._core.rows import before
 
 BRANCHES = 8
-"""Branches of a node in the tree of diagonal maps. The tree is then less deep: it compiles sooner,
-has fewer kernels and moves fewer bytes. Products of matrices are kernels of their own on a GPU, and
-more branches only make more of them."""
+"""Branches of a node in the tree of diagonal maps. With more branches the tree is less deep: it
+compiles faster, has fewer kernels and moves fewer bytes. Matrix products are kernels of their own
+on a GPU, and more branches only make more of them."""
 
 
 def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
@@ -33,10 +33,10 @@ def affine_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
     Returns:
         ``x_1..x_T``, shape ``(T, D)``.
 
-    On a CPU this is a loop, which is several times faster there than the tree, and
+    On a CPU this is a loop, which is several times faster there than a tree, and
     compiles in a fraction of the time. Elsewhere it is a tree. The choice is
     made when the program is lowered for its device, so that one traced function
-    serves both.
+    works for both.
 
     >>> import jax.numpy as jnp
     >>> from parallel_mcmc._core.linear_maps import Diagonal
@@ -63,7 +63,7 @@ def loop_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
 
 
 def tree_scan(A: LinearMap, b: Float[Array, "T D"]) -> Float[Array, "T D"]:
-    """`affine_scan` as a balanced tree, with two branches, or eight for diagonal maps."""
+    """`affine_scan` as a balanced tree, with two branches per node, or eight for diagonal maps."""
     if isinstance(A, Diagonal) and len(b) > BRANCHES:
         return branching_scan(A.diagonal, b)
 

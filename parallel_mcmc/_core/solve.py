@@ -42,27 +42,27 @@ def solve(
         f: ``(x, u) -> x``, pure and traceable. Compilation is cached by the identity of f.
         x0: the state before the first step, any pytree of floating-point arrays.
         inputs: u_1..u_T, any pytree (PRNG keys included) with time as leading axis.
-        solver: `auto()` by default, or one of `deer` and the others under Solvers, with its ``tol``
+        solver: `auto()` by default, or `deer` or another under Solvers, with its ``tol``
             and ``max_iterations``: see `Solver`.
-        window: steps solved together; all of them by default, or what `auto` finds room
-            for. Memory for the linear maps is that of one window.
-        scale: typical size of each coordinate (a pytree as x0); by default the spread of
+        window: steps solved together; by default all of them, or as many as `auto` finds memory
+            for. Linear maps are stored for one window only.
+        scale: typical size of each coordinate (a pytree like x0); by default the spread of
             the trajectory.
         guess: first iterate, a pytree of ``(T, ...)``; by default x0 everywhere. It does
             not change the result.
         rng_key: for solvers with random probes; a fixed key by default.
         on_failure: ``"finish"`` runs what has not converged step by step and warns;
             ``"raise"`` raises `ConvergenceError`, which holds the finished solution as ``result``.
-            Inside `jit` neither can happen: look at ``info.status``.
-        diagnose: report the `Predictability` of the trajectory, for the price of one more pass
-            over it with D products per step.
+            Inside `jit` there is no warning and no error: look at ``info.status``.
+        diagnose: report the `Predictability` of the trajectory. This costs one more pass over it,
+            with D products per step.
 
     Returns:
         `Solution`: the trajectory, equal to the sequential one, and a `SolveInfo`.
 
-    Costs per iteration: T evaluations of f and of the solver's products with its
-    Jacobian, one linear scan of O(log T) depth; on a CPU, where nearly all is solved and the rest
-    comes slowly, up to 16 evaluations of f one after the other.
+    Costs per iteration: T evaluations of f and of the solver's products with its Jacobian, and one
+    linear scan of O(log T) depth. On a CPU, when nearly all is solved and the rest converges
+    slowly, also up to 16 evaluations of f one after the other.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 0.9 * jnp.tanh(x) + u
@@ -111,7 +111,7 @@ def _attempt(f, solver, x0, inputs, scale):
 
 
 def of_vectors(f, x0, inputs, scale):
-    """The recursion on vectors and its start, the ways there and back, and the scale."""
+    """The recursion and x0 as vectors, the functions that ravel and unravel, and the scale."""
     check_state(f, x0, inputs)
     vector0, unravel = ravel_pytree(x0)
     dtype = vector0.dtype
@@ -126,7 +126,7 @@ def of_vectors(f, x0, inputs, scale):
 
 
 def check_state(f, x0, inputs):
-    """Refuse, while tracing, what a vector of floats cannot carry from step to step."""
+    """Raise, while tracing, if the state is not of floats or f changes its shape."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(x0):
         check_dtype(jax.dtypes.result_type(leaf), jax.tree_util.keystr(path))
     first = first_of(inputs)

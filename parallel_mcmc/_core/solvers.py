@@ -1,4 +1,4 @@
-"""The solvers: each is a linearisation and a correction, and nothing else.
+"""The solvers: each is just a linearisation and a correction.
 
 | solver                              | A_t                    | source                            |
 |-------------------------------------|------------------------|-----------------------------------|
@@ -12,8 +12,7 @@
 | `quasi_elk()`                       | diagonal, penalised    | arXiv:2407.19115                  |
 | `sequential()`                      | (step by step)         |                                   |
 
-They differ in speed alone: every one of them returns the sequential chain, unless ``tol`` asks for
-less.
+They differ only in speed: each returns the sequential chain, unless ``tol`` allows an error.
 """
 
 import dataclasses
@@ -26,26 +25,27 @@ from parallel_mcmc._core.options import Partial, written
 from parallel_mcmc._core.penalty import penalised
 
 MOST_ITERATIONS = 200
-"""Where ``max_iterations`` is None, unless `auto` expects Jacobi's method to need more."""
+"""The limit if ``max_iterations`` is None, unless `auto` expects Jacobi to need more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """How one iteration is made, and when to stop.
+    """How to make one iteration, and when to stop.
 
     Attributes:
         name: as it appears in reports.
         linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
-        correct: how far the states move, from the maps A and the residuals: see `correction`.
-        options: as they were written, to be printed.
-        tol: stop early, at this residual of every step in units of the ``scale`` of `solve`, to
-            which four units in the last place of x are added. Given up with it is the exact chain:
-            an error of ``tol`` at each step adds up over the steps that the chain remembers, accept
-            decisions within it tip, and states that must be exact, such as counters, may be wrong.
-            By default x_t is f(x_{t-1}, u_t) to the last bit, but for ``info.num_trembling`` steps.
-        max_iterations: limit per window; what has not converged then runs step by step. By default
-            200, or more where `auto` foresees that. It is part of the compiled program, as ``tol``
-            is: another value compiles anew.
+        correct: computes the correction from the maps A and the residuals: see `correction`.
+        options: the arguments as written, for printing.
+        tol: stop early, once the residual of every step is within this many units of the ``scale``
+            of `solve`, plus four units in the last place of x. The result is then not the exact
+            chain: an error of ``tol`` at each step adds up over the steps that the chain remembers,
+            accept decisions within it flip, and states that must be exact, such as counters, may be
+            wrong. By default x_t is f(x_{t-1}, u_t) to the last bit, except at
+            ``info.num_trembling`` steps.
+        max_iterations: limit per window; steps that have not converged then run one by one. By
+            default 200, or more if `auto` expects that. Like ``tol``, it is part of the compiled
+            program: another value recompiles.
 
     Raises:
         ValueError: for a negative ``tol``, or a ``max_iterations`` below 1.
@@ -92,15 +92,15 @@ def deer(
 ) -> Solver:
     """Newton's method with the full Jacobian.
 
-    Fewest iterations; D products with the Jacobian, D^2 memory and D^3 scans per
-    step and iteration, so for up to about 50 dimensions.
+    Needs the fewest iterations. Costs D products with the Jacobian, D^2 memory and D^3 operations
+    in the scan per step and iteration, so for up to about 50 dimensions.
 
     Args:
         max_norm: limit on the spectral norm of each Jacobian, in coordinates scaled by their
-            spread; products of Jacobians overflow where the map expands, and with 1 they stay
-            bounded. None for plain Newton.
-        trust_radius: where the residuals of a step and of the one before it are within this many
-            spreads of the chain, its Jacobian is taken as it is.
+            spread. Products of Jacobians overflow where the map expands; with 1 they stay bounded.
+            None for plain Newton.
+        trust_radius: if the residuals of a step and of the one before it are within this many
+            spreads of the chain, its Jacobian is not limited.
         tol, max_iterations: as in `Solver`.
     """
     options = written(deer, max_norm=max_norm, trust_radius=trust_radius)
@@ -116,7 +116,7 @@ def quasi_deer(
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Solver:
-    """Quasi-Newton with a diagonal: memory and scan as large as the chain itself.
+    """Quasi-Newton with a diagonal Jacobian: memory and scan as large as the chain itself.
 
     As good as Newton where the coordinates are nearly independent, that is, in
     whitened coordinates.
@@ -124,7 +124,7 @@ def quasi_deer(
     Args:
         linearize: `hutchinson()` with one probe by default, `hutchinson(num_probes=k)`
             or `exact_diagonal()`.
-        max_norm, trust_radius: as in `deer`, the limit on each diagonal entry.
+        max_norm, trust_radius: as in `deer`; the limit is on each diagonal entry.
         tol, max_iterations: as in `Solver`.
     """
     options = written(quasi_deer, linearize=linearize, max_norm=max_norm, trust_radius=trust_radius)
@@ -141,19 +141,19 @@ def block_quasi_deer(
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Solver:
-    """Quasi-Newton with 2x2 blocks, for states x = (q, p) that turn into one another.
+    """Quasi-Newton with 2x2 blocks, for states x = (q, p) of position and momentum.
 
-    The Jacobian of a leapfrog step on (position, momentum) is a rotation for each
-    coordinate, whose diagonal alone says nothing; the diagonals of its four blocks
-    say all where the Hessian is diagonal (arXiv:2508.18413). For `solve` the state, as a
-    vector, has q in its first half and p in its second, such as the pytree ``(q, p)``.
+    A leapfrog step on (position, momentum) rotates each coordinate, and the diagonal of its
+    Jacobian alone says nothing. The diagonals of its four blocks say everything where the Hessian
+    is diagonal (arXiv:2508.18413). For `solve` the state, as a vector, must have q in its first
+    half and p in its second, such as the pytree ``(q, p)``.
 
     Four times the memory and eight times the scan of `quasi_deer`.
 
     Args:
         linearize: `hutchinson_blocks()` with one probe by default, `hutchinson_blocks(k)`
             or `exact_blocks()`.
-        max_norm, trust_radius: as in `deer`, the limit on the spectral norm of each 2x2
+        max_norm, trust_radius: as in `deer`; the limit is on the spectral norm of each 2x2
             block.
         tol, max_iterations: as in `Solver`.
 
@@ -180,23 +180,23 @@ def elk(
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Solver:
-    """Levenberg-Marquardt with the full Jacobian through a Kalman smoother (arXiv:2407.19115).
+    """Levenberg-Marquardt with the full Jacobian, by a Kalman smoother (arXiv:2407.19115).
 
     The correction d, ``(T, D)``, is the least-squares solution::
 
         minimise  sum_t |d_t - A_t d_{t-1} - r_t|^2 + penalty |d_t|^2
 
-    in units of the spread of the chain. Where Newton's correction (penalty 0) stays within
-    the ``trust_radius`` it is taken, so the last iterations converge as Newton's do. Solved steps
-    are held where they are, so the first i states are exact after i iterations.
+    in units of the spread of the chain. Where Newton's correction (penalty 0) is within the
+    ``trust_radius`` it is used instead, so the last iterations converge like Newton's. Solved
+    steps are kept fixed, so the first i states are exact after i iterations.
 
-    For stretches along which the map expands. D products with the Jacobian, D^2 memory and
-    some ten D^3 operations per step and iteration, a few times those of `deer`.
+    For chains with stretches in which the map expands. Costs D products with the Jacobian, D^2
+    memory and some ten D^3 operations per step and iteration, a few times those of `deer`.
 
     Args:
         penalty: larger is more careful and slower. No d_t is longer than the norm of all
             residuals over ``2 sqrt(penalty)``.
-        trust_radius: corrections up to this many spreads are Newton's; 0 penalises every
+        trust_radius: Newton's corrections up to this many spreads are kept; 0 penalises every
             correction, as the paper does.
         tol, max_iterations: as in `Solver`.
 
@@ -218,7 +218,7 @@ def quasi_elk(
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Solver:
-    """`elk` with a diagonal: memory and smoother as large as the chain itself (arXiv:2407.19115).
+    """`elk` with a diagonal Jacobian (arXiv:2407.19115): memory and smoother as large as the chain.
 
     A few elementwise operations per step and iteration on top of those of `quasi_deer`.
 
@@ -273,14 +273,14 @@ def jacobi(*, tol: float | None = None, max_iterations: int | None = None) -> So
 
 
 def sequential() -> Solver:
-    """Step by step: the reference, and the faster choice for cheap models on a CPU."""
+    """Step by step: the reference, and faster for cheap models on a CPU."""
     return Solver("sequential", None)
 
 
 def gradients_in_turn(solver: Solver) -> int:
-    """Gradients in sequence in an iteration, for each gradient in sequence in a step.
+    """Gradients in turn of one iteration, for each gradient in turn of one step.
 
-    A product with a step's Jacobian takes two for each gradient of the step, and all products are
-    made side by side.
+    A product with the Jacobian of a step takes two for each gradient of the step. All products run
+    side by side.
     """
     return 1 if solver.linearize in (lin.identity, lin.zero) else 3

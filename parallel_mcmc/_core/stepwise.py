@@ -11,7 +11,7 @@ from parallel_mcmc._core.rows import some_rows
 
 
 def scan_steps(f: Recursion, x0: Float[Array, " D"], inputs: Any) -> Float[Array, "T D"]:
-    """x_1..x_T by a plain `jax.lax.scan`: what every solver must reproduce."""
+    """x_1..x_T by a plain `jax.lax.scan`: the result that every solver must reproduce."""
 
     def step(x, u):
         x = f(x, u)
@@ -29,14 +29,14 @@ def finish(
     allowed: Float[Array, " D"],
     end: Int[Array, ""] | int | None = None,
 ) -> tuple[Float[Array, "L D"], Int[Array, ""]]:
-    """Replace the ``wanted`` states step by step, and say how many steps that took.
+    """Replace the ``wanted`` states step by step; also returns how many steps that took.
 
-    Also the states behind them, up to ``end``, for as long as a replaced one has moved by
-    more than ``allowed``.
+    The states after them, up to ``end``, are replaced as well, for as long as the state
+    before has moved by more than ``allowed``.
 
-    In pieces of about sqrt(L) steps: under `vmap` every iteration of a `while_loop`
-    copies the whole trajectory, which must not happen at every step. Where no
-    chain needs it, no piece is run.
+    This runs in pieces of about sqrt(L) steps: under `vmap` every iteration of a
+    `while_loop` copies the whole trajectory, which must not happen at every step. A piece
+    that no chain needs is not run.
     """
     length = states.shape[0]
     end = length if end is None else end

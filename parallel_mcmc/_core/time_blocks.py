@@ -1,9 +1,9 @@
-"""A function of one step at all steps, in blocks of time whose intermediates stay in cache.
+"""Evaluate a function at all steps, in blocks of time whose intermediates stay in cache.
 
-A log density of N data makes N numbers per step on its way to one, and its derivatives several
-times as many. For all T steps at once, each operation writes these to memory and the next reads
-them back; for a block of 8 to 192 steps they stay in cache. Steps are independent of each other, so
-the values are those of `jax.vmap`, up to the rounding of compiled code.
+The log density of N data computes N intermediate numbers per step, and derivatives several times as
+many. For all T steps at once, each operation writes these to memory and the next reads them back;
+for a block of 8 to 192 steps they stay in cache. Steps are independent of each other, so the values
+are those of `jax.vmap`, up to the rounding of compiled code.
 """
 
 import math
@@ -16,35 +16,35 @@ from jax.extend import core
 
 STEPS_OF_A_BYTE = 4_000
 """Steps of a block with one byte of intermediates per step, on a CPU. Every operation has a fixed
-cost per block, which is less per step in a longer block, and a cost per step that grows with what
-the block leaves in slower caches: the best length goes with the root of the bytes. The number fits
-the targets of the examples (docs/performance.md)."""
+cost per block, which is less per step in a longer block, and a cost per step that grows with the
+data that spill into slower caches: the best length is inversely proportional to the root of the
+bytes. The number fits the targets of the examples (docs/performance.md)."""
 
 MOST = 192
-"""Most steps of a block on a CPU. XLA gives reductions of 4,096 numbers and more to kernels that
-take ten times as long per number where each sum is over a few, as in narrow models."""
+"""Most steps of a block on a CPU. XLA passes reductions of 4,096 numbers and more to kernels that
+take ten times as long per number if each sum is over a few, as in narrow models."""
 
 CACHE_BYTES = 2**20
-"""Bytes of data that a CPU core keeps in cache. If there are more, each block reads them anew."""
+"""Bytes of data that a CPU core keeps in cache; each block rereads larger data from memory."""
 
 DEVICE_BYTES, DEVICE_SHARE = 2**28, 1 / 32
-"""The most bytes of intermediates on a device of unknown memory, and the most as a share of known
-memory: a bound, not a choice for speed."""
+"""The most bytes of intermediates on a device whose memory is unknown, and the most as a share of
+known memory: a bound, not a choice for speed."""
 
 FEW, MANY = 8, 64
-"""Least steps of a block, and of one that reads data that no cache holds. Blocks are multiples of
-the former, the width of vector instructions."""
+"""Least steps of a block, and of a block that reads data larger than the cache. Lengths are
+multiples of the former, the width of vector instructions."""
 
 
 def map_steps(at: Callable, *steps: Any) -> Any:
     """``jax.vmap(at)(*steps)`` of arrays with a leading axis of T steps, block by block.
 
     Args:
-        at: function of the rows of ``steps``.
+        at: function of one row of each of ``steps``.
         steps: pytrees of arrays.
 
-    Costs what `jax.vmap` does, and up to a block of steps that are evaluated twice. Beyond the
-    results it takes the memory of one block.
+    Costs as much as `jax.vmap`, plus up to one block of steps that are evaluated twice. Beyond the
+    results it needs the memory of one block.
 
     >>> import jax.numpy as jnp
     >>> map_steps(lambda x, y: x * y, jnp.arange(3), jnp.arange(3)).tolist()
@@ -56,7 +56,7 @@ def map_steps(at: Callable, *steps: Any) -> Any:
 def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
     """`map_steps` of a function that returns a pair; the second part is kept for the last step.
 
-    So the caches of the last state, which a chain is continued from, take no memory at other steps.
+    A chain is continued from the caches of its last state; at other steps they take no memory.
 
     >>> import jax.numpy as jnp
     >>> every, last = map_steps_keep_last(lambda x: (x + 1, 2 * x), jnp.arange(3))
@@ -98,12 +98,12 @@ def map_steps_keep_last(at: Callable, *steps: Any) -> tuple[Any, Any]:
 
 
 def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
-    """Steps of a block, T if it is the only one. Blocks are equally long; the last may overlap.
+    """Steps of a block, T if there is only one. Blocks are equally long; the last may overlap.
 
     Args:
         T: all steps.
         num_bytes: of the widest intermediate of one step.
-        num_data_bytes: of data that all steps have in common.
+        num_data_bytes: of the data that all steps share.
     """
     num_bytes = max(num_bytes, 1)
     if jax.default_backend() == "cpu":
@@ -118,7 +118,7 @@ def block_length(T: int, num_bytes: int, num_data_bytes: int = 0) -> int:
 
 
 def device_memory(unknown: float) -> float:
-    """Bytes that programs may take on the device."""
+    """Bytes that programs may use on the device."""
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", unknown)
 
 
@@ -130,13 +130,13 @@ def widest(jaxpr: Any) -> int:
 
 
 def bytes_of_data(traced: core.ClosedJaxpr) -> int:
-    """Bytes that a function, and the functions that it calls, close over."""
+    """Bytes of the arrays that a function, and the functions it calls, close over."""
     closed = (sub for sub in inside(traced.jaxpr) if isinstance(sub, core.ClosedJaxpr))
     return sum(map(num_bytes_of, traced.consts)) + sum(map(bytes_of_data, closed))
 
 
 def inside(jaxpr: Any) -> Iterator[Any]:
-    """Programs that the operations of a program call, as loops do."""
+    """Programs that the operations of a program call, such as loop bodies."""
     for equation in jaxpr.eqns:
         values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
         yield from filter(is_jaxpr, values)

@@ -1,12 +1,12 @@
 """The units of a residual: the spread of the posterior, and rounding.
 
-A step is solved when its residual is zero. Where ``tol`` asks for an early stop, that is made once
-all steps of a window have
+A step is solved when its residual is zero. With a ``tol``, a window stops early once all of its
+steps have
 
     |x_t - f(x_{t-1}, u_t)|  <=  tol * scale + 4 ulp(x_t)      in every coordinate
 
 Neither the size of x nor the change between iterates says whether a state is
-right. The scale is the spread of the chain itself. NaN is never within tolerance.
+right, so the scale is the spread of the chain itself. NaN is never within tolerance.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ from parallel_mcmc._core.quartiles import quartiles
 def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
     """Standard deviation per coordinate, from the quartiles of 256 to 511 evenly spaced rows.
 
-    Quartiles, so that a few states far out do not count. If they are equal, the root mean square
-    distance from the median; 0, which allows nothing, if the result is not finite.
+    Quartiles, so that outliers do not count. If they are equal, the root mean square distance from
+    the median; 0, which allows no error, if the result is not finite.
     """
     sample = x[:: max(1, x.shape[0] // SPREAD_ROWS)]
     lower, middle, upper = quartiles(sample)
@@ -34,13 +34,13 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
 def noise(
     x: Float[Array, "... D"], scale: Float[Array, " D"], num_grains: int | None = None
 ) -> Float[Array, "... D"]:
-    """What rounding may make: `NOISE` grains of the spread, or ``num_grains``, and 4 ulp of x."""
+    """The size of rounding: `NOISE` grains of the spread, or ``num_grains``, and 4 ulp of x."""
     num_grains = NOISE if num_grains is None else num_grains
     return num_grains * grain(x.dtype) * scale + rounding(x)
 
 
 def grain(dtype: Any) -> float:
-    """The last place of the bits that a step can be expected to get right: see `GRAIN`.
+    """The last bit that a step can be expected to get right: see `GRAIN`.
 
     >>> grain("float32") * 2**23, grain("float64") * 2**42
     (1.0, 1.0)
@@ -49,7 +49,7 @@ def grain(dtype: Any) -> float:
 
 
 def aimed_at(tol: Any, dtype: Any) -> Any:
-    """The residual in units of the spread that a solve comes to: ``tol``, or the noise."""
+    """The residual at which a solve ends, in units of the spread: ``tol``, or the noise."""
     return NOISE * grain(dtype) if tol is None else tol
 
 

@@ -1,28 +1,28 @@
-"""What trembles by units in the last place, and may stand: on evidence, never by assumption.
+"""States that tremble by units in the last place, and when they are accepted: only on evidence.
 
-A step is solved when x_t is f(x_{t-1}, u_t) to the last bit. Where a chain forgets slowly that
+A step is solved when x_t is f(x_{t-1}, u_t) to the last bit. On a chain that forgets slowly this
 takes long: a difference of one unit in the last place (ulp) survives a step with a probability of
 about |A_t|. So the bits of thousands of steps settle one by one, or never, as each correction
-rounds anew. A window may then stand as it is, once all of this was seen in all of its steps:
+rounds anew. A window is then accepted once all of this holds:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
   of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
-- since then, steps were found to be off by at most 8 grains of the spread: as many as half of the
-  window, or as are not exact, and a few more. Where few tremble these come to rest, or to flip, by
-  themselves;
-- residuals have come down as far as they will, so that states are off by no more: see `falling`;
+- since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
+  half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
+  before that;
+- residuals have fallen as far as they will, and so has the error of the states: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
-- no coordinate trembles that is a count, on another grid that is coarser than rounding, or on a
-  lattice: where moves have few sizes, their sums meet, or miss each other by rounding alone;
-- last, steps answer in proportion nearby, at copies of the states that are moved by half the unit
-  of a coarse grid, down and up, and to its nearest point. A comparison that is about to flip does
-  so at one of them. An accept decision of a kernel may flip, and is reported.
+- no coordinate trembles that is a count, or lies on another grid coarser than rounding or on a
+  lattice: if moves have only a few sizes, their sums meet or miss each other by rounding alone;
+- finally, f responds in proportion at copies of the states nearby, moved down and up by half the
+  unit of a coarse grid, and to its nearest point. A comparison that is about to flip does so at one
+  of them. An accept decision of a kernel may flip, and is reported.
 
-Where states must be exact the iterations go on from the points of the grid, as counters land on
-their very values there.
+Where states must be exact the iterations go on from the grid points, as counters land on their
+exact values there.
 
-A decision that tips, or a residual that means something, starts the count of its step anew. A part
-of a window never stands: the step behind it may hang on the last bit of its last state.
+If a decision flips, or a residual is more than noise, the count of that step restarts. A part of a
+window is never accepted: the step after it may depend on the last bit of its last state.
 """
 
 import math
@@ -46,11 +46,11 @@ from parallel_mcmc._core.tolerance import noise
 
 
 class Evidence(NamedTuple):
-    """What has been seen of the steps of a window.
+    """What has been observed of the steps of a window.
 
     Attributes:
         trembled: how often the step was found to tremble since all steps were right up to noise;
-            -1 where its residual is more than noise, ``(W,)``.
+            -1 if its residual is more than noise, ``(W,)``.
         moved: how far the last iteration moved each state, in units of its noise, ``(W,)``.
         complete: whether all steps were right up to noise.
     """
@@ -66,7 +66,7 @@ def no_evidence(x: Float[Array, "W D"]) -> Evidence:
 
 
 def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
-    """The evidence with another evaluation.
+    """The evidence, updated with another evaluation.
 
     Args:
         evidence: so far.
@@ -75,7 +75,7 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
     """
     trembled, moved, complete = evidence
     agrees = size <= jnp.where(complete & (trembled >= 0), PROPORTION, 1)
-    # The next step may have tipped at a state that moved.
+    # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
     found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)
     return evidence._replace(trembled=jnp.where(agrees, found, -1))
@@ -85,9 +85,9 @@ class Counted(NamedTuple):
     """Numbers per step, ``(W,)``, or their sums over all of them.
 
     Attributes:
-        inexact: whether the step is wanted and not exact.
+        inexact: whether the step has to be solved and is not exact.
         not_ready: whether it is inexact and not right up to noise.
-        large: whether it is wanted, and off by more than the noise.
+        large: whether it has to be solved and is off by more than the noise.
         found: how often it was found to tremble, if it is inexact.
     """
 
@@ -119,7 +119,7 @@ def counted(
 
 
 def all_tremble(sums: Counted, num_wanted: Int[Array, ""]) -> Bool[Array, ""]:
-    """Whether what is not exact was seen to tremble, so that a look at the chain is worthwhile."""
+    """Whether all inexact steps were seen to tremble, so that a check is worthwhile."""
     enough = jnp.minimum(num_wanted, 2 * sums.inexact) + SHORT
     few_large = 10 * sums.large <= num_wanted
     return (sums.not_ready == 0) & few_large & (2 * sums.found >= enough)
@@ -131,7 +131,8 @@ class Trembling(NamedTuple):
     Attributes:
         at_all: whether any step trembles in it.
         exactly: whether one does although states must be exact in it.
-        may_not: whether one does that may not: states must be exact, or it is off by too much.
+        may_not: whether one does that must not, because states must be exact or it is off by too
+            much.
     """
 
     at_all: Bool[Array, " D"]
@@ -147,7 +148,7 @@ def may_tremble(
     own: Float[Array, "W D"],
     noise: Float[Array, "W D"],
 ) -> Trembling:
-    """Which coordinates tremble; they may if it is little beside the chain's moves.
+    """Which coordinates tremble; they may, if the chain's own moves are much larger.
 
     Args:
         evidence: with the present evaluation.
@@ -162,22 +163,22 @@ def may_tremble(
     own = jnp.where(wanted[:, None], own, 0)
     large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
     at_all = jnp.any((r != 0) & wanted[:, None], axis=0)
-    # Looks at the values, as an iterate may lie between points of the grid.
+    # This uses the values of f, as an iterate may lie between points of the grid.
     exactly = at_all & (on_grid(x + r, wanted) | on_lattice(own, noise))
     return Trembling(at_all, exactly, at_all & (exactly | ~large))
 
 
 def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
-    """Whether the states are whole numbers, or all lack the last bits of the largest."""
+    """Whether states are whole numbers, or multiples of a unit coarser than their rounding."""
     x = jnp.where(wanted[:, None], x, 0)
     unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)), 1)
     return jnp.all(x == to_grid(x, unit), axis=0)
 
 
 def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
-    """Whether, in a sample, one pair of moves in a hundred is of equal size up to noise.
+    """Whether, in a sample, one pair of moves in a hundred has equal size up to noise.
 
-    Any two moves are a pair, as a chain may move in some steps only, or by sizes that alternate.
+    All pairs are compared, as a chain may move only in some steps, or by alternating sizes.
     """
     W, D = own.shape
     num_rows = min(W, LATTICE_ROWS, math.isqrt(LATTICE_PAIRS // D) + 1)
@@ -192,14 +193,14 @@ def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Arr
 def more_than(
     n: int, these: Bool[Array, "*rows D"], those: Bool[Array, "*rows D"]
 ) -> Bool[Array, " D"]:
-    """Whether n times ``these`` are more than ``those``, as one sum."""
+    """Whether n times the number of ``these`` exceeds that of ``those``, as one sum."""
     return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
 
 
 def looks(
     x: Float[Array, "W D"], scale: Float[Array, " D"], these: Bool[Array, "W D"]
 ) -> Float[Array, "3 W D"]:
-    """Copies of the states to evaluate at, with some states moved by no more than rounding."""
+    """Copies of the states at which to evaluate f, some moved by no more than rounding."""
     unit = power_of_two(2 * noise(x, scale, FEW))
     moved = jnp.stack([to_grid(x, unit), x - unit / 2, x + unit / 2])
     return jnp.where(these & (scale > 0), moved, x)

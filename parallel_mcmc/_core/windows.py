@@ -1,4 +1,4 @@
-"""The whole chain from windows: each block is iterated on, finished where needed, and judged."""
+"""Solve the whole chain in windows: iterate on each block, finish it where needed, judge it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ from parallel_mcmc._core.tolerance import aimed_at, rounding, scaled, spread
 
 
 class Summary(NamedTuple):
-    """What the iterations on one block came to; the fields are those of `outcome.Progress`.
+    """The result of the iterations on one block; other fields are those of `outcome.Progress`.
 
     Attributes:
         num_steps: how many steps were then run one by one.
         residual: the largest in the last evaluation, per coordinate.
-        worst: the same beyond rounding, for steps that stand; committed steps are exact.
+        worst: the same, less rounding, over accepted steps; committed steps are exact.
         scale: the spread by which the block was judged.
     """
 
@@ -56,7 +56,7 @@ def solve_vectors(
 ) -> tuple[Float[Array, "T D"], SolveInfo]:
     """`solve` for states that are vectors.
 
-    ``most_ties`` as in `Limits`; ``tell`` is called with the steps solved so far.
+    ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far.
     """
     check_dtype(x0.dtype)
     limits = Limits(
@@ -75,7 +75,7 @@ def solve_vectors(
 
 
 def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
-    """The report on T steps that were run one by one, as asked."""
+    """The report on T steps that were run one by one on request."""
     zero = jnp.zeros((), jnp.int32)
     return SolveInfo(
         status=jnp.where(jnp.all(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
@@ -112,7 +112,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
         guess = jnp.where(finite[:, None], guess, x0)
 
     def upcoming(tree, begin, length):
-        # Beyond the end the steps once more, backwards: as a chain goes on, with its spread.
+        # Beyond the end, the steps in reverse: like a chain that goes on, with the same spread.
         index = jnp.abs(T - 1 - jnp.abs(T - 1 - begin - jnp.arange(length)))
         return jax.tree.map(lambda leaf: leaf[index], tree)
 
@@ -130,7 +130,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
         off = jnp.abs(done.f_values - x)
         off = jnp.where((jnp.arange(W) < n - offset)[:, None], off, 0)
         beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
-        # Steps behind the frontier may also agree with f at the state before them: they stand
+        # Steps after the frontier may also agree with f at the state before them: they are kept
         # unless that state moves.
         agrees = jnp.arange(length) < offset
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
@@ -180,7 +180,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
 
 
 def write_block(trajectory, states, begin):
-    """Write a block in its place, except beyond the end: no array is longer than the chain."""
+    """Write a block into the trajectory, except beyond the end: no array exceeds the chain."""
     T, W = trajectory.shape[0], states.shape[0]
     place = jnp.minimum(begin, T - W)
     there = jax.lax.dynamic_slice_in_dim(trajectory, place, W)
@@ -192,9 +192,9 @@ def write_block(trajectory, states, begin):
 def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     """Compare the residuals of all windows with the scale of the whole trajectory.
 
-    A window judges by its own spread. At stationarity this stays within twice the spread
-    of the chain. In a window on a long way in from the start it does not, and the steps
-    of that window are run anew, as far as that moves the chain.
+    A window judges by its own spread. At stationarity this is within twice the spread of
+    the chain. While a chain comes in from a distant start it may not be. The steps of such a
+    window are run again, as far as that moves the chain.
     """
     T = trajectory.shape[0]
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
@@ -239,7 +239,7 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
 
 
 def num_steps_of(inputs: Any) -> int:
-    """T, the length of the leading axis that all inputs share."""
+    """T, the length of the leading axis of all inputs."""
     shapes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(shapes) != 1 or shapes & {(), (0,)}:
         found = ", ".join(sorted(str(shape[0]) if shape else "none" for shape in shapes)) or "none"
