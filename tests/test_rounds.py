@@ -50,6 +50,23 @@ def test_step_size_and_metric_of_a_normal_in_some_hundred_gradients(logdensity_f
     assert info.rounds.rhat.shape == (info.num_rounds,)
 
 
+def banana(x):
+    """x_1 ~ Normal(0, 10), and x_2 about a parabola that is narrow and steep in the tails."""
+    return -(x[0] ** 2) / 200 - (x[1] - 0.03 * (x[0] ** 2 - 100)) ** 2 / 2
+
+
+def test_where_trajectories_diverge_the_step_is_made_small_enough_for_narrow_places():
+    warmup = pm.parallel_adaptation(blackjax.hmc, banana, num_integration_steps=14)
+    (_, parameters), info = warmup.run(jax.random.key(1), jnp.zeros(2), 2_000)
+    assert info.settled
+    assert info.rounds.num_divergent[-1] == 0 < info.rounds.num_divergent[4]
+    kernel = pm.hmc(banana, **parameters)
+    trace = pm.sample(jax.random.key(2), kernel, info.positions, 200, num_chains=64)
+    # With the step size of the fourth round none of them is beyond 20, where one in 22 should be.
+    beyond = jnp.mean(jnp.abs(trace.position[:, 100:, 0]) > 20)
+    assert 0.03 < beyond < 0.06
+
+
 @pytest.mark.parametrize("logdensity_fn", [by_rounds, correlated])
 def test_draws_with_what_was_found_are_right(logdensity_fn):
     warmup = pm.parallel_adaptation(blackjax.hmc, logdensity_fn, num_integration_steps=4)

@@ -168,7 +168,7 @@ def _adapt_helpers(
         target_acceptance_rate,
     )
     if num_integration_steps is not None:
-        pool = tuned(of_vector, key_tune, pool, num_integration_steps, target_acceptance_rate)
+        pool = tuned(of_vector, key_tune, pool, num_integration_steps)
     info = PoolInfo(
         settled=pool.settled,
         num_gradients=pool.num_gradients,

@@ -37,7 +37,10 @@ def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -
 
 
 class Walk(NamedTuple):
-    """The state within a round: the helpers, the step size and its running mean, and kept draws."""
+    """The state within a round: the helpers, the step size and its running mean, and kept draws.
+
+    ``num_divergent`` are trajectories of the second half, of all helpers.
+    """
 
     state: Any
     log_step_size: Float[Array, ""]
@@ -46,6 +49,7 @@ class Walk(NamedTuple):
     draws: Float[Array, "N K D"]
     logdensities: Float[Array, "N K"]
     num_leapfrogs: Int[Array, ""]
+    num_divergent: Int[Array, ""]
 
 
 def walk(
@@ -57,7 +61,7 @@ def walk(
     num_steps: Int[Array, ""] | int,
     length_of: Callable[[Float[Array, ""]], Any],
     num_kept: int,
-    target_acceptance_rate: float,
+    target_acceptance_rate: Any,
 ) -> Walk:
     """Steps of HMC of all helpers at once, with the step size adapted after each of them.
 
@@ -83,10 +87,11 @@ def walk(
 
         def one(state, inputs):
             state, info = kernel.step(state, inputs)
-            return state, info.acceptance_rate
+            return state, (info.acceptance_rate, info.is_divergent)
 
         inputs = kernel.draw_inputs(jax.random.fold_in(rng_key, m), K, first_of(walk.state))
-        state, rates = jax.vmap(one)(walk.state, inputs)
+        state, (rates, is_divergent) = jax.vmap(one)(walk.state, inputs)
+        num_divergent = jnp.where(m >= first, jnp.sum(is_divergent, dtype=jnp.int32), 0)
         rates = jnp.where(jnp.isfinite(rates), rates, 0)
         rate, target = jnp.mean(rates), target_acceptance_rate
         # In units of how far off it can be, so that too small a step grows as fast as one shrinks.
@@ -107,6 +112,7 @@ def walk(
             draws=keep(walk.draws, state.position),
             logdensities=keep(walk.logdensities, state.logdensity),
             num_leapfrogs=walk.num_leapfrogs + length,
+            num_divergent=walk.num_divergent + num_divergent,
         )
 
     begin = Walk(
@@ -117,6 +123,7 @@ def walk(
         draws=jnp.zeros((num_kept, K, D), dtype),
         logdensities=jnp.zeros((num_kept, K), dtype),
         num_leapfrogs=jnp.zeros((), jnp.int32),
+        num_divergent=jnp.zeros((), jnp.int32),
     )
     return jax.lax.fori_loop(0, num_steps, step, begin)
 

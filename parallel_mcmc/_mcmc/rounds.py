@@ -8,8 +8,9 @@ step each, later with trajectories of a fifth of a period; in all some hundred g
 
 After a round, helpers that are stuck (they accept too little) or lost (their potential is far above
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
-helpers have forgotten where they started, they accept as they should, and their trajectories are as
-long as they should be. They have forgotten if R-hat over their last draws says so. Where a chain
+helpers have forgotten where they started, they accept as they should, their trajectories are as
+long as they should be, and none of them diverges: otherwise the step size is adapted for a higher
+rate of acceptance. They have forgotten if R-hat over their last draws says so. Where a chain
 remembers for longer than a round, they have also if two rounds differ by no more than chance and no
 gap between helpers is as wide as between modes. Otherwise rounds go on until the next would take
 more gradients than allowed, and that is reported.
@@ -68,6 +69,15 @@ SHORTEST = 0.75
 AT_MODE = 1.0
 """The first step size of helpers around the mode is this over the fourth root of the unknowns."""
 
+HIGHEST_TARGET = 0.97
+"""The rate of acceptance above which divergences no longer make the step size smaller.
+
+Where some of a round's thousand trajectories diverge, narrow places are closed to steps of this
+size, and the helpers do not show what lies behind. At a rate of 0.8 a banana's tails beyond two
+standard deviations are cut off, and its largest variance comes out at 66 to 74 %; with this rule,
+at 93 to 100 %.
+"""
+
 MOST_ROUNDS = 32
 """The most rounds that are made; each keeps a summary."""
 
@@ -81,6 +91,7 @@ class Summary(NamedTuple):
         acceptance_rate: mean of the helpers that are kept.
         num_integration_steps: mean of the round's trajectories.
         num_replaced: helpers that were stuck or lost.
+        num_divergent: trajectories of all helpers, in the second half of the round.
         rhat: over the helpers, the largest of all unknowns and of the log density.
         worst: which unknown that is, or their number for the log density.
         drift: from the round before, in units of the largest by chance, inf in the first round.
@@ -93,6 +104,7 @@ class Summary(NamedTuple):
     acceptance_rate: Float[Array, "..."]
     num_integration_steps: Float[Array, "..."]
     num_replaced: Int[Array, "..."]
+    num_divergent: Int[Array, "..."]
     rhat: Float[Array, "..."]
     worst: Int[Array, "..."]
     drift: Float[Array, "..."]
@@ -106,6 +118,7 @@ class Pool(NamedTuple):
     Attributes:
         x: positions, ``(K, D)``.
         log_step_size: of the next step.
+        target_acceptance_rate: the rate that the step size is adapted for.
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
@@ -116,6 +129,7 @@ class Pool(NamedTuple):
 
     x: Float[Array, "K D"]
     log_step_size: Float[Array, ""]
+    target_acceptance_rate: Float[Array, ""]
     inverse_mass_matrix: Array
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
@@ -148,7 +162,8 @@ def adapt_pool(
             not finite are replaced by others.
         max_gradients: the most gradients that follow one another.
         estimate: the metric from draws, as in `pooling`.
-        target_acceptance_rate: the rate that the step size is adapted for.
+        target_acceptance_rate: the rate that the step size is adapted for; raised where
+            trajectories diverge.
         blocks: entries of a dense metric that may differ from zero; all by default.
     """
     plan = jnp.array(PLAN, jnp.int32)
@@ -168,9 +183,7 @@ def adapt_pool(
         num_steps, most = of_plan(pool)
         most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
-        return one_round(
-            logdensity_fn, key, pool, num_steps, most, estimate, target_acceptance_rate, blocks
-        )
+        return one_round(logdensity_fn, key, pool, num_steps, most, estimate, blocks)
 
     finite = usable(logdensity_fn, x)
     D, none, zero = x.shape[-1], jnp.zeros((), jnp.int32), jnp.zeros((), x.dtype)
@@ -180,6 +193,7 @@ def adapt_pool(
         acceptance_rate=zero,
         num_integration_steps=zero,
         num_replaced=none,
+        num_divergent=none,
         rhat=zero,
         worst=none,
         drift=zero,
@@ -191,6 +205,7 @@ def adapt_pool(
     start = Pool(
         x=replaced(x, finite),
         log_step_size=jnp.log(jnp.asarray(0.05, x.dtype)),
+        target_acceptance_rate=jnp.asarray(target_acceptance_rate, x.dtype),
         inverse_mass_matrix=identity,
         num_gradients=none + 1,
         num_rounds=none,
@@ -229,15 +244,13 @@ def around(normal: Laplace, pool: Pool, estimate: Estimate, blocks: Any) -> Pool
     return pool._replace(num_gradients=pool.num_gradients + normal.num_gradients)
 
 
-def one_round(
-    logdensity_fn, rng_key, pool, num_steps, most, estimate, target_acceptance_rate, blocks
-) -> Pool:
+def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -> Pool:
     """A round of ``num_steps`` steps, each of at most ``most`` leapfrog steps, and its results."""
-    K = len(pool.x)
+    K, target = len(pool.x), pool.target_acceptance_rate
     walked = walk(
         logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
         lambda log_step_size: num_leapfrogs(log_step_size, most), max(n for n, _ in PLAN) // 2,
-        target_acceptance_rate,
+        target,
     )  # fmt: skip
     x, logdensity = walked.state.position, walked.state.logdensity
     good = good_ones(walked.acceptance, logdensity)
@@ -270,21 +283,23 @@ def one_round(
     stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.stage >= FIRST_OF_NO_DRIFT)
     # From the mode, all but a few helpers agree at first: what they agree on must not drift.
     agree = (rhat < LARGEST_RHAT) & ((drifted < 1) | ~pool.from_mode)
-    settled = (
+    ready = (
         (pool.stage >= FIRST_CHECK)
         & (agree | stays)
         & (change < LARGEST_CHANGE)
-        & accepts(acceptance, target_acceptance_rate)
+        & accepts(acceptance, target)
         & (length > SHORTEST * TRAJECTORY_LENGTH)
         & (8 * num_good >= 7 * K)
         & fine
     )
+    smaller = ready & (walked.num_divergent > 0) & (target < HIGHEST_TARGET)
     summary = Summary(
         num_gradients=num_gradients,
         step_size=jnp.exp(log_step_size),
         acceptance_rate=acceptance,
         num_integration_steps=mean_leapfrogs,
         num_replaced=K - num_good,
+        num_divergent=walked.num_divergent,
         rhat=rhat,
         worst=jnp.argmax(rhats),
         drift=drifted,
@@ -294,10 +309,11 @@ def one_round(
     return Pool(
         x=replaced(x, good),
         log_step_size=log_step_size,
+        target_acceptance_rate=jnp.where(smaller, (1 + target) / 2, target),
         inverse_mass_matrix=matrix,
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
-        settled=settled,
+        settled=ready & ~smaller,
         moments=moments,
         summaries=jax.tree.map(
             lambda all_of, this: all_of.at[pool.num_rounds].set(this.astype(all_of.dtype)),
@@ -308,6 +324,6 @@ def one_round(
     )
 
 
-def accepts(acceptance: Any, target_acceptance_rate: float) -> Bool[Array, ""]:
+def accepts(acceptance: Any, target_acceptance_rate: Any) -> Bool[Array, ""]:
     """Whether helpers accept nearly as often as they should."""
     return acceptance > 0.75 * target_acceptance_rate

@@ -22,19 +22,18 @@ def tuned(
     rng_key: Any,
     pool: Pool,
     num_integration_steps: int,
-    target_acceptance_rate: float,
 ) -> Pool:
     """The pool; if settled, with a step size for ``num_integration_steps`` leapfrog steps."""
     num_steps = jnp.where(pool.settled, TUNING, 0)
     walked = walk(
         logdensity_fn, rng_key, pool.x, pool.log_step_size, pool.inverse_mass_matrix, num_steps,
         lambda _: jnp.asarray(num_integration_steps, jnp.int32), TUNING // 2,
-        target_acceptance_rate,
+        pool.target_acceptance_rate,
     )  # fmt: skip
     num_gradients = pool.num_gradients + 1 + walked.num_leapfrogs
     return pool._replace(
         x=walked.state.position,
         log_step_size=walked.mean_log_step_size,
         num_gradients=num_gradients.astype(jnp.int32),
-        settled=pool.settled & accepts(jnp.mean(walked.acceptance), target_acceptance_rate),
+        settled=pool.settled & accepts(jnp.mean(walked.acceptance), pool.target_acceptance_rate),
     )

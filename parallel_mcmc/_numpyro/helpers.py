@@ -121,10 +121,7 @@ def settle(
             plan.target_acceptance_rate, blocks,
         )  # fmt: skip
         if plan.num_integration_steps is not None:
-            pool = tuned(
-                logdensity_fn, key_tune, pool, plan.num_integration_steps,
-                plan.target_acceptance_rate,
-            )  # fmt: skip
+            pool = tuned(logdensity_fn, key_tune, pool, plan.num_integration_steps)
         if plan.divides is not None:
             divided = divide(
                 logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x,
