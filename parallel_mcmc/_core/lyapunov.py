@@ -42,7 +42,7 @@ from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.tolerance import spread
 from parallel_mcmc._core.windows import num_steps_of
 
-MAX_DENSE = 50
+MAX_DENSE = 64
 """Unknowns up to which full Jacobians are formed, as with `parallel_mcmc.deer`."""
 
 

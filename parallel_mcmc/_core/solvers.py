@@ -93,7 +93,7 @@ def deer(
     """Newton's method with the full Jacobian.
 
     Needs the fewest iterations. Costs D products with the Jacobian, D^2 memory and D^3 operations
-    in the scan per step and iteration, so for up to about 50 dimensions.
+    in the scan per step and iteration, so for up to 64 unknowns or so.
 
     Args:
         max_norm: limit on the spectral norm of each Jacobian, in coordinates scaled by their
