@@ -143,7 +143,7 @@ def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
     f = transitions.recursion(transition)
     for size in (1e2, 1e9, 1e160):  # log u counts, is lost, and the log likelihood overflows
         x = jax.vmap(lambda u, size=size: f(jnp.full(3, size), u))(inputs)
-        assert x.shape == (256, 3)
+        assert jax.block_until_ready(x).shape == (256, 3)
     solve = functools.partial(pm.run_parallel, transition, solver=pm.picard())
     states = jax.jit(solve)(state, inputs)[1][0]
     expected = pm.run_sequential(transition, state, inputs)[1][0].position

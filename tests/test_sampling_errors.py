@@ -95,4 +95,9 @@ def test_a_failure_that_raises_carries_the_finished_trace():
 
 @pytest.mark.slow
 def test_a_solve_that_converges_does_not_raise():
-    pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, on_failure="raise", solver=pm.deer())
+    options = {"on_failure": "raise", "solver": pm.deer()}
+    trace = pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, **options)
+    assert trace.solve.status.tolist() == [pm.Status.CONVERGED]
+    with pytest.raises(pm.ConvergenceError):
+        options["solver"] = pm.deer(max_iterations=1)
+        pm.sample(jax.random.key(7), MALA, jnp.ones(2), 50, **options)

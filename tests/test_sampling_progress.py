@@ -83,8 +83,9 @@ def test_runs_in_two_threads_move_a_bar_each(monkeypatch):
 @pytest.mark.slow
 def test_a_progress_bar_is_closed_when_the_run_fails():
     transition = pm.gibbs([pm.GibbsBlock(jax.random.normal, lambda x, z: {"unknown": z})])
-    with pytest.raises(ValueError, match="unknown"):
+    with pytest.raises(ValueError, match="unknown") as failure:
         pm.sample(
             jax.random.key(6), transition, {"x": 0.0}, 10, progress_bar=True, solver=pm.deer()
         )
-    pm.sample(jax.random.key(6), MALA, jnp.ones(2), 10, progress_bar=True, solver=pm.deer())
+    assert failure.tb is not None  # its frames would keep a bar that is open
+    assert not tqdm.auto.tqdm._instances
