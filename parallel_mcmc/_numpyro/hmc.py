@@ -16,7 +16,7 @@ from parallel_mcmc._mcmc.hmc import hmc, steps_of
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.adaptive import AdaptiveKernel
 from parallel_mcmc._numpyro.start import DEFAULT_INIT
-from parallel_mcmc._numpyro.window import ParallelState
+from parallel_mcmc._numpyro.state import ParallelState
 
 
 class ParallelHMC(AdaptiveKernel):

@@ -22,12 +22,13 @@ from parallel_mcmc._core.programs import kept, within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._core.solvers import gradients_in_turn
 from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._numpyro.choice import attempt_of, choice_for
 from parallel_mcmc._numpyro.fingerprint import digest
 from parallel_mcmc._numpyro.helpers import has_settled
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.phases import Collect, adapted, finished, solved
-from parallel_mcmc._numpyro.pilot import attempt_of
-from parallel_mcmc._numpyro.window import Chosen, ParallelState
+from parallel_mcmc._numpyro.start import begin
+from parallel_mcmc._numpyro.state import Chosen, ParallelState
 
 
 class MCMC(SequentialMCMC):
@@ -212,8 +213,8 @@ class MCMC(SequentialMCMC):
         fresh = state is None
         if fresh or kernel._sample_fn is None:
             num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
-            new = kernel.begin(
-                rng_key, num_warmup, init_params, args, kwargs, self._compiled,
+            new = begin(
+                kernel, rng_key, num_warmup, init_params, args, kwargs, self._compiled,
                 self.num_samples if self._divides and fresh else None,
             )  # fmt: skip
             state = new if fresh else state
@@ -289,8 +290,8 @@ class MCMC(SequentialMCMC):
         attempt = attempt_of(kernel, first, args, kwargs, self._compiled, self._division)
         traced = any_traced((state, args, kwargs))
         together = self.num_chains if traced or not one else 1
-        return kernel.options(
-            first.x, num_steps, state.plan.able, None if traced else attempt, together
+        return choice_for(
+            kernel, first.x, num_steps, state.plan.able, None if traced else attempt, together
         )
 
     def _program(self, name, one, collect, options, args, kwargs):

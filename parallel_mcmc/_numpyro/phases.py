@@ -11,13 +11,9 @@ import jax.numpy as jnp
 from numpyro.util import nested_attrgetter
 
 from parallel_mcmc._numpyro.kernel import ParallelKernel
-from parallel_mcmc._numpyro.window import (
-    Draws,
-    Options,
-    ParallelState,
-    emptied,
-    solve_steps,
-)
+from parallel_mcmc._numpyro.next_step import adapted_until
+from parallel_mcmc._numpyro.state import Draws, Options, ParallelState
+from parallel_mcmc._numpyro.window import emptied, solve_steps
 
 CHUNK = 1000
 """Draws that are postprocessed at once: a model is replayed for each of them."""
@@ -46,7 +42,7 @@ def adapted(
     pick = nested_attrgetter(*collect.fields)
 
     def steps(state, number):
-        return kernel.adapted(state, potential_fn, model_args, state.i + number)
+        return adapted_until(kernel, state, potential_fn, model_args, state.i + number)
 
     if not collect.kept:
         first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))
