@@ -13,7 +13,8 @@ import numpyro.distributions as dist
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc._numpyro.helpers import blocks_of, by_blocks, radius_around_zero
+from parallel_mcmc._numpyro.helpers import radius_around_zero
+from parallel_mcmc._numpyro.metric import blocks_of, by_blocks
 
 CLASSES = {"pm": pm.MCMC, "numpyro": numpyro.infer.MCMC}
 SD = 10.0

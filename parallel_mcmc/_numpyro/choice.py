@@ -114,6 +114,29 @@ def attempt_of(
     return attempt
 
 
+def choice_of_run(
+    kernel: "ParallelKernel",
+    state: ParallelState,
+    one: bool,
+    num_chains: int,
+    num_steps: int,
+    args: tuple,
+    kwargs: dict,
+    compiled: Callable,
+    *name: Any,
+) -> Chosen:
+    """For all chains of a run of `parallel_mcmc.MCMC`, by its first, each solved as a whole.
+
+    No pilot runs from a state that is not there yet, as of chains in parallel on several devices.
+    """
+    first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+    attempt = attempt_of(kernel, first, args, kwargs, compiled, *name)
+    traced = any_traced((state, args, kwargs))
+    together = num_chains if traced or not one else 1
+    able = state.plan.able
+    return choice_for(kernel, first.x, num_steps, able, None if traced else attempt, together)
+
+
 def with_choice(
     kernel: "ParallelKernel", state: ParallelState, one: bool, run: Run
 ) -> ParallelState:

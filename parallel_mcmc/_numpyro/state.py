@@ -1,7 +1,7 @@
 """The state of a chain, and what it is made of.
 
-It has all fields of NumPyro's `HMCState`, so that what reads those reads these, and in addition a
-buffer of draws that were solved for together, and how they were found.
+`ParallelState` has all fields of NumPyro's `HMCState`, and more: how the draws were found, and a
+buffer of those that were found together, to be handed out one by one.
 """
 
 from dataclasses import dataclass
