@@ -15,7 +15,7 @@ import parallel_mcmc as pm
 from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
 from benchmarks.records import Record
 from parallel_mcmc._mcmc.coordinates import coordinates
-from parallel_mcmc._mcmc.leapfrog import PhasePoint, leapfrog
+from parallel_mcmc._mcmc.hmc import PhasePoint, leapfrog
 from parallel_mcmc.targets import Target, banana, eight_schools
 
 LENGTH = 1.5

@@ -15,7 +15,8 @@ from numpyro_runs import CLASSES
 from numpyro_warmups import SD, model, run, started, walk
 
 import parallel_mcmc as pm
-from parallel_mcmc._numpyro.helpers import blocks_of, by_blocks, radius_around_zero
+from parallel_mcmc._numpyro.helpers import radius_around_zero
+from parallel_mcmc._numpyro.metric import blocks_of, by_blocks
 
 
 @pytest.fixture

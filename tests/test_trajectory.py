@@ -11,7 +11,7 @@ import pytest
 import parallel_mcmc as pm
 from parallel_mcmc._core.linear_maps import Block2x2
 from parallel_mcmc._mcmc.coordinates import coordinates
-from parallel_mcmc._mcmc.leapfrog import PhasePoint, leapfrog
+from parallel_mcmc._mcmc.hmc import PhasePoint, leapfrog
 from parallel_mcmc.targets import banana, logistic_regression
 
 pytestmark = pytest.mark.slow

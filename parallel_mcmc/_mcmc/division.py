@@ -27,8 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc._core.lyapunov import renormalised
 from parallel_mcmc._core.rows import first_of
-from parallel_mcmc._mcmc.hmc import hmc
-from parallel_mcmc._mcmc.leapfrog import steps_of
+from parallel_mcmc._mcmc.hmc import hmc, steps_of
 
 DIVISIONS = (1, 2, 4, 8)
 """Parts of a quarter period, and steps that make a draw."""

@@ -9,8 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core.rows import first_of
-from parallel_mcmc._mcmc.hmc import hmc
-from parallel_mcmc._mcmc.leapfrog import steps_of
+from parallel_mcmc._mcmc.hmc import hmc, steps_of
 
 TRAJECTORY_LENGTH = 1.2
 """Of a helper, in units of the metric: near a quarter period, and robust to a poor metric."""

@@ -8,8 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates, root
-from parallel_mcmc._mcmc.kernel import Kernel, check_step_size
-from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
+from parallel_mcmc._mcmc.kernel import (
+    Kernel,
+    accept_or_reject,
+    check_step_size,
+    draw_log_uniforms,
+)
 from parallel_mcmc._mcmc.transition import Transition
 
 

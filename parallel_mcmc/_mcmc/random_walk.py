@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates
-from parallel_mcmc._mcmc.kernel import Kernel, check_positive
-from parallel_mcmc._mcmc.metropolis import accept_or_reject, draw_log_uniforms
+from parallel_mcmc._mcmc.kernel import Kernel, accept_or_reject, check_positive, draw_log_uniforms
 from parallel_mcmc._mcmc.transition import Transition
 
 

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._core.solvers import Solver, block_quasi_deer
 from parallel_mcmc._core.windows import run_info, solve_vectors
-from parallel_mcmc._mcmc.leapfrog import Integrator, PhasePoint
+from parallel_mcmc._mcmc.hmc import Integrator, PhasePoint
 
 
 @functools.cache

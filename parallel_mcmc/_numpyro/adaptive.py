@@ -28,21 +28,20 @@ from parallel_mcmc._mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._mcmc.tuning import cost_of_tuning
-from parallel_mcmc._numpyro.helpers import (
-    Helped,
-    HelpersPlan,
-    by_blocks,
-    radius_around_zero,
-)
+from parallel_mcmc._numpyro.chain import Chain, draw_one
+from parallel_mcmc._numpyro.helpers import Helped, HelpersPlan, radius_around_zero
 from parallel_mcmc._numpyro.kernel import ParallelKernel
-from parallel_mcmc._numpyro.metric import unwhiten, whiten
+from parallel_mcmc._numpyro.metric import (
+    DEPENDS_ON_METRIC,
+    by_blocks,
+    unwhiten,
+    updated_beneath,
+    whiten,
+    with_whole,
+)
 from parallel_mcmc._numpyro.options import refuse
 from parallel_mcmc._numpyro.start import DEFAULT_INIT
-from parallel_mcmc._numpyro.whole import METRIC, updated_beneath, with_whole
-from parallel_mcmc._numpyro.window import Chain, ParallelState, draw_one
-
-DEPENDS_ON_METRIC = (*METRIC, "step_size", "ss_state")
-"""What a window of the warm-up ends with, of the fields of NumPyro's state of adaptation."""
+from parallel_mcmc._numpyro.state import ParallelState
 
 DRAWS_PER_UNKNOWN, MIN_DRAWS = 10, 100
 """Draws of a window of the warm-up that say enough about a covariance to take it as it is."""

@@ -12,9 +12,9 @@ from numpyro.util import is_prng_key
 from parallel_mcmc._core.auto import Auto
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._mcmc.gibbs import GibbsBlock, gibbs
+from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.start import DEFAULT_INIT, chosen_start
-from parallel_mcmc._numpyro.window import Chain, draw_one
 
 
 class ParallelGibbs(ParallelKernel):
@@ -96,12 +96,12 @@ class ParallelGibbs(ParallelKernel):
 
         return with_deterministic_sites
 
-    def _start(self, rng_key, init_params, model_args, model_kwargs):
+    def start(self, rng_key, init_params, model_args, model_kwargs):
         if self._model is None:
-            return super()._start(rng_key, init_params, model_args, model_kwargs)
+            return super().start(rng_key, init_params, model_args, model_kwargs)
         check_continuous(self._model, model_args, model_kwargs)
         # Where the model may begin, taken to the supports of its sites.
-        z = super()._start(rng_key, None, model_args, model_kwargs)
+        z = super().start(rng_key, None, model_args, model_kwargs)
         assert self._postprocess_fn is not None
         constrain = self._postprocess_fn(*model_args, **model_kwargs)
         one = is_prng_key(rng_key)

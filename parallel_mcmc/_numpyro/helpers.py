@@ -24,6 +24,7 @@ from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pooling import estimate_of
 from parallel_mcmc._mcmc.rounds import adapt_pool
 from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
+from parallel_mcmc._numpyro.metric import blocks_of
 
 
 class Warmup(NamedTuple):
@@ -153,40 +154,6 @@ def radius_around_zero(init_strategy: Callable) -> float | None:
         radius = init_strategy.keywords.get("radius", radius)
         init_strategy = init_strategy.func
     return float(radius) if init_strategy is init_to_uniform else None
-
-
-def places(z: Any) -> dict[str, np.ndarray]:
-    """Of each site's values in the vector of all."""
-    ends = np.cumsum([jnp.size(z[name]) for name in sorted(z)])
-    return dict(zip(sorted(z), np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-
-
-def place_of(names: tuple, z: Any) -> np.ndarray:
-    return np.concatenate([places(z)[name] for name in names])
-
-
-def blocks_of(dense_mass: list, z: Any) -> np.ndarray:
-    """Entries of a metric that may differ from zero: of each block of sites, and the diagonal."""
-    blocks = np.eye(sum(jnp.size(leaf) for leaf in z.values()), dtype=bool)
-    for names in dense_mass:
-        place = place_of(names, z)
-        blocks[np.ix_(place, place)] = True
-    return blocks
-
-
-def by_blocks(matrix: Array, dense_mass: bool | list, z: Any) -> Any:
-    """The metric of the vector of all values, as NumPyro has it: an array, or a dict of them."""
-    if not isinstance(dense_mass, list):
-        return matrix
-    found = {}
-    for names in dense_mass:
-        place = place_of(names, z)
-        found[names] = matrix[np.ix_(place, place)]
-    rest = tuple(sorted(set(z) - set().union(*dense_mass)))
-    if rest:
-        variances = matrix if matrix.ndim == 1 else jnp.diagonal(matrix)
-        found[rest] = variances[place_of(rest, z)]
-    return found
 
 
 def has_settled(warmup: Warmup) -> bool:

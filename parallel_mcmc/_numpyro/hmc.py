@@ -12,12 +12,11 @@ import numpy as np
 from parallel_mcmc._core.auto import Auto, any_traced
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._mcmc.adaptation import NUM_HELPERS, AdaptationWarning
-from parallel_mcmc._mcmc.hmc import hmc
-from parallel_mcmc._mcmc.leapfrog import steps_of
+from parallel_mcmc._mcmc.hmc import hmc, steps_of
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.adaptive import AdaptiveKernel
 from parallel_mcmc._numpyro.start import DEFAULT_INIT
-from parallel_mcmc._numpyro.window import ParallelState
+from parallel_mcmc._numpyro.state import ParallelState
 
 
 class ParallelHMC(AdaptiveKernel):

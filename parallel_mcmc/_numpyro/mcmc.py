@@ -6,13 +6,10 @@ the supports of their sites by one vectorised call of `postprocess_fn`.
 """
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
@@ -20,14 +17,16 @@ from parallel_mcmc._core.auto import any_traced
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.programs import kept, within_memory
 from parallel_mcmc._core.report import report
-from parallel_mcmc._core.solvers import gradients_in_turn
-from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.progress import showing
+from parallel_mcmc._numpyro import summary
+from parallel_mcmc._numpyro.choice import choice_of_run
 from parallel_mcmc._numpyro.fingerprint import digest
 from parallel_mcmc._numpyro.helpers import has_settled
 from parallel_mcmc._numpyro.kernel import ParallelKernel
-from parallel_mcmc._numpyro.phases import Collect, adapted, finished, solved
-from parallel_mcmc._numpyro.pilot import attempt_of
-from parallel_mcmc._numpyro.window import Chosen, ParallelState
+from parallel_mcmc._numpyro.phases import phase
+from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remaining_warmup
+from parallel_mcmc._numpyro.start import begin
+from parallel_mcmc._numpyro.state import Chosen
 
 
 class MCMC(SequentialMCMC):
@@ -98,14 +97,8 @@ class MCMC(SequentialMCMC):
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
         super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
-        settled = self._warmed_up_by_helpers()
-        if collect_warmup and settled.any():
-            warnings.warn(
-                f"Helpers did the warm-up of {settled.sum()} of {settled.size} chains, so that "
-                "there are no draws of it: each row that is collected of these is the start of the "
-                "chain. Give the kernel `num_helpers=0` to collect steps of NumPyro's own warm-up.",
-                stacklevel=2,
-            )
+        if collect_warmup:
+            summary.warn_of_rows_without_draws(self._last_state)
         self._warmup_states = self._states if collect_warmup else None
         if isinstance(self.sampler, ParallelKernel):
             self._warmup_report = self.solve_settings(), self._last_state.solve
@@ -149,17 +142,8 @@ class MCMC(SequentialMCMC):
         """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
         super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
         if isinstance(self.sampler, ParallelKernel):
-            print(self.solve_summary())
-            counts = self.critical_path()
-            if counts:
-                print(
-                    "Gradients one after the other, of the slowest chain: "
-                    f"{max(counts['warmup_gradients']):,} in the warm-up, "
-                    f"{max(counts['sample_gradients']):,} for the draws"
-                )
-            foreseen = self._last_state.predictability
-            if foreseen is not None and np.any(foreseen.num_steps):
-                print(foreseen.verdict())
+            costs = summary.lines_on_costs(self.critical_path(), self._last_state.predictability)
+            print(self.solve_summary(), *costs, sep="\n")
 
     def critical_path(self) -> dict[str, list[int]]:
         """Gradients that had to follow one another, per chain, in the warm-up and in the last run.
@@ -167,42 +151,24 @@ class MCMC(SequentialMCMC):
         What is evaluated side by side counts once, and a product with a step's Jacobian two for
         each gradient in it. Empty where a kernel does not count them.
         """
-        state = jax.device_get(self._last_state)
-        if self._chosen is None or state.adapt_state is None or state.z_grad is None:
+        if self._chosen is None:
             return {}
-        solver, solve = self._chosen.choice.solver, state.solve
-        if solver.linearize is None:
-            made = self.num_samples * (self._division or 1) * state.num_steps
-        else:
-            iteration = (state.num_steps + 1) * gradients_in_turn(solver)
-            by_hand = solve.num_frontier_steps + solve.num_sequential_steps
-            made = solve.num_iterations * iteration + by_hand * state.num_steps
-        return {
-            "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
-            "sample_gradients": np.atleast_1d(made).tolist(),
-        }
-
-    def _warmed_up_by_helpers(self) -> np.ndarray:
-        """Which chains were."""
-        warmup = getattr(self._last_state, "warmup", None)
-        return np.atleast_1d(False if warmup is None else jax.device_get(warmup.settled))
+        num_steps = self.num_samples * (self._division or 1)
+        return summary.critical_path(self._last_state, self._chosen.choice.solver, num_steps)
 
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
         steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
         # After a warm-up alone there are no draws.
         draws = "" if self._settings is None else f"{self.num_samples:,} draws{steps}"
-        summary = self._last_state.solve.summary(draws)
-        return f"{summary} ({self.solve_settings()['solver_choice']})"
+        solve = self._last_state.solve.summary(draws)
+        return f"{solve} ({self.solve_settings()['solver_choice']})"
 
     def solve_settings(self) -> dict[str, Any]:
         """How the last run was solved: solver and why, as `Trace.settings`."""
         if self._settings is not None:
             return self._settings
-        solver, why = "sequential", "sequential: a warm-up adapts after each step"
-        if self._warmed_up_by_helpers().all():
-            solver, why = "helpers", "helpers: they did the warm-up, and each row is the start"
-        return self.sampler.settings(self._last_state) | {"solver": solver, "solver_choice": why}
+        return summary.settings_of_warmup(self.sampler, self._last_state)
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
         kernel = self.sampler
@@ -212,21 +178,20 @@ class MCMC(SequentialMCMC):
         fresh = state is None
         if fresh or kernel._sample_fn is None:
             num_warmup = self.num_warmup if fresh else 0  # else for the kernel's functions alone
-            new = kernel.begin(
-                rng_key, num_warmup, init_params, args, kwargs, self._compiled,
+            new = begin(
+                kernel, rng_key, num_warmup, init_params, args, kwargs, self._compiled,
                 self.num_samples if self._divides and fresh else None,
             )  # fmt: skip
             state = new if fresh else state
         one = is_prng_key(rng_key)
-        total, kept, size = self._schedule()
-        num_adaptive = min(total, remaining_warmup(kernel, state, fresh))
-        split = sum(step < num_adaptive for step in kept)
-        warm = Collect(num_adaptive, kept[:split], collect_fields, remove_sites)
-        rest = shifted(kept[split:], num_adaptive)
-        division = self._divided_by(state)
-        main = Collect(
-            (total - num_adaptive) * division, divided(rest, division), collect_fields, remove_sites
-        )
+        if self._divides and self._division is None:
+            self._division = division_of(state.warmup)
+        division = self._division or 1
+        num_adaptive = remaining_warmup(kernel, state, fresh)
+        warm, main, size = planned(
+            self._collection_params, self.thinning, num_adaptive, division, collect_fields,
+            remove_sites,
+        )  # fmt: skip
 
         parts = []
         if warm.num_steps and not warm.kept and has_settled(state.warmup):
@@ -236,13 +201,15 @@ class MCMC(SequentialMCMC):
             parts.append(collected)
         if main.num_steps:
             if self._chosen is None:
-                self._chosen = self._choose(state, one, main.num_steps, args, kwargs)
+                self._chosen = choice_of_run(
+                    kernel.divided(division), state, one, self.num_chains, main.num_steps, args,
+                    kwargs, self._compiled, self._division,
+                )  # fmt: skip
                 self._settings = kernel.settings(state, self._chosen)
                 if self._divides:
                     self._settings["thinning"] = division
-            options = self._chosen.options
-            run = self._program("solve", one, main, options, args, kwargs)
-            shown = self._shows_progress(state)
+            run = self._program("solve", one, main, self._chosen.options, args, kwargs)
+            shown = self.progress_bar and not any_traced(state)
             chains = 1 if one else self.num_chains
             with showing(chains * main.num_steps, shown) as bar:
                 collected, state = run((state, bar))
@@ -251,79 +218,14 @@ class MCMC(SequentialMCMC):
             parts.append(collected)
         if not parts:  # of a run of no steps, as NumPyro makes to compile
             parts = [self._program("none", one, main, None, args, kwargs)((state, 0))[0]]
-        collected = jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
-        return dict(zip(collect_fields, collected, strict=True)), state
-
-    def _divided_by(self, state: ParallelState) -> int:
-        """Steps that make a draw, as the helpers of the first chain have found."""
-        if not self._divides:
-            return 1
-        if any_traced(state.warmup):
-            raise ValueError(
-                "thinning='auto' needs chains one after the other or vectorized: give "
-                'chain_method="vectorized", or a number of steps.'
-            )
-        if self._division is None:
-            self._division = int(np.ravel(state.warmup.division)[0])
-        if not self._division:
-            raise ValueError(
-                "thinning='auto' was not asked for in the warm-up that this state is of: warm up "
-                "anew, or give a number of steps."
-            )
-        return self._division
-
-    def _schedule(self) -> tuple[int, range, int]:
-        """How many steps to take, which to keep, and how many rows to return."""
-        lower, upper = self._collection_params["lower"], self._collection_params["upper"]
-        size = self._collection_params["collection_size"]
-        # Of each `thinning` steps the last is kept, and what does not fit is left out in front.
-        first = lower + (upper - lower) % self.thinning + self.thinning - 1
-        kept = range(first, upper, self.thinning)
-        return upper, kept, len(kept) if size is None else size // self.thinning
-
-    def _choose(self, state, one, num_steps, args, kwargs):
-        """The solver and window: a pilot from where the first chain has come to, if it is there."""
-        kernel = self.sampler.divided(self._division or 1)
-        first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
-
-        attempt = attempt_of(kernel, first, args, kwargs, self._compiled, self._division)
-        traced = any_traced((state, args, kwargs))
-        together = self.num_chains if traced or not one else 1
-        return kernel.options(
-            first.x, num_steps, state.plan.able, None if traced else attempt, together
-        )
+        return dict(zip(collect_fields, joined(parts, size), strict=True)), state
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""
         solves = name == "solve"
         kernel = self.sampler.divided(self._division or 1) if solves else self.sampler
-        postprocess_fn, shows_progress = self.postprocess_fn, self.progress_bar and solves
-
-        def run_chain(bar, index, state, args, kwargs):
-            target = kernel.target(args, kwargs)
-            postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
-            if solves:
-                tell = functools.partial(jax.debug.callback, advance, bar, index)
-                with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
-                history, state = solved(
-                    kernel, target, (args, kwargs), state, collect.num_steps, options,
-                    tell if shows_progress else None, with_gradients,
-                )  # fmt: skip
-            else:
-                history, state = adapted(kernel, target, (args, kwargs), state, collect)
-            return finished(history, collect, postprocess), state
-
-        def run(values, args, kwargs):
-            state, bar = values
-            if one:
-                return run_chain(bar, 0, state, args, kwargs)
-            chains = jnp.arange(state.i.shape[0])
-            collected, state = jax.vmap(run_chain, (None, 0, 0, None, None))(
-                bar, chains, state, args, kwargs
-            )
-            # NumPyro wants the draws of vectorized chains with time in front.
-            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
-
+        shows_progress = self.progress_bar and solves
+        run = phase(kernel, one, collect, options, shows_progress, self.postprocess_fn)
         key = name, one, collect, options, shows_progress, self._division
         return self._compiled(key, run, args, kwargs)
 
@@ -346,33 +248,3 @@ class MCMC(SequentialMCMC):
         if self._jit_model_args:
             return lambda values: program(values, args, kwargs)
         return program
-
-    def _shows_progress(self, state: ParallelState) -> bool:
-        return self.progress_bar and not any_traced(state)
-
-
-def remaining_warmup(kernel: ParallelKernel, state: ParallelState, fresh: bool) -> int:
-    """Steps of the warm-up that are still to be taken, one by one."""
-    num_adaptive = kernel.num_adaptive_steps(state.plan.num_warmup)
-    if fresh:
-        return num_adaptive
-    if any_traced(state.i):  # a state that is given to chains run in parallel comes from a warm-up
-        return 0
-    return max(0, num_adaptive - int(np.asarray(state.i).min()))  # no operation that `jit` traces
-
-
-def shifted(steps: range, by: int) -> range:
-    return range(steps.start - by, steps.stop - by, steps.step)
-
-
-def divided(steps: range, by: int) -> range:
-    """The last of so many in the place of each."""
-    return range(steps.start * by + by - 1, steps.stop * by, steps.step * by)
-
-
-def padded(leaf: Any, size: int) -> Any:
-    """With rows of zeros up to ``size``, as NumPyro returns where fewer are kept."""
-    missing = size - leaf.shape[0]
-    if not missing:
-        return leaf
-    return jnp.concatenate([leaf, jnp.zeros((missing, *leaf.shape[1:]), leaf.dtype)])

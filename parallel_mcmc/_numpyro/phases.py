@@ -1,42 +1,66 @@
-"""The two phases of a chain as functions of its state: a warm-up step by step, and one solve.
+"""The phases of a chain, each as one program: a warm-up step by step, and one solve.
 
 Each returns what is to be collected of all its steps, with time in front, and the last state.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from numpyro.util import nested_attrgetter
 
+from parallel_mcmc._mcmc.progress import advance
 from parallel_mcmc._numpyro.kernel import ParallelKernel
-from parallel_mcmc._numpyro.window import (
-    Draws,
-    Options,
-    ParallelState,
-    emptied,
-    solve_steps,
-)
+from parallel_mcmc._numpyro.next_step import adapted_until
+from parallel_mcmc._numpyro.schedule import Collect
+from parallel_mcmc._numpyro.state import Draws, Options, ParallelState
+from parallel_mcmc._numpyro.window import emptied, solve_steps
 
 CHUNK = 1000
 """Draws that are postprocessed at once: a model is replayed for each of them."""
 
 
-class Collect(NamedTuple):
-    """What to keep of a number of steps: hashable, as a program is made for it.
+def phase(
+    kernel: ParallelKernel,
+    one: bool,
+    collect: Collect,
+    options: Options | None,
+    shows_progress: bool,
+    postprocess_fn: Callable | None,
+) -> Callable:
+    """``((state, bar), args, kwargs) -> (collected, state)``, of one chain or of a batch.
 
-    Attributes:
-        num_steps: to take.
-        kept: which of them to keep.
-        fields: of the state, that of the draws first; with dots for what is inside a field.
-        removed: sites not to keep.
+    A solve with ``options``, which say how; the warm-up without.
     """
 
-    num_steps: int
-    kept: range
-    fields: tuple[str, ...]
-    removed: tuple[str, ...]
+    def run_chain(bar, index, state, args, kwargs):
+        target = kernel.target(args, kwargs)
+        postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
+        if options is not None:
+            tell = functools.partial(jax.debug.callback, advance, bar, index)
+            with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
+            history, state = solved(
+                kernel, target, (args, kwargs), state, collect.num_steps, options,
+                tell if shows_progress else None, with_gradients,
+            )  # fmt: skip
+        else:
+            history, state = adapted(kernel, target, (args, kwargs), state, collect)
+        return finished(history, collect, postprocess), state
+
+    def run(values, args, kwargs):
+        state, bar = values
+        if one:
+            return run_chain(bar, 0, state, args, kwargs)
+        chains = jnp.arange(state.i.shape[0])
+        collected, state = jax.vmap(run_chain, (None, 0, 0, None, None))(
+            bar, chains, state, args, kwargs
+        )
+        # NumPyro wants the draws of vectorized chains with time in front.
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
+
+    return run
 
 
 def adapted(
@@ -46,7 +70,7 @@ def adapted(
     pick = nested_attrgetter(*collect.fields)
 
     def steps(state, number):
-        return kernel.adapted(state, potential_fn, model_args, state.i + number)
+        return adapted_until(kernel, state, potential_fn, model_args, state.i + number)
 
     if not collect.kept:
         first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))

@@ -1,4 +1,7 @@
-"""Which solver the chains of a run get: by a pilot, from where the warm-up has led the first."""
+"""Which solver the chains of a run get, and how many draws they solve for at once.
+
+Where it is `auto` that chooses, it may ask a pilot, from where the warm-up has led the first chain.
+"""
 
 import dataclasses
 import functools
@@ -6,16 +9,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 
-from parallel_mcmc._core.auto import any_traced, compares
+from parallel_mcmc._core.auto import Choice, any_traced, choose, compares
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
+from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._mcmc.transition import attempted
-from parallel_mcmc._numpyro.window import Chosen, ParallelState, length_of
+from parallel_mcmc._numpyro.state import Chosen, ParallelState, Plan
+from parallel_mcmc._numpyro.window import resized
 
 if TYPE_CHECKING:
     from parallel_mcmc._numpyro.kernel import ParallelKernel
+
+WINDOW = 1000
+"""Draws in a window of the unmodified `MCMC`, which does not tell a kernel how many it wants."""
+
+SEQUENTIAL_WINDOW = 32
+"""The same where a solver takes one step after the other, and a window gains nothing."""
 
 
 class Run:
@@ -48,6 +58,39 @@ class Run:
         return self.programs.setdefault(name, jax.jit(run))
 
 
+def choice_for(
+    kernel: "ParallelKernel",
+    x: Any,
+    num_steps: int | None,
+    able: Ability,
+    attempt: Callable | None = None,
+    chains: int = 1,
+) -> Chosen:
+    """The solver for a chain of vectors like ``x``, and the length of its buffer.
+
+    ``num_steps`` is the length of a chain that is solved as a whole, None for a buffer.
+    """
+    length = kernel.window or WINDOW
+    choice = choose(
+        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able
+    )
+    if num_steps is None and choice.solver.linearize is None and kernel.window is None:
+        length = SEQUENTIAL_WINDOW
+        choice = choice._replace(window=length)
+    return Chosen(choice, length)
+
+
+def choice_for_buffer(kernel: "ParallelKernel", plan: Plan, x: Any) -> Chosen:
+    """The same for a chain that was begun with this plan and hands out draws of a buffer."""
+    if plan.options is None:
+        return choice_for(kernel, x, None, plan.able)
+    run = kernel._run
+    if run is not None and run.chosen and run.chosen.options == plan.options:
+        return run.chosen
+    solver, window = plan.options.solver, plan.options.window or WINDOW
+    return Chosen(Choice(solver, window, f"{solver.name}: by a pilot of another run"), window)
+
+
 def attempt_of(
     kernel: "ParallelKernel",
     state: ParallelState,
@@ -71,6 +114,29 @@ def attempt_of(
     return attempt
 
 
+def choice_of_run(
+    kernel: "ParallelKernel",
+    state: ParallelState,
+    one: bool,
+    num_chains: int,
+    num_steps: int,
+    args: tuple,
+    kwargs: dict,
+    compiled: Callable,
+    *name: Any,
+) -> Chosen:
+    """For all chains of a run of `parallel_mcmc.MCMC`, by its first, each solved as a whole.
+
+    No pilot runs from a state that is not there yet, as of chains in parallel on several devices.
+    """
+    first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
+    attempt = attempt_of(kernel, first, args, kwargs, compiled, *name)
+    traced = any_traced((state, args, kwargs))
+    together = num_chains if traced or not one else 1
+    able = state.plan.able
+    return choice_for(kernel, first.x, num_steps, able, None if traced else attempt, together)
+
+
 def with_choice(
     kernel: "ParallelKernel", state: ParallelState, one: bool, run: Run
 ) -> ParallelState:
@@ -89,23 +155,8 @@ def with_choice(
             attempt = attempt_of(kernel, first, run.args, run.kwargs, pilots.compiled)
             chains = 1 if one else state.i.shape[0]
             with within_memory():
-                run.chosen = kernel.options(first.x, None, state.plan.able, attempt, chains)
+                run.chosen = choice_for(kernel, first.x, None, state.plan.able, attempt, chains)
     if run.chosen is None:
         return state
     plan = dataclasses.replace(state.plan, options=run.chosen.options)
     return resized(state._replace(plan=plan), run.chosen.length)
-
-
-def resized(state: ParallelState, length: int) -> ParallelState:
-    """With an empty buffer of another length."""
-    time = state.buffer.draws.x.ndim - 2
-
-    def empty(leaf):
-        shape = (*leaf.shape[:time], length, *leaf.shape[time + 1 :])
-        return jnp.zeros(shape, leaf.dtype)
-
-    if length == length_of(state.buffer):
-        return state
-    draws = jax.tree.map(empty, state.buffer.draws)
-    used = jnp.full_like(state.buffer.used, length)
-    return state._replace(buffer=state.buffer._replace(draws=draws, used=used))

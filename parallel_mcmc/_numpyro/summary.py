@@ -1,0 +1,69 @@
+"""How a run of `MCMC` went: its critical path, who did the warm-up, and lines that say so."""
+
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from parallel_mcmc._core.diagnostics import Predictability
+from parallel_mcmc._core.solvers import Solver, gradients_in_turn
+from parallel_mcmc._numpyro.kernel import ParallelKernel
+
+
+def critical_path(state: Any, solver: Solver, num_steps: int) -> dict[str, list[int]]:
+    """As `MCMC.critical_path`, of a chain or a batch of them, ``num_steps`` after its warm-up."""
+    state = jax.device_get(state)
+    if state.adapt_state is None or state.z_grad is None:
+        return {}
+    solve = state.solve
+    if solver.linearize is None:
+        made = num_steps * state.num_steps
+    else:
+        iteration = (state.num_steps + 1) * gradients_in_turn(solver)
+        by_hand = solve.num_frontier_steps + solve.num_sequential_steps
+        made = solve.num_iterations * iteration + by_hand * state.num_steps
+    return {
+        "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
+        "sample_gradients": np.atleast_1d(made).tolist(),
+    }
+
+
+def lines_on_costs(counts: dict[str, list[int]], foreseen: Predictability | None) -> list[str]:
+    """The critical path, where it is known, and a verdict on the chain, where one was asked for."""
+    lines = []
+    if counts:
+        lines.append(
+            "Gradients one after the other, of the slowest chain: "
+            f"{max(counts['warmup_gradients']):,} in the warm-up, "
+            f"{max(counts['sample_gradients']):,} for the draws"
+        )
+    if foreseen is not None and np.any(foreseen.num_steps):
+        lines.append(foreseen.verdict())
+    return lines
+
+
+def warmed_up_by_helpers(state: Any) -> np.ndarray:
+    """Which chains were; none of a kernel of NumPyro's."""
+    warmup = getattr(state, "warmup", None)
+    return np.atleast_1d(False if warmup is None else jax.device_get(warmup.settled))
+
+
+def warn_of_rows_without_draws(state: Any) -> None:
+    """Of chains whose warm-up is to be collected, though helpers did it."""
+    settled = warmed_up_by_helpers(state)
+    if settled.any():
+        warnings.warn(
+            f"Helpers did the warm-up of {settled.sum()} of {settled.size} chains, so that "
+            "there are no draws of it: each row that is collected of these is the start of the "
+            "chain. Give the kernel `num_helpers=0` to collect steps of NumPyro's own warm-up.",
+            stacklevel=3,
+        )
+
+
+def settings_of_warmup(kernel: ParallelKernel, state: Any) -> dict[str, Any]:
+    """How the chains came to where a warm-up alone has left them, as `Trace.settings`."""
+    solver, why = "sequential", "sequential: a warm-up adapts after each step"
+    if warmed_up_by_helpers(state).all():
+        solver, why = "helpers", "helpers: they did the warm-up, and each row is the start"
+    return kernel.settings(state) | {"solver": solver, "solver_choice": why}
