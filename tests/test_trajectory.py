@@ -10,7 +10,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc._core.linear_maps import Block2x2
-from parallel_mcmc._mcmc.coordinates import coordinates
+from parallel_mcmc._mcmc.coordinates import coordinates, root
 from parallel_mcmc._mcmc.hmc import PhasePoint, leapfrog
 from parallel_mcmc.targets import banana, logistic_regression
 
@@ -41,9 +41,8 @@ def problem(target, metric, dtype):
     """The log density's value and gradient in the coordinates of a metric, and a point."""
     logdensity_fn, position, covariance = TARGETS[target]
     position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), position)
-    ravel, unravel = coordinates(
-        position, np.diag(covariance) if metric == "diagonal" else covariance
-    )
+    C = np.diag(covariance) if metric == "diagonal" else covariance
+    ravel, unravel = coordinates(position, root(C))
     value_and_grad = jax.value_and_grad(lambda w: logdensity_fn(unravel(w)))
     w = ravel(position)
     p = jnp.asarray(np.random.default_rng(1).normal(size=w.shape), dtype)
