@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_rounds import without_hessian
+from densities import without_hessian
 
 from parallel_mcmc._mcmc.laplace import normal_at_mode
 from parallel_mcmc._mcmc.pooling import covariance, variances

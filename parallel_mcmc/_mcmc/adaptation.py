@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._mcmc.helpers import scatter
+from parallel_mcmc._mcmc.pool import Summary
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import WIDEST_GAP, Summary, adapt_pool
+from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool
 from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
 
 FEWEST_HELPERS = 8
@@ -53,7 +54,7 @@ def why_unsettled(num_gradients: Any, rhat: Any, gap: Any, worst: Any, position:
     """Why the helpers have not settled, for the worst of one or more chains, in words.
 
     Args:
-        num_gradients, rhat, gap, worst: of each chain, as in `rounds.Summary`; R-hat is 0 where
+        num_gradients, rhat, gap, worst: of each chain, as in `pool.Summary`; R-hat is 0 where
             there was no round.
         position: a position, for the names of its parts.
     """

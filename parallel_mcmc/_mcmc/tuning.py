@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from parallel_mcmc._mcmc.helpers import walk
-from parallel_mcmc._mcmc.rounds import Pool, accepts
+from parallel_mcmc._mcmc.pool import Pool
+from parallel_mcmc._mcmc.rounds import accepts
 
 TUNING = 24
 """Steps of the kernel itself, if its trajectories are not those of the rounds."""

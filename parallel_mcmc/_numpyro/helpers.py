@@ -35,7 +35,7 @@ class Warmup(NamedTuple):
         num_gradients: that followed one another so far, those of the helpers and of the steps.
         num_rounds: of the helpers; 0 without.
         from_mode: whether they started around the mode, as a normal there is nearly the posterior.
-        rhat, gap, worst: over the helpers after the last round, as in `rounds.Summary`; 0
+        rhat, gap, worst: over the helpers after the last round, as in `pool.Summary`; 0
             without.
         division: in how many parts trajectories are to be divided, as `division.divide` found; 0
             where it was not asked.
