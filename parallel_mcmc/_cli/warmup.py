@@ -26,7 +26,7 @@ from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.mala import mala
 from parallel_mcmc._mcmc.random_walk import random_walk
-from parallel_mcmc._mcmc.tuning import cost_of_tuning
+from parallel_mcmc._mcmc.rounds import cost_of_tuning
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 

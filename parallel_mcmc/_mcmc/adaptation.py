@@ -15,8 +15,7 @@ from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pool import Summary
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool
-from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
+from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool, cost_of_tuning, tuned
 
 FEWEST_HELPERS = 8
 """The fewest from which R-hat and a covariance mean something."""

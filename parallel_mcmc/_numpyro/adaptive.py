@@ -26,8 +26,8 @@ from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS, check_helpers
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
+from parallel_mcmc._mcmc.rounds import cost_of_tuning
 from parallel_mcmc._mcmc.transition import Transition
-from parallel_mcmc._mcmc.tuning import cost_of_tuning
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.helpers import Helped, HelpersPlan, radius_around_zero
 from parallel_mcmc._numpyro.kernel import ParallelKernel

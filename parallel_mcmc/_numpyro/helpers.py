@@ -22,8 +22,7 @@ from parallel_mcmc._mcmc.adaptation import RADIUS, AdaptationWarning, why_unsett
 from parallel_mcmc._mcmc.division import divide, undivided
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import adapt_pool
-from parallel_mcmc._mcmc.tuning import cost_of_tuning, tuned
+from parallel_mcmc._mcmc.rounds import adapt_pool, cost_of_tuning, tuned
 from parallel_mcmc._numpyro.metric import blocks_of
 
 
