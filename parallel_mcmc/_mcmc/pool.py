@@ -61,6 +61,8 @@ class Pool(NamedTuple):
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
+        diverges: whether it found nothing but trajectories that diverge, which smaller steps may
+            mend.
         moments: of the last round's draws and log densities.
         summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.
         from_mode: whether the helpers started around the mode, as `laplace.normal_at_mode` found.
@@ -73,6 +75,7 @@ class Pool(NamedTuple):
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
     settled: Bool[Array, ""]
+    diverges: Bool[Array, ""]
     moments: Moments
     summaries: Summary
     from_mode: Bool[Array, ""]
@@ -112,6 +115,7 @@ def gathered(
         num_gradients=none + 1,
         num_rounds=none,
         settled=jnp.zeros((), bool),
+        diverges=jnp.zeros((), bool),
         moments=nowhere,
         summaries=jax.tree.map(lambda leaf: jnp.zeros(MOST_ROUNDS, leaf.dtype), summary),
         from_mode=jnp.zeros((), bool),

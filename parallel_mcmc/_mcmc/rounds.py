@@ -113,7 +113,8 @@ def adapt_pool(
     normal = normal_at_mode(logdensity_fn, key, start.x, max_gradients)
     if normal is not None:
         start = around(normal, start, estimate, blocks)
-    return jax.lax.while_loop(goes_on, next_round, start)
+    pool = jax.lax.while_loop(goes_on, next_round, start)
+    return pool._replace(settled=pool.settled | pool.diverges)
 
 
 def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -> Pool:
@@ -164,7 +165,7 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
         & (8 * num_good >= 7 * K)
         & fine
     )
-    smaller = ready & (walked.num_divergent > 0) & (target < HIGHEST_TARGET)
+    diverges = ready & (walked.num_divergent > 0) & (target < HIGHEST_TARGET)
     summary = Summary(
         num_gradients=num_gradients,
         step_size=jnp.exp(log_step_size),
@@ -181,11 +182,12 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
     return Pool(
         x=replaced(x, good),
         log_step_size=log_step_size,
-        target_acceptance_rate=jnp.where(smaller, (1 + target) / 2, target),
+        target_acceptance_rate=jnp.where(diverges, (1 + target) / 2, target),
         inverse_mass_matrix=matrix,
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
-        settled=ready & ~smaller,
+        settled=ready & ~diverges,
+        diverges=diverges,
         moments=moments,
         summaries=jax.tree.map(
             lambda all_of, this: all_of.at[pool.num_rounds].set(this.astype(all_of.dtype)),
