@@ -124,6 +124,7 @@ COLUMNS: dict[str, Cell] = {
     "chosen": chosen,
     "R-hat": entry("rhat", ".2f"),
     "gradients": entry("num_gradients", ","),
+    "leapfrogs": entry("leapfrogs"),
     "kernels": with_loops("kernels", 1),
     "waits": with_loops("waits", 1),
     "MB": with_loops("bytes_moved", 1e-6),

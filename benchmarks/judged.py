@@ -33,9 +33,10 @@ def is_right(r: Record) -> bool:
 
 def outcome_of(r: Record) -> str:
     """Right or not, and what the user was told."""
-    words = [
-        "right" if is_right(r) else f"R-hat {r['rhat']:.2f}, mean {r['z_score']:.1f} errors off"
-    ]
+    off = f"R-hat {r['rhat']:.2f}, mean {r['z_score']:.1f} errors off"
+    if r["source"] != "users":
+        off += f", standard deviation {r['sd_error']:.0%} off"
+    words = ["right" if is_right(r) else off]
     unsettled = len(r["settled"]) - sum(r["settled"])
     if unsettled:
         words.append(f"helpers of {unsettled} of {len(r['settled'])} chains did not settle, told")
