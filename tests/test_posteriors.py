@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 RECORD = {
     "target": "eight_schools", "source": "posteriordb", "D": 10, "solver": "jacobi",
-    "settled": [True, True], "iterations": [60, 80], "num_sequential_steps": [0, 0],
+    "settled": [True, True], "iterations": [60, 80], "leapfrogs": [3, 3], "num_sequential_steps": [0, 0],
     "warmup_gradients": 200, "sample_gradients": 300, "min_ess": 1_000.0,
     "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
     "rhat": 1.01, "rhat_nuts": 1.02,

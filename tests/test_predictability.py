@@ -100,7 +100,7 @@ def test_an_expanding_chain_has_no_bound_and_needs_every_step(x64):
 
 
 def test_above_max_dense_the_bound_is_not_computed_and_says_so():
-    u = jnp.ones((16, 51))
+    u = jnp.ones((16, 65))
     solution = pm.solve(lambda x, u: x / 2 + u, u[0], u, solver=pm.jacobi(), diagnose=True)
     assert float(solution.predictability.contraction) == pytest.approx(0.5, rel=1e-5)
     assert np.isnan(solution.predictability.error_bound)
