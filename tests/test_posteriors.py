@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 RECORD = {
     "target": "eight_schools", "source": "posteriordb", "D": 10, "solver": "jacobi",
-    "settled": [True, True], "iterations": [60, 80], "leapfrogs": [3, 3], "num_sequential_steps": [0, 0],
+    "settled": [True, True], "iterations": [60, 80], "num_sequential_steps": [0, 0],
+    "leapfrogs": [3, 4], "exponent": -0.5,
     "warmup_gradients": 200, "sample_gradients": 300, "min_ess": 1_000.0,
     "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
     "rhat": 1.01, "rhat_nuts": 1.02,
@@ -51,10 +52,12 @@ def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
     assert path_ratio(RECORD) == pytest.approx((10_000 / 2_000) / (500 / 1_000))
     assert outcome_of(RECORD) == "right"
     assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in models([RECORD])
-    assert "| jacobi | 60 to 80 |" in posteriors([RECORD])
+    assert "| jacobi | 60 to 80 | 3 to 4 | -0.50 |" in posteriors([RECORD])
     assert "| 10,000 | NUTS: R-hat 1.9 | right |" in models([RECORD | {"rhat_nuts": 1.9}])
-    assert outcome_of(RECORD | {"rhat": 1.2}) == "R-hat 1.20, mean 2.0 errors off"
-    assert outcome_of(RECORD | {"sd_error": 0.2}) != "right"
+    assert outcome_of(RECORD | {"rhat": 1.2}) == (
+        "R-hat 1.20, mean 2.0 errors off, standard deviation 3% off"
+    )
+    assert "standard deviation 20% off" in outcome_of(RECORD | {"sd_error": 0.2})
     assert outcome_of(RECORD | {"sd_error": 0.2, "source": "users"}) == "right"
     told = RECORD | {"settled": [True, False], "num_sequential_steps": [0, 9]}
     assert outcome_of(told) == (
