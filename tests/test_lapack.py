@@ -165,7 +165,7 @@ def logdensity(z):
     covariance = scale**2 * jnp.exp(-squares / (2 * length**2)) + noise**2 * jnp.eye(100)
     return dist.MultivariateNormal(jnp.zeros(100), covariance).log_prob(jnp.sin(2 * x))
 
-kernel = pm.hmc(logdensity, jnp.zeros(3), 0.02, None, 3)
+kernel = pm.hmc(logdensity, 0.02, None, 3)
 for seed in range(10):
     pm.sample(jax.random.key(seed), kernel, jnp.zeros(3), 16, solver=pm.quasi_deer())
 """
