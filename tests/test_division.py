@@ -86,6 +86,7 @@ def test_its_draws_are_those_of_the_steps_one_by_one():
     np.testing.assert_allclose(draws(divided()), draws(divided("sequential")), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_chains_one_after_the_other_are_divided_too():
     # Their warm-up is another program, which rounds otherwise than that of chains side by side.
     mcmc = run(cross, pm.deer(), method="sequential")
@@ -114,6 +115,7 @@ def test_the_gradients_of_all_steps_are_counted():
     assert made == (300 * number * np.asarray(leapfrogs)).tolist()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_the_division():
     mcmc = run(cross, pm.sequential(), num_samples=200)
     first = draws(mcmc)
@@ -138,6 +140,7 @@ def test_a_state_goes_on_in_another_process_and_not_without_having_been_measured
         other.run(KEY)
 
 
+@pytest.mark.slow
 def test_where_a_quarter_period_serves_draws_are_those_without():
     mcmc = run(plain, pm.jacobi())
     assert mcmc.solve_settings()["thinning"] == 1
@@ -145,6 +148,7 @@ def test_where_a_quarter_period_serves_draws_are_those_without():
     assert np.all(mcmc.last_state.warmup.rise <= 6)
 
 
+@pytest.mark.slow
 def test_inference_data_tell_the_division():
     data = pm.to_inference_data(divided())
     assert data.posterior.attrs["thinning"] == divided().solve_settings()["thinning"]

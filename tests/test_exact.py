@@ -48,10 +48,15 @@ def solved(f, solver, dtype):
 
 
 @pytest.mark.parametrize(
-    "solver, window", [("deer", None), ("quasi-deer", 128), ("picard", 128), ("jacobi", None)]
+    "solver, window",
+    [
+        ("deer", None),
+        pytest.param("quasi-deer", 128, marks=pytest.mark.slow),
+        pytest.param("picard", 128, marks=pytest.mark.slow),
+        ("jacobi", None),
+    ],
 )
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.slow
 def test_no_chain_is_wrong_in_silence(kind, solver, window, dtype):
     result = torture.run_one(kind, np.dtype(dtype).name, solver, window)
     assert result["num_silent"] == 0

@@ -22,7 +22,7 @@ from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 # The right chain ------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @functools.cache
@@ -48,8 +48,12 @@ SOLVED = [*(name for name in KERNELS if name != "random_walk-scaled"), "gibbs"]
 @pytest.mark.parametrize(
     "kernel, solver",
     [
-        # Each of the other solvers with every second kernel, or with all in the thorough run.
-        pytest.param(kernel, solver, marks=[pytest.mark.thorough] * (j > 1 and (i + j) % 2))
+        # The other solvers in the slow run: with every second kernel, or with all if thorough.
+        pytest.param(
+            kernel,
+            solver,
+            marks=[pytest.mark.thorough if (i + j) % 2 else pytest.mark.slow] * (j > 1),
+        )
         for i, kernel in enumerate(SOLVED)
         for j, solver in enumerate(["deer", "jacobi", *OTHERS])
     ],

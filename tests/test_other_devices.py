@@ -37,7 +37,7 @@ def counts(n, u):
 SOLVERS = [pm.deer(), pm.quasi_deer(), pm.jacobi(), pm.elk(), pm.quasi_elk()]
 
 
-@pytest.mark.parametrize("window", [None, 100])
+@pytest.mark.parametrize("window", [None, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
 def test_the_chain_is_the_same(solver, window, other_device, sequential_chain):
     u = jax.random.normal(jax.random.key(0), (T, 3))

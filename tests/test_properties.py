@@ -17,10 +17,7 @@ from solver_table import SOLVERS
 
 import parallel_mcmc as pm
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
 SHAPES = [(1, 1, None), (40, 3, 2), (5, 257, 64), (2, 3000, 500), (7, 130, None)]  # D, T, window
 
 

@@ -130,7 +130,10 @@ def test_errors_of_the_model_itself_are_not_explained_away():
         pm.solve(f, START, jnp.zeros((8, 2)), solver=pm.deer())
 
 
-@pytest.mark.parametrize("name", ["custom", "incomplete_gamma"])
+SLOW_GAMMA = pytest.param("incomplete_gamma", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", ["custom", SLOW_GAMMA])
 def test_auto_leaves_out_what_needs_derivatives(name):
     trace = pm.sample(KEY, kernel(name), START, 64, solver=GPU)
     assert trace.settings["solver_choice"].startswith("jacobi: perturbations shrink")

@@ -9,8 +9,6 @@ from recursions import quiet
 
 import parallel_mcmc as pm
 
-pytestmark = pytest.mark.slow
-
 
 @quiet
 @pytest.mark.parametrize(
