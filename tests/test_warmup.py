@@ -36,7 +36,7 @@ def test_hmc_finds_the_variances_and_keeps_its_trajectory_length(is_mass_matrix_
         warmup.Task(KEY, logdensity_fn, START, 4, 600, is_mass_matrix_diagonal, 1.5)
     )
     # The metric is L L', and the kernel's coordinates w are those of x = L w.
-    columns = jax.vmap(tuned.kernel.unravel)(jnp.eye(3)).position["x"]
+    columns = jax.vmap(tuned.kernel.at(START).unravel)(jnp.eye(3)).position["x"]
     np.testing.assert_allclose(np.sqrt(np.diag(columns.T @ columns)), SD, rtol=0.3)
     trace = pm.sample(
         jax.random.key(2), tuned.kernel, tuned.position, 200, num_chains=4, solver=pm.jacobi()
