@@ -276,3 +276,11 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
         assert is_right(r) or not all(r["settled"]) or max(r["num_sequential_steps"]), r
     for r in (r for r in records if r["suite"] == "auto"):
         assert r["seconds"] <= 1.2 * r["seconds_sequential"], r
+
+
+@pytest.mark.parametrize("suite, num_rows", [("posteriors", 1), ("hard", 2)])
+def test_a_real_model_has_one_row_whatever_solver_was_chosen(suite, num_rows, tmp_path):
+    row = {"suite": suite, "target": "eight schools", "device": "cpu"}
+    for solver in ("deer", "jacobi"):
+        path = save(row | {"solver": solver}, tmp_path)
+    assert len(load([path])) == num_rows
