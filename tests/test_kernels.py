@@ -170,6 +170,7 @@ def test_a_gibbs_block_sees_what_those_before_it_have_set():
         (lambda: pm.mala(gaussian, jnp.zeros(2), 0.2), "a position is given to pm.sample alone"),
         (lambda: pm.mala(gaussian, -0.2), "step_size must be positive, got -0.2"),
         (lambda: pm.random_walk(gaussian, jnp.zeros(2)), "sigma must be positive"),
+        (lambda: pm.random_walk(gaussian, START), "sigma must be a number or an array, got a dict"),
     ],
 )
 def test_a_position_in_place_of_a_step_size_is_refused(make, sentence):
@@ -187,8 +188,19 @@ def test_a_kernel_serves_positions_of_any_structure():
         assert kernel.at(position) is kernel.at(position)
 
 
-def test_a_kernel_that_was_first_used_inside_jit_can_be_used_outside():
-    kernel, start = pm.hmc(lambda x: -jnp.sum(x**2), 0.2, np.diag([1.0, 4.0]), 3), jnp.ones(2)
+@pytest.mark.parametrize(
+    "metric", [np.diag([1.0, 4.0]), np.array([1, 4], "float32"), jnp.full(2, 4.0) ** np.arange(2)]
+)
+def test_a_kernel_that_was_first_used_inside_jit_can_be_used_outside(metric):
+    kernel, start = pm.hmc(lambda x: -jnp.sum(x**2), 0.2, metric, 3), jnp.ones(2)
     inside = jax.jit(lambda x: kernel.at(x).init(x).w)(start)
     np.testing.assert_allclose(inside, [1, 0.5], rtol=1e-6)
     np.testing.assert_allclose(kernel.at(start).init(start).w, inside, rtol=1e-6)
+
+
+def test_a_kernel_says_where_its_functions_are():
+    with pytest.raises(
+        AttributeError, match=r"<mala kernel> has no `step` .*kernel.at\(position\)"
+    ):
+        pm.mala(gaussian, 0.1).step  # noqa: B018
+    assert not hasattr(pm.mala(gaussian, 0.1), "position")

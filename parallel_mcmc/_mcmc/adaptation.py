@@ -94,6 +94,7 @@ class PoolInfo(NamedTuple):
 
     Attributes:
         settled: whether the helpers had forgotten where they started, and accepted as they should.
+            Some trajectories may still diverge if ``rounds.num_divergent`` of the last is not zero.
         num_gradients: gradients that followed one another: the critical path.
         num_rounds: how many there were.
         from_mode: whether the helpers started around the mode, as a normal there is nearly the

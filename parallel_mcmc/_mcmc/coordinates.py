@@ -26,7 +26,7 @@ def root(inverse_mass_matrix: Any) -> Array | None:
     """L of an inverse mass matrix L L': ``(D,)`` for variances, else lower triangular."""
     if inverse_mass_matrix is None:
         return None
-    C = jnp.asarray(inverse_mass_matrix)
+    C = jnp.asarray(inverse_mass_matrix, float)
     return jnp.linalg.cholesky(C) if C.ndim == 2 and C.shape[0] == C.shape[1] else jnp.sqrt(C)
 
 
@@ -45,13 +45,16 @@ def coordinates(position: Any, L: Array | None = None) -> Coordinates:
     if L is None:
         return Coordinates(ravel, unravel)
 
-    L, D = L.astype(vector.dtype), vector.size
+    # Cast where it is used: kept beyond a trace, a cast in it would be a leak.
+    dtype, D = vector.dtype, vector.size
     if L.shape == (D,):
-        return Coordinates(lambda x: ravel(x) / L, lambda w: unravel(w * L))
+        return Coordinates(
+            lambda x: ravel(x) / L.astype(dtype), lambda w: unravel(w * L.astype(dtype))
+        )
     if L.shape == (D, D):
         return Coordinates(
-            lambda x: jax.scipy.linalg.solve_triangular(L, ravel(x), lower=True),
-            lambda w: unravel(jnp.dot(L, w, precision="highest")),
+            lambda x: jax.scipy.linalg.solve_triangular(L.astype(dtype), ravel(x), lower=True),
+            lambda w: unravel(jnp.dot(L.astype(dtype), w, precision="highest")),
         )
     raise ValueError(
         f"inverse_mass_matrix must have shape ({D},) or ({D}, {D}) for a position of {D} numbers, "

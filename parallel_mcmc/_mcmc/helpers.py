@@ -38,7 +38,7 @@ def scatter(rng_key: Any, position: Any, num_chains: int, radius: float = 2.0) -
 class Walk(NamedTuple):
     """The state within a round: the helpers, the step size and its running mean, and kept draws.
 
-    ``num_divergent`` are trajectories of the second half, of all helpers.
+    ``num_divergent`` are trajectories of the second half, of each helper.
     """
 
     state: Any
@@ -48,7 +48,7 @@ class Walk(NamedTuple):
     draws: Float[Array, "N K D"]
     logdensities: Float[Array, "N K"]
     num_leapfrogs: Int[Array, ""]
-    num_divergent: Int[Array, ""]
+    num_divergent: Int[Array, " K"]
 
 
 def walk(
@@ -86,11 +86,12 @@ def walk(
 
         def one(state, inputs):
             state, info = kernel.step(state, inputs)
-            return state, (info.acceptance_rate, info.is_divergent)
+            # Outside the support the energy is infinite, whatever the step size.
+            return state, (info.acceptance_rate, info.is_divergent & ~jnp.isposinf(info.energy))
 
         inputs = kernel.draw_inputs(jax.random.fold_in(rng_key, m), K, first_of(walk.state))
         state, (rates, is_divergent) = jax.vmap(one)(walk.state, inputs)
-        num_divergent = jnp.where(m >= first, jnp.sum(is_divergent, dtype=jnp.int32), 0)
+        num_divergent = jnp.where(m >= first, is_divergent.astype(jnp.int32), 0)
         rates = jnp.where(jnp.isfinite(rates), rates, 0)
         rate, target = jnp.mean(rates), target_acceptance_rate
         # In units of how far off it can be, so that too small a step grows as fast as one shrinks.
@@ -122,7 +123,7 @@ def walk(
         draws=jnp.zeros((num_kept, K, D), dtype),
         logdensities=jnp.zeros((num_kept, K), dtype),
         num_leapfrogs=jnp.zeros((), jnp.int32),
-        num_divergent=jnp.zeros((), jnp.int32),
+        num_divergent=jnp.zeros(K, jnp.int32),
     )
     return jax.lax.fori_loop(0, num_steps, step, begin)
 

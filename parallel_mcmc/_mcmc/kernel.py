@@ -40,23 +40,31 @@ class Kernel:
     def at(self, position: Any) -> Transition:
         """The transition for positions of this structure and these shapes."""
         leaves, structure = jax.tree.flatten(position)
-        key = structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-        if key not in self._made:
-            self._made[key] = self._make(position)
-            forget_oldest(self._made)
-        return self._made[key]
+        kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        key = structure, kinds, jax.config.read("jax_enable_x64")
+        transition = self._made.pop(key, None) or self._make(position)
+        self._made[key] = transition  # goes last
+        forget_oldest(self._made)
+        return transition
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Transition._fields:
+            raise AttributeError(name)
+        raise AttributeError(
+            f"{self!r} has no `{name}` before it knows its position: take `kernel.at(position)`."
+        )
 
 
 def transition_at(kernel: Any, position: Any) -> Transition:
     """Of a kernel or a BlackJAX algorithm, for positions like this one."""
     if isinstance(kernel, Transition):
         return kernel
+    if isinstance(kernel, Kernel):
+        return kernel.at(position)
     if hasattr(kernel, "init") and hasattr(kernel, "step"):
         from parallel_mcmc._blackjax.transition import transition_of
 
         return transition_of(kernel, position)
-    if isinstance(kernel, Kernel):
-        return kernel.at(position)
     raise TypeError(
         "Expected a kernel such as pm.hmc(...) or a BlackJAX algorithm with `init` and `step`, "
         f"got {type(kernel).__name__}."
@@ -97,5 +105,10 @@ def check_step_size(step_size: Any) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
+    if not jax.tree_util.all_leaves([value]):
+        raise ValueError(
+            f"{name} must be a number or an array, got a {type(value).__name__}; a position is "
+            "given to pm.sample alone."
+        )
     if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
         raise ValueError(f"{name} must be positive, got {value}.")

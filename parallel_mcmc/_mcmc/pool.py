@@ -30,7 +30,8 @@ class Summary(NamedTuple):
         acceptance_rate: mean of the helpers that are kept.
         num_integration_steps: mean of the round's trajectories.
         num_replaced: helpers that were stuck or lost.
-        num_divergent: trajectories of all helpers, in the second half of the round.
+        num_divergent: trajectories of the helpers that are kept, in the second half of the round.
+        target_acceptance_rate: the rate that the step size was adapted for.
         rhat: over the helpers, the largest of all unknowns and of the log density.
         worst: which unknown that is, or their number for the log density.
         drift: from the round before, in units of the largest by chance, inf in the first round.
@@ -44,6 +45,7 @@ class Summary(NamedTuple):
     num_integration_steps: Float[Array, "..."]
     num_replaced: Int[Array, "..."]
     num_divergent: Int[Array, "..."]
+    target_acceptance_rate: Float[Array, "..."]
     rhat: Float[Array, "..."]
     worst: Int[Array, "..."]
     drift: Float[Array, "..."]
@@ -61,8 +63,8 @@ class Pool(NamedTuple):
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
-        diverges: whether it found nothing but trajectories that diverge, which smaller steps may
-            mend.
+        diverges: whether in one of the rounds all was well but for divergent trajectories, so that
+            smaller steps are tried while there are gradients.
         moments: of the last round's draws and log densities.
         summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.
         from_mode: whether the helpers started around the mode, as `laplace.normal_at_mode` found.
@@ -89,7 +91,7 @@ class Pool(NamedTuple):
 def gathered(
     logdensity_fn: Callable, x: Float[Array, "K D"], estimate: Estimate, target_acceptance_rate: Any
 ) -> Pool:
-    """Helpers where they start; those where the density is not finite last, in places of others."""
+    """Helpers where they start; of those without a finite density copies of others, at the end."""
     finite = usable(logdensity_fn, x)
     D, none, zero = x.shape[-1], jnp.zeros((), jnp.int32), jnp.zeros((), x.dtype)
     summary = Summary(
@@ -99,6 +101,7 @@ def gathered(
         num_integration_steps=zero,
         num_replaced=none,
         num_divergent=none,
+        target_acceptance_rate=zero,
         rhat=zero,
         worst=none,
         drift=zero,

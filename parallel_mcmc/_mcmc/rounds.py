@@ -165,14 +165,16 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
         & (8 * num_good >= 7 * K)
         & fine
     )
-    diverges = ready & (walked.num_divergent > 0) & (target < HIGHEST_TARGET)
+    num_divergent = jnp.sum(jnp.where(good, walked.num_divergent, 0))
+    smaller = ready & (num_divergent > 0) & (target < HIGHEST_TARGET)
     summary = Summary(
         num_gradients=num_gradients,
         step_size=jnp.exp(log_step_size),
         acceptance_rate=acceptance,
         num_integration_steps=mean_leapfrogs,
         num_replaced=K - num_good,
-        num_divergent=walked.num_divergent,
+        num_divergent=num_divergent,
+        target_acceptance_rate=target,
         rhat=rhat,
         worst=jnp.argmax(rhats),
         drift=drifted,
@@ -182,12 +184,12 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
     return Pool(
         x=replaced(x, good),
         log_step_size=log_step_size,
-        target_acceptance_rate=jnp.where(diverges, (1 + target) / 2, target),
+        target_acceptance_rate=jnp.where(smaller, (1 + target) / 2, target),
         inverse_mass_matrix=matrix,
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
-        settled=ready & ~diverges,
-        diverges=diverges,
+        settled=ready & ~smaller,
+        diverges=pool.diverges | smaller,
         moments=moments,
         summaries=jax.tree.map(
             lambda all_of, this: all_of.at[pool.num_rounds].set(this.astype(all_of.dtype)),
