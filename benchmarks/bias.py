@@ -12,7 +12,6 @@ with so many chains a few draws of each are enough.
     python -m benchmarks run --suite bias --float64
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from benchmarks.inference_gym import INFERENCE_GYM
 from benchmarks.measure import Options, header
 from benchmarks.posteriordb import scalars
 from benchmarks.records import Record
+from benchmarks.warmups import over_a_quarter_period
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 2_000, 64, 100
 """Gradients of the warm-up at most; chains; draws of each."""
@@ -109,11 +109,7 @@ def run_one(target: Target, options: Options) -> Record:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.AdaptationWarning)
         (_, parameters), pool = warmup.run(key_pool, target.position, NUM_STEPS)
-    num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
-    kernel = pm.hmc(
-        target.logdensity_fn, parameters["step_size"], parameters["inverse_mass_matrix"],
-        num_leapfrogs,
-    )  # fmt: skip
+    kernel, num_leapfrogs = over_a_quarter_period(target.logdensity_fn, parameters)
     trace = pm.sample(
         key_draws, kernel, pool.positions, NUM_DRAWS, num_chains=NUM_CHAINS, solver=pm.sequential()
     )
@@ -136,12 +132,12 @@ def run_one(target: Target, options: Options) -> Record:
 
 def biases(draws: dict[str, np.ndarray], second_moments: dict[str, float]) -> np.ndarray:
     """b2 after each draw; the variance of x_i^2 is that of all draws."""
-    worst = np.zeros(NUM_DRAWS)
+    each = []
     for name, moment in second_moments.items():
         squares = draws[name] ** 2
-        means = np.cumsum(squares.mean(axis=0)) / np.arange(1, NUM_DRAWS + 1)
-        worst = np.maximum(worst, (means - moment) ** 2 / squares.var())
-    return worst
+        means = np.cumsum(squares.mean(axis=0)) / np.arange(1, squares.shape[1] + 1)
+        each.append((means - moment) ** 2 / squares.var())
+    return np.max(each, axis=0)
 
 
 def first_small(bias: np.ndarray) -> int | None:

@@ -52,11 +52,7 @@ def run_one(posterior: dict, model, options: Options) -> Record:
             options,
         )
     starts = jax.tree.map(lambda leaf: leaf[:NUM_CHAINS], pool.positions)
-    num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(parameters["step_size"])))
-    kernel = pm.hmc(
-        logdensity_fn, parameters["step_size"], parameters["inverse_mass_matrix"],
-        num_leapfrogs,
-    )  # fmt: skip
+    kernel, _ = over_a_quarter_period(logdensity_fn, parameters)
     trace = pm.sample(
         key_draws, kernel, starts, NUM_DRAWS, num_chains=NUM_CHAINS, solver=pm.sequential()
     )
@@ -74,6 +70,13 @@ def run_one(posterior: dict, model, options: Options) -> Record:
         **spreads(("seconds", "seconds_one_by_one"), times),
         **against_reference(posterior["reference"], dict(scalars(draws)))._asdict(),
     }
+
+
+def over_a_quarter_period(logdensity_fn: Callable, parameters: dict) -> tuple[pm.Kernel, int]:
+    """HMC with what a warm-up has found, and its leapfrog steps."""
+    step_size, matrix = parameters["step_size"], parameters["inverse_mass_matrix"]
+    num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(step_size)))
+    return pm.hmc(logdensity_fn, step_size, matrix, num_leapfrogs), num_leapfrogs
 
 
 def nuts_of(rng_key, logdensity_fn, position) -> Callable:

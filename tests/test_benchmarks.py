@@ -12,6 +12,7 @@ import pytest
 import parallel_mcmc as pm
 from benchmarks import documents, reference, scaling, sweep
 from benchmarks.__main__ import main, result_files
+from benchmarks.bias import biases, first_small
 from benchmarks.columns import entry, iterations_cell, markdown, scientific
 from benchmarks.compare import differences, num_wrong_steps
 from benchmarks.documents import DOCUMENTS, PLACE, with_tables
@@ -284,3 +285,13 @@ def test_a_real_model_has_one_row_whatever_solver_was_chosen(suite, num_rows, tm
     for solver in ("deer", "jacobi"):
         path = save(row | {"solver": solver}, tmp_path)
     assert len(load([path])) == num_rows
+
+
+def test_the_error_of_second_moments_is_that_of_the_worst_and_has_to_stay_small():
+    draws = {"a": np.array([[1.0, 3.0], [1.0, 1.0]]), "b": np.array([[0.0, 2.0], [2.0, 0.0]])}
+    # Of a^2 the means are 1 and 3 and the variance is 12; of b^2, 2, 2 and 4.
+    np.testing.assert_allclose(biases(draws, {"a": 1.0, "b": 2.0}), [0, 1 / 3])
+    np.testing.assert_allclose(biases(draws, {"a": 1.0, "b": 4.0}), [1, 1])
+    assert first_small(np.array([1.0, 0.001, 0.02, 0.009, 0.001])) == 4
+    assert first_small(np.array([0.001, 0.001])) == 1
+    assert first_small(np.array([0.001, 0.01])) is None

@@ -58,9 +58,8 @@ HIGHEST_TARGET = 0.97
 """The rate of acceptance above which divergences no longer make the step size smaller.
 
 Where some of a round's thousand trajectories diverge, narrow places are closed to steps of this
-size, and the helpers do not show what lies behind. At a rate of 0.8 a banana's tails beyond two
-standard deviations are cut off, and its largest variance comes out at 66 to 74 %; with this rule,
-at 93 to 100 %.
+size, and the helpers do not show what lies behind. A test has a banana of whose tails, beyond two
+standard deviations, chains saw nothing at a rate of 0.8.
 """
 
 TUNING = 24
