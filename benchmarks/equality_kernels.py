@@ -63,7 +63,7 @@ def chain_of(problem: Callable[[Path], Problem]) -> Callable[[pm.Solver, int], C
         @jax.jit
         def arguments():
             state = transition.init(start(key_start), key_start)
-            return state, transition.draw_inputs(key_inputs, T, state)
+            return state, transition.draw_inputs(jax.random.split(key_inputs, T), state)
 
         def run(state, inputs):
             return pm.run_parallel(

@@ -27,7 +27,9 @@ def run(options: Options) -> Iterator[Record]:
     transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2).at(jnp.zeros(D))
     state = transition.init(jnp.zeros(D), jax.random.key(0))
     key = jax.random.key(options.seed)
-    inputs = jax.eval_shape(lambda key, state: transition.draw_inputs(key, T, state), key, state)
+    inputs = jax.eval_shape(
+        lambda key, state: transition.draw_inputs(jax.random.split(key, T), state), key, state
+    )
     dtype = jax.eval_shape(transition.ravel, state).dtype
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(inputs))
     for budget, (name, solver) in itertools.product(BUDGETS, SOLVERS.items()):
@@ -55,7 +57,7 @@ def run(options: Options) -> Iterator[Record]:
 
 def measured(transition: pm.Transition, program: Program, state: Any, key: Any) -> Record:
     """One run: what it came to, and the most memory that this process has had."""
-    inputs = jax.jit(transition.draw_inputs, static_argnums=1)(key, T, state)
+    inputs = jax.jit(transition.draw_inputs)(jax.random.split(key, T), state)
     begin = time.perf_counter()
     _, info = jax.block_until_ready(program.run(state, inputs))
     seconds = time.perf_counter() - begin

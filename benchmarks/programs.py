@@ -62,7 +62,7 @@ def chain_of(problem: Callable[[Path], Problem]) -> Callable[[Path, int, str], R
         def arguments():
             key_start, key_inputs = jax.random.split(jax.random.key(0))
             state = transition.init(start(key_start), key_start)
-            return state, transition.draw_inputs(key_inputs, T, state)
+            return state, transition.draw_inputs(jax.random.split(key_inputs, T), state)
 
         def run(state, inputs):
             return pm.run_parallel(

@@ -131,7 +131,7 @@ def gibbs(row: Row) -> tuple[Callable, tuple]:
     f, x0 = recursion(transition), transition.ravel(state)
 
     def solve(x0, guess, key):
-        inputs = transition.draw_inputs(key, row.T, state)
+        inputs = transition.draw_inputs(jax.random.split(key, row.T), state)
         return deer.seq1d(
             lambda x, u, _: f(x, u), x0, inputs, {}, yinit_guess=guess,
             max_iter=row.max_iterations, quasi=False, qmem_efficient=False,
@@ -219,7 +219,7 @@ def program_of(run: Callable, row: Row) -> Program:
     transition = row.case.problem.transition
 
     def chain(state, key):
-        inputs = transition.draw_inputs(key, row.T, state)
+        inputs = transition.draw_inputs(jax.random.split(key, row.T), state)
         return run(transition, state, inputs, transform=keep_position)[1:]
 
     return compile_for(chain, row.case.state, row.key)

@@ -142,7 +142,9 @@ def prepare(problem: Problem, T: int, chains: int, seed: int) -> Case:
         key_start, key_inputs = (jax.random.split(key, chains) for key in (key_start, key_inputs))
     transition = problem.transition
     init = over(chains, lambda key: transition.init(problem.start(key), key))
-    draw_inputs = over(chains, lambda key, state: transition.draw_inputs(key, T, state))
+    draw_inputs = over(
+        chains, lambda key, state: transition.draw_inputs(jax.random.split(key, T), state)
+    )
     state = jax.jit(init)(key_start)
     inputs = jax.jit(draw_inputs)(key_inputs, state)
 

@@ -61,7 +61,9 @@ def start(rng_key: Any, num_sweeps: int = 3) -> dict[str, Any]:
     }
     state = transition.init(position)
     for noise in range(num_sweeps):
-        inputs = transition.draw_inputs(jax.random.fold_in(keys[4], noise), 1, state)
+        inputs = transition.draw_inputs(
+            jax.random.split(jax.random.fold_in(keys[4], noise), 1), state
+        )
         state, _ = transition.step(state, jax.tree.map(lambda leaf: leaf[0], inputs))
     return state.position
 

@@ -49,7 +49,7 @@ def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
     """The exponent of the sequential chain, and how each solver fares. Traceable."""
     transition = pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix).at(hard.position)
     state = transition.init(hard.position, None)
-    inputs = transition.draw_inputs(jax.random.key(options.seed), T, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(options.seed), T), state)
     _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
     x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
     exponent = pm.lyapunov_exponent(recursion(transition), x0, inputs, x)

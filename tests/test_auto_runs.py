@@ -123,7 +123,7 @@ def test_a_million_steps_of_25_unknowns_are_planned_within_a_gigabyte(solver):
     window = window_for(solver, T, 25, 4, 1e9)
 
     def positions(key, state):
-        inputs = transition.draw_inputs(key, T, state)
+        inputs = transition.draw_inputs(jax.random.split(key, T), state)
         solve = functools.partial(pm.run_parallel, solver=solver, window=window)
         return solve(transition, state, inputs, transform=lambda state, _: state.position)[1]
 

@@ -51,7 +51,7 @@ def test_a_step_that_the_kernel_does_not_make_is_counted():
         pm.hmc(logdensity_fn, 0.3, num_integration_steps=4).at(jnp.zeros(2)),
     ):
         state = transition.init(jnp.zeros(2), jax.random.key(0))
-        inputs = transition.draw_inputs(jax.random.key(1), 20, state)
+        inputs = transition.draw_inputs(jax.random.split(jax.random.key(1), 20), state)
         draws = pm.run_sequential(transition, state, inputs, lambda state, _: state.position)[1]
         assert num_wrong_steps(transition, state, inputs, draws) == 0
         assert num_wrong_steps(transition, state, inputs, draws.at[-1].add(1.0)) == 1

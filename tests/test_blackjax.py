@@ -111,7 +111,7 @@ def decision_ties(kernel, target, x, t):
     transition = pm.from_blackjax(algorithm).at(position)
     rng_key, init_key = jax.random.split(jax.random.key(7))
     state = transition.init(position, init_key)
-    inputs = transition.draw_inputs(rng_key, NUM_STEPS, state)
+    inputs = transition.draw_inputs(jax.random.split(rng_key, NUM_STEPS), state)
     states = pm.run_sequential(transition, state, inputs)[1][0]
     before = (
         transition.ravel(jax.tree.map(lambda leaf: leaf[t - 1], states))

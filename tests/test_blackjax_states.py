@@ -139,7 +139,7 @@ def test_elliptical_slices_end_at_states_where_log_u_is_lost_in_rounding():
     algorithm = blackjax.elliptical_slice(loglikelihood_fn, mean=jnp.zeros(3), cov=jnp.eye(3))
     transition = pm.from_blackjax(algorithm).at(jnp.zeros(3))
     state = transition.init(jnp.zeros(3), jax.random.key(0))
-    inputs = transition.draw_inputs(jax.random.key(1), 256, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(1), 256), state)
     f = transitions.recursion(transition)
     for size in (1e2, 1e9, 1e160):  # log u counts, is lost, and the log likelihood overflows
         x = jax.vmap(lambda u, size=size: f(jnp.full(3, size), u))(inputs)

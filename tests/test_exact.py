@@ -216,7 +216,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
     """The noise of an `rbg` key depends on batching, so that the last pass disagrees everywhere."""
     transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.8).at(jnp.zeros(2))
     state = transition.init(jnp.zeros(2), jax.random.key(1))
-    inputs = transition.draw_inputs(jax.random.key(0), 300, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 300), state)
     plain = transitions.recursion(transition)
 
     def other(state, inputs):
@@ -258,7 +258,7 @@ def test_keys_that_draw_other_numbers_in_a_batch_are_refused(impl):
 
     def run(solver):
         transition = pm.from_blackjax(algorithm).at(jnp.zeros(2))
-        inputs = transition.draw_inputs(key, 8, start)
+        inputs = transition.draw_inputs(jax.random.split(key, 8), start)
         return pm.run_parallel(transition, start, inputs, solver=solver)
 
     refused = [

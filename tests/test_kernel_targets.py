@@ -99,7 +99,7 @@ REACHES_OUT = {
 def test_a_proposal_outside_the_support_is_rejected_and_poisons_nothing(kernel, target, solver):
     transition = REACHES_OUT[kernel](SUPPORTED[target])
     state = transition.init(jnp.ones(2))
-    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(2), NUM_STEPS), state)
     _, expected, _ = pm.run_sequential(transition, state, inputs)
     states, infos = expected
     assert np.all(infos.acceptance_rate[~infos.is_accepted] < 1)
@@ -133,7 +133,7 @@ def test_rejecting_outside_the_support_leaves_the_target_invariant(kernel, targe
 def test_a_trajectory_that_ends_outside_the_support_is_a_divergence():
     transition = REACHES_OUT["hmc"](gamma)
     state = transition.init(jnp.ones(2))
-    inputs = transition.draw_inputs(jax.random.key(2), NUM_STEPS, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(2), NUM_STEPS), state)
     _, (_, infos), _ = pm.run_sequential(transition, state, inputs)
     outside = ~np.isfinite(infos.energy)
     assert outside.any() and not outside.all()

@@ -34,7 +34,7 @@ def prepared(kernel):
     else:
         transition, start = KERNELS[kernel](), START
     state = transition.init(jax.tree.map(jnp.asarray, start), None)
-    inputs = transition.draw_inputs(jax.random.key(3), NUM_STEPS, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(3), NUM_STEPS), state)
     return transition, state, inputs, pm.run_sequential(transition, state, inputs)[:2]
 
 
@@ -85,7 +85,7 @@ def test_hmc_proposes_where_the_integrator_of_blackjax_ends(metric):
     inverse_mass_matrix, step_size, num_steps = METRICS[metric], 0.3, 5
     transition = pm.hmc(gaussian, step_size, inverse_mass_matrix, num_steps).at(START)
     state = transition.init(jax.tree.map(jnp.asarray, START), None)
-    inputs = transition.draw_inputs(jax.random.key(0), 1, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 1), state)
     w = inputs.momentum[0]
     inputs = inputs._replace(log_uniform=jnp.full(1, -jnp.inf))
     _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
@@ -125,7 +125,7 @@ def test_a_metric_is_the_plain_kernel_in_whitened_coordinates(kernel, metric, so
     scaled = make(gaussian, inverse_mass_matrix=C).at(START)
     plain = make(lambda w: gaussian(unravel(L @ w))).at(w0)
 
-    inputs = plain.draw_inputs(jax.random.key(1), NUM_STEPS, plain.init(w0))
+    inputs = plain.draw_inputs(jax.random.split(jax.random.key(1), NUM_STEPS), plain.init(w0))
     _, (states, infos), _ = run(scaled, scaled.init(unravel(x0)), inputs, solver)
     _, (expected, expected_infos), _ = run(plain, plain.init(w0), inputs, solver)
     x = jax.vmap(lambda position: ravel_pytree(position)[0])(states.position)

@@ -119,7 +119,7 @@ def many_runs(key, solver):
     state = kernel.init(jnp.zeros(2))
 
     def run(key):
-        inputs = kernel.draw_inputs(key, 12, state)
+        inputs = kernel.draw_inputs(jax.random.split(key, 12), state)
         return pm.run_parallel(kernel, state, inputs, solver=solver)[0].position
 
     return jax.vmap(run)(jax.random.split(key, 2))

@@ -16,7 +16,7 @@ def test_a_decision_that_the_last_pass_tips_is_counted_and_the_solved_chain_stan
     """Of a tie one program accepts and the other rejects; a chain of both is nobody's chain."""
     transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2)).at(jnp.full(2, 0.8))
     state = transition.init(jnp.zeros(2), jax.random.key(1))
-    inputs = transition.draw_inputs(jax.random.key(0), 60, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 60), state)
     reference = np.asarray(pm.run_sequential(transition, state, inputs)[1][0].position)
     accepted = np.any(reference[1:] != reference[:-1], axis=1)
     tied = 20 + int(np.argmax(accepted[19:]))
@@ -52,7 +52,7 @@ def tied():
     features *= jnp.sign(jnp.sum(features, axis=1, keepdims=True))
     kernel = pm.mala(lambda x: jnp.sum(jax.nn.log_sigmoid(features @ x)), 0.02).at(jnp.zeros(5))
     state = kernel.init(jnp.ones(5), None)
-    inputs = kernel.draw_inputs(jax.random.key(3), 400, state)
+    inputs = kernel.draw_inputs(jax.random.split(jax.random.key(3), 400), state)
     rate = pm.run_sequential(kernel, state, inputs)[1][1].acceptance_rate
     ties = np.flatnonzero((rate < 0.97) & (np.arange(400) > 250))[:12]
     assert len(ties) == 12

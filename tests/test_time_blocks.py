@@ -142,7 +142,9 @@ def test_a_chain_in_windows_takes_less_than_twice_its_draws_and_randomness(solve
     T, D = 300_000, 25
     transition = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.2).at(jnp.zeros(D))
     state = transition.init(jnp.zeros(D), jax.random.key(0))
-    inputs = jax.eval_shape(lambda: transition.draw_inputs(jax.random.key(1), T, state))
+    inputs = jax.eval_shape(
+        lambda: transition.draw_inputs(jax.random.split(jax.random.key(1), T), state)
+    )
 
     @jax.jit
     def chain(state, inputs):

@@ -117,7 +117,7 @@ def test_hmc_gives_the_same_draws_and_says_how_they_were_solved(metric, x64):
             position
         )
         state = transition.init(position)
-        inputs = transition.draw_inputs(jax.random.key(0), 20, state)
+        inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 20), state)
         chains[name] = jax.jit(functools.partial(pm.run_sequential, transition))(state, inputs)[1]
     (states, infos), (expected, expected_infos) = chains["parallel"], chains["loop"]
     np.testing.assert_allclose(states.position, expected.position, rtol=0, atol=1e-8)
@@ -133,7 +133,7 @@ def test_hmc_may_be_parallel_over_the_chain_and_inside_its_trajectories(x64):
         position
     )
     state = transition.init(position)
-    inputs = transition.draw_inputs(jax.random.key(0), 20, state)
+    inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 20), state)
     expected = jax.jit(functools.partial(pm.run_sequential, transition))(state, inputs)[1][0]
     solve = functools.partial(pm.run_parallel, transition, solver=pm.jacobi())
     _, (states, _), info = jax.jit(solve)(state, inputs)

@@ -15,7 +15,13 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.windows import check_window
-from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keep_all, run_parallel
+from parallel_mcmc._mcmc.transition import (
+    ability_of,
+    attempt_once,
+    keep_all,
+    keys_of_steps,
+    run_parallel,
+)
 
 
 class BlockInfo(NamedTuple):
@@ -102,8 +108,7 @@ def run_inference_algorithm(
 
 @compiled(num_static=5)
 def _run(transition, solver, window, num_steps, transform, rng_key, state):
-    # As BlackJAX: split, then loop.
-    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    inputs = transition.draw_inputs(keys_of_steps(rng_key, num_steps), state)
     return run_parallel(
         transition, state, inputs, solver=solver, window=window, transform=transform
     )

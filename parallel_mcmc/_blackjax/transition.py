@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc._core.programs import NUM_KEPT, compiled
 from parallel_mcmc._mcmc.kernel import Kernel
-from parallel_mcmc._mcmc.transition import Transition, run_sequential
+from parallel_mcmc._mcmc.transition import Transition, keys_of_steps, run_sequential
 
 FIELDS = {
     "RWState": ("position",),
@@ -125,8 +125,7 @@ def _transition(algorithm, structure, shapes, fields, x64):
         state = algorithm.init(values["position"], jax.random.key(0))._replace(**values)
         return lowered(state) if kind.__name__ == "EllipSliceState" else state
 
-    def draw_inputs(rng_key, num_steps, state):
-        keys = jax.random.split(rng_key, num_steps)
+    def draw_inputs(keys, state):
         if evolving is None:
             return keys, None
 
@@ -187,7 +186,7 @@ def _states_and_rebuilt(transition, position):
     """The states of a few steps, and each state rebuilt from the fields that are solved for."""
     key = jax.random.key(1)
     state = transition.init(position, key)
-    inputs = transition.draw_inputs(key, 8, state)
+    inputs = transition.draw_inputs(keys_of_steps(key, 8), state)
     states = run_sequential(transition, state, inputs, lambda state, info: state)[1]
     return states, jax.lax.map(lambda state: transition.unravel(transition.ravel(state)), states)
 

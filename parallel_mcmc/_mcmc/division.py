@@ -26,8 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from parallel_mcmc._core.lyapunov import renormalised
-from parallel_mcmc._core.rows import first_of
-from parallel_mcmc._mcmc.hmc import hmc, steps_of
+from parallel_mcmc._mcmc.hmc import draw, hmc, steps_of
 
 DIVISIONS = (1, 2, 4, 8)
 """Parts of a quarter period, and steps that make a draw."""
@@ -110,7 +109,6 @@ def growth(
     """
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
     kernel = hmc(logdensity_fn, step_size, inverse_mass_matrix, num_integration_steps).at(x[0])
-    start = jax.vmap(lambda x: kernel.init(x, None))(x)
     key_v, key_steps = jax.random.split(rng_key)
 
     def move(w, inputs):
@@ -119,7 +117,7 @@ def growth(
 
     def step(carry, m):
         w, v = carry
-        inputs = kernel.draw_inputs(jax.random.fold_in(key_steps, m), len(x), first_of(start))
+        inputs = draw(jax.random.fold_in(key_steps, m), w)
         size = jnp.maximum(jnp.max(jnp.abs(w), axis=-1, keepdims=True), 1)
         distance = jnp.sqrt(jnp.finfo(w.dtype).eps * size)
         pairs = jnp.stack([w, w + distance * v])
@@ -129,7 +127,7 @@ def growth(
         v = jnp.where(fine[:, None], image, v)
         return (moved[0], v), jnp.where(fine, jnp.maximum(grown, most_seen), 0)
 
-    w = jax.vmap(kernel.ravel)(start)
+    w = jax.vmap(lambda x: kernel.ravel(kernel.init(x, None)))(x)
     v = jax.random.normal(key_v, w.shape, w.dtype)
     v = v / jnp.max(jnp.abs(v), axis=-1, keepdims=True)
     return jax.lax.scan(step, (w, v), jnp.arange(TURNING + MEASURED))[1]

@@ -19,7 +19,7 @@ import jax
 from jaxtyping import Array
 
 from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates
-from parallel_mcmc._mcmc.kernel import Kernel
+from parallel_mcmc._mcmc.kernel import Kernel, one_by_one
 from parallel_mcmc._mcmc.transition import Transition
 
 
@@ -82,12 +82,9 @@ def gibbs_in(coordinates: Coordinates, blocks: tuple[GibbsBlock, ...]) -> Transi
     def init(position, rng_key=None):
         return GibbsState(unravel(ravel(position)))
 
-    def draw_noise(rng_key):
+    def draw_input(rng_key, state):
         keys = jax.random.split(rng_key, len(blocks))
         return tuple(block.draw_noise(key) for block, key in zip(blocks, keys, strict=True))
-
-    def draw_inputs(rng_key, num_steps, state):
-        return jax.vmap(draw_noise)(jax.random.split(rng_key, num_steps))
 
     def step(state, noises):
         position = dict(state.position)
@@ -99,7 +96,7 @@ def gibbs_in(coordinates: Coordinates, blocks: tuple[GibbsBlock, ...]) -> Transi
 
     return Transition(
         init,
-        draw_inputs,
+        one_by_one(draw_input),
         step,
         lambda state: ravel(state.position),
         lambda x: GibbsState(unravel(x)),

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc._core.rows import first_of
-from parallel_mcmc._mcmc.hmc import hmc, steps_of
+from parallel_mcmc._mcmc.hmc import draw, hmc, steps_of
 
 TRAJECTORY_LENGTH = 1.2
 """Of a helper, in units of the metric: near a quarter period, and robust to a poor metric."""
@@ -89,7 +88,7 @@ def walk(
             # Outside the support the energy is infinite, whatever the step size.
             return state, (info.acceptance_rate, info.is_divergent & ~jnp.isposinf(info.energy))
 
-        inputs = kernel.draw_inputs(jax.random.fold_in(rng_key, m), K, first_of(walk.state))
+        inputs = draw(jax.random.fold_in(rng_key, m), walk.state.w)
         state, (rates, is_divergent) = jax.vmap(one)(walk.state, inputs)
         num_divergent = jnp.where(m >= first, is_divergent.astype(jnp.int32), 0)
         rates = jnp.where(jnp.isfinite(rates), rates, 0)

@@ -13,7 +13,8 @@ from parallel_mcmc._mcmc.kernel import (
     Kernel,
     accept_or_reject,
     check_step_size,
-    draw_log_uniforms,
+    log_uniform,
+    one_by_one,
 )
 from parallel_mcmc._mcmc.transition import Transition
 
@@ -130,13 +131,8 @@ def hmc_in(
     def init(position, rng_key=None):
         return at(ravel(position))
 
-    def draw_inputs(rng_key, num_steps, state):
-        x = state.w
-        key_p, key_u = jax.random.split(rng_key)
-        return HMCInputs(
-            jax.random.normal(key_p, (num_steps, x.size), x.dtype),
-            draw_log_uniforms(key_u, num_steps, x.dtype),
-        )
+    def draw_input(rng_key, state):
+        return draw(rng_key, state.w)
 
     def step(state, inputs):
         x = state.w
@@ -161,7 +157,15 @@ def hmc_in(
         )
         return state, info
 
-    return Transition(init, draw_inputs, step, lambda state: state.w, at, "hmc")
+    return Transition(init, one_by_one(draw_input), step, lambda state: state.w, at, "hmc")
+
+
+def draw(rng_key: Any, w: Float[Array, "*K D"]) -> HMCInputs:
+    """The randomness of one step of each of these states."""
+    key_p, key_u = jax.random.split(rng_key)
+    return HMCInputs(
+        jax.random.normal(key_p, w.shape, w.dtype), log_uniform(key_u, w.dtype, w.shape[:-1])
+    )
 
 
 def energy_of(point: PhasePoint) -> Float[Array, ""]:

@@ -71,9 +71,14 @@ def transition_at(kernel: Any, position: Any) -> Transition:
     )
 
 
-def draw_log_uniforms(rng_key: Any, num_steps: int, dtype: Any) -> Float[Array, " T"]:
+def one_by_one(draw_input: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """``draw_inputs`` of a `Transition`, from ``(rng_key, state) -> inputs`` of one step."""
+    return lambda rng_keys, state: jax.vmap(lambda rng_key: draw_input(rng_key, state))(rng_keys)
+
+
+def log_uniform(rng_key: Any, dtype: Any, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
     """Log u of u uniform on (0, 1]: minus a standard exponential."""
-    return -jax.random.exponential(rng_key, (num_steps,), dtype)
+    return -jax.random.exponential(rng_key, shape, dtype)
 
 
 def accept_or_reject(

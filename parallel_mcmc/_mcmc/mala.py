@@ -12,7 +12,8 @@ from parallel_mcmc._mcmc.kernel import (
     Kernel,
     accept_or_reject,
     check_step_size,
-    draw_log_uniforms,
+    log_uniform,
+    one_by_one,
 )
 from parallel_mcmc._mcmc.transition import Transition
 
@@ -81,13 +82,11 @@ def mala_in(
     def init(position, rng_key=None):
         return at(ravel(position))
 
-    def draw_inputs(rng_key, num_steps, state):
+    def draw_input(rng_key, state):
         x = state.w
         key_z, key_u = jax.random.split(rng_key)
-        return LangevinInputs(
-            jax.random.normal(key_z, (num_steps, x.size), x.dtype),
-            draw_log_uniforms(key_u, num_steps, x.dtype),
-        )
+        z = jax.random.normal(key_z, x.shape, x.dtype)
+        return LangevinInputs(z, log_uniform(key_u, x.dtype))
 
     def step(state, inputs):
         x = state.w
@@ -105,4 +104,4 @@ def mala_in(
         state, rate, is_accepted = accept_or_reject(log_ratio, inputs.log_uniform, proposal, state)
         return state, LangevinInfo(rate, is_accepted, eps)
 
-    return Transition(init, draw_inputs, step, lambda state: state.w, at, "mala")
+    return Transition(init, one_by_one(draw_input), step, lambda state: state.w, at, "mala")

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from parallel_mcmc._mcmc.coordinates import Coordinates, coordinates
-from parallel_mcmc._mcmc.kernel import Kernel, accept_or_reject, check_positive, draw_log_uniforms
+from parallel_mcmc._mcmc.kernel import (
+    Kernel,
+    accept_or_reject,
+    check_positive,
+    log_uniform,
+    one_by_one,
+)
 from parallel_mcmc._mcmc.transition import Transition
 
 
@@ -61,13 +67,11 @@ def random_walk_in(
     def init(position, rng_key=None):
         return RandomWalkState(position, logdensity_fn(position))
 
-    def draw_inputs(rng_key, num_steps, state):
+    def draw_input(rng_key, state):
         x = ravel(state.position)
         key_z, key_u = jax.random.split(rng_key)
-        return RandomWalkInputs(
-            jax.random.normal(key_z, (num_steps, x.size), x.dtype),
-            draw_log_uniforms(key_u, num_steps, x.dtype),
-        )
+        z = jax.random.normal(key_z, x.shape, x.dtype)
+        return RandomWalkInputs(z, log_uniform(key_u, x.dtype))
 
     def step(state, inputs):
         x = ravel(state.position)
@@ -78,7 +82,7 @@ def random_walk_in(
 
     return Transition(
         init,
-        draw_inputs,
+        one_by_one(draw_input),
         step,
         lambda state: ravel(state.position),
         lambda x: init(unravel(x)),

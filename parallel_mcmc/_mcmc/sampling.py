@@ -20,6 +20,7 @@ from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import (
     ability_of,
     attempt_once,
+    keys_of_steps,
     recursion,
     run_parallel,
 )
@@ -133,7 +134,7 @@ def _sample(transition, solver, window, num_samples, shows_progress, diagnose, k
         return (state.position, stats_of(state, info)), x
 
     def run(chain, key, state):
-        inputs = transition.draw_inputs(key, num_samples, state)
+        inputs = transition.draw_inputs(keys_of_steps(key, num_samples), state)
         _, (kept, trajectory), solve = run_parallel(
             transition,
             state,

@@ -40,7 +40,8 @@ class Transition(NamedTuple):
 
     Attributes:
         init: ``(position, rng_key) -> state``.
-        draw_inputs: ``(rng_key, num_steps, state) -> inputs``, time leading.
+        draw_inputs: ``(rng_keys, state) -> inputs``, time leading, of as many steps as there are
+            keys: see `keys_of_steps`. ``state`` is that before the first of them.
         step: ``(state, inputs of one step) -> (state, info)``, pure.
         ravel: ``state -> x``, the least Markov state as a vector ``(D,)``.
         unravel: ``x -> state``, the caches computed anew.
@@ -48,7 +49,7 @@ class Transition(NamedTuple):
     """
 
     init: Callable[[Any, Any], Any]
-    draw_inputs: Callable[[Any, int, Any], Any]
+    draw_inputs: Callable[[Any, Any], Any]
     step: Callable[[Any, Any], tuple[Any, Any]]
     ravel: Callable[[Any], Float[Array, " D"]]
     unravel: Callable[[Float[Array, " D"]], Any]
@@ -67,11 +68,27 @@ def recursion(transition: Transition) -> Recursion:
     return f
 
 
+def keys_of_steps(rng_key: Any, num_steps: int, begin: Any = None) -> Any:
+    """A key for each step, as BlackJAX splits them, or of the steps from ``begin`` on.
+
+    The key of step i is ``fold_in(rng_key, i)`` by both: so a chain can be cut anywhere.
+
+    >>> import jax
+    >>> keys = keys_of_steps(jax.random.key(0), 5)
+    >>> bool((keys_of_steps(jax.random.key(0), 2, begin=3) == keys[3:]).all())
+    True
+    """
+    if begin is None:
+        return jax.random.split(rng_key, num_steps)
+    steps = begin + jnp.arange(num_steps)
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng_key, steps)
+
+
 def ability_of(transition: Transition, state: Any) -> Ability:
     """What JAX can make of a step."""
 
     def first(state, rng_key):
-        return transition.ravel(state), transition.draw_inputs(rng_key, 1, state)
+        return transition.ravel(state), transition.draw_inputs(rng_key[None], state)
 
     x, inputs = jax.eval_shape(first, state, jax.random.key(0))
     return ability(recursion(transition), x, inputs)
@@ -137,7 +154,7 @@ def run_parallel(
     Args:
         transition: the kernel.
         state: where the chain starts.
-        inputs: its randomness, from ``transition.draw_inputs``.
+        inputs: its randomness: ``transition.draw_inputs(keys_of_steps(rng_key, T), state)``.
         solver, window, rng_key: as in `parallel_mcmc.solve`.
         transform: what to keep of ``(state, info)`` of each step.
         tell: called with the number of steps solved as iterations proceed.
@@ -234,7 +251,7 @@ def attempted(
     transition: Transition, solver: Solver, num_steps: int, rng_key: Any, state: Any
 ) -> Pilot:
     """How ``num_steps`` steps from ``state`` go: what `auto` chooses by."""
-    inputs = transition.draw_inputs(rng_key, num_steps, state)
+    inputs = transition.draw_inputs(keys_of_steps(rng_key, num_steps), state)
     x0, f = transition.ravel(state), recursion(transition)
     return pilot(f, x0, inputs, solver, most_ties=most_ties(num_steps))
 

@@ -34,7 +34,7 @@ def draw_one(transition: Transition) -> Callable[[Any, Any], Any]:
     """The inputs of one step from a key of its own."""
 
     def draw_input(rng_key, state):
-        return jax.tree.map(lambda leaf: leaf[0], transition.draw_inputs(rng_key, 1, state))
+        return jax.tree.map(lambda leaf: leaf[0], transition.draw_inputs(rng_key[None], state))
 
     return draw_input
 
