@@ -60,9 +60,13 @@ if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mala import ParallelMALA
     from parallel_mcmc._numpyro.mcmc import MCMC
     from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
+    from parallel_mcmc._store.store import StoreError
+    from parallel_mcmc._store.windows import open_store
 
 _ON_DEMAND = {
     "to_inference_data": "_arviz",
+    "StoreError": "_store.store",
+    "open_store": "_store.windows",
     "BlockInfo": "_blackjax.algorithm",
     "Centering": "_numpyro.centering",
     "MCMC": "_numpyro.mcmc",
@@ -100,6 +104,7 @@ __all__ = [
     "SolveInfo",
     "Solver",
     "Status",
+    "StoreError",
     "Trace",
     "Transition",
     "__version__",
@@ -119,6 +124,7 @@ __all__ = [
     "jacobi",
     "lyapunov_exponent",
     "mala",
+    "open_store",
     "parallel_adaptation",
     "parallel_integrator",
     "parallelize",

@@ -1,12 +1,14 @@
 """``python -m parallel_mcmc``: sample a small posterior with a parallel solver and say how it went.
 
 Prints ArviZ's summary, how the chains were solved, how far they are from the
-sequential ones and what both took; writes the draws as netCDF and a trace plot.
+sequential ones and what both took; writes the draws as netCDF and a trace plot. With a store there
+are no sequential ones.
 """
 
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.numpy as jnp
 
 import parallel_mcmc as pm
 from parallel_mcmc import targets
@@ -97,6 +100,10 @@ def parser() -> Parser:
     parser.add_argument("--chains", type=whole(1), default=4)
     parser.add_argument("--seed", type=whole(0, 2**32 - 1, "the largest seed"), default=0)
     parser.add_argument("--window", type=whole(1), help="steps solved together")
+    parser.add_argument(
+        "--store", type=Path, metavar="RUN.zarr",
+        help="write each window there; the same command goes on after an interruption",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
     parser.add_argument("--float64", action="store_true", help="double precision")
     parser.add_argument("--progress", action="store_true", help="show the steps solved so far")
@@ -125,7 +132,10 @@ def main(arguments: list[str] | None = None) -> None:
         if not os.access(options.output, os.W_OK):
             raise PermissionError(f"the folder {options.output} cannot be written to")
         target = make_target(options)
-    with jax.enable_x64(options.float64), one_line(ValueError, MemoryError):
+    # As Ctrl-C: a run with a store finishes its window.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    errors = ValueError, MemoryError, OSError, ImportError
+    with jax.enable_x64(options.float64), one_line(*errors):
         run(options, target)
 
 
@@ -192,14 +202,17 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
                 solver=solver,
                 window=options.window or kernel.window,
                 progress_bar=progress_bar,
+                store=options.store,
             )
         )
-        return found._replace(trace=found.trace._replace(position=constrain(found.trace.position)))
+        position = constrain(jax.tree.map(jnp.asarray, found.trace.position))
+        return found._replace(trace=found.trace._replace(position=position))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)  # it is a line of the report
         parallel = draw(SOLVERS[solver](), options.progress)
-        sequential = None if solver == "sequential" else draw(pm.sequential())
+        alone = solver == "sequential" or options.store
+        sequential = None if alone else draw(pm.sequential())
     data = parallel.trace.to_inference_data()
     lines = [summary(data), "", *describe_solve(parallel.trace)]
     if sequential:

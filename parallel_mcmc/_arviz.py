@@ -136,6 +136,12 @@ def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: An
     return data
 
 
+def datasets_of(data: Any) -> dict[str, Any]:
+    """The groups of ArviZ's container as xarray's datasets, by name."""
+    tree = data.to_datatree() if hasattr(data, "to_datatree") else data
+    return {name: node.to_dataset(inherit=False) for name, node in tree.children.items()}
+
+
 def netcdf(data: Any) -> bytes:
     """The bytes of a netCDF file of ArviZ's container, compressed.
 

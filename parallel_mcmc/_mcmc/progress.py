@@ -6,7 +6,7 @@ number of its bar to the program as an argument.
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -32,6 +32,18 @@ def showing(total: int, shown: bool = True) -> Iterator[int]:
             bar.update(total - bar.n)
         finally:
             del _bars[number]
+
+
+@contextlib.contextmanager
+def counting(total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """A function that moves a bar to a number of draws, from whatever thread."""
+    if not shown:
+        yield lambda draws: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="draw") as bar:
+        yield lambda draws: bar.update(draws - bar.n) and None
 
 
 def advance(number: Any, chain: Any, frontier: Any) -> None:

@@ -16,6 +16,7 @@ from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import (
     ability_of,
@@ -24,6 +25,7 @@ from parallel_mcmc._mcmc.transition import (
     recursion,
     run_parallel,
 )
+from parallel_mcmc._store.store import Store
 
 
 def sample(
@@ -38,6 +40,7 @@ def sample(
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
     diagnose: bool = False,
+    store: Any = None,
 ) -> Trace:
     """Draw samples, all steps of all chains at once.
 
@@ -54,6 +57,11 @@ def sample(
         diagnose: report the `Predictability` of each chain: ``trace.predictability.verdict()``
             says in words whether it is worth solving in parallel (arXiv:2508.16817). It costs one
             more pass, with D products with the kernel's Jacobian per step.
+        store: path of a zarr store, such as ``"run.zarr"``. Draws, statistics and the states of the
+            chains are written there after each ``window`` of steps, by default of up to 10,000, and
+            memory does not grow with ``num_samples``. The same call goes on where the last one has
+            ended, and may ask for more draws. Arrays of the `Trace` are zarr's, read when indexed;
+            `open_store` opens them in ArviZ. Needs the extra ``zarr``.
 
     Returns:
         A `Trace`. The draws are those of the sequential sampler for the same key.
@@ -62,6 +70,8 @@ def sample(
         ValueError: for arguments that do not fit, a log density that is not finite at the start, or
             a kernel that draws with keys of kind `rbg`, whose draws differ for many steps at once.
         MemoryError: if the device has too little memory, with what to try.
+        StoreError: if the store is of another run, in use, damaged, or none; it stays as it is.
+        OSError: if a window cannot be written; those before it are there.
 
     One chain of a BlackJAX algorithm equals
     ``blackjax.util.run_inference_algorithm`` with the same key and ``initial_position``.
@@ -88,6 +98,8 @@ def sample(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
         )
     check_window(window, num_samples)
+    if store is not None and diagnose:
+        raise ValueError("A run with a store is not diagnosed; diagnose a short run without.")
     positions = check_position(initial_position, num_chains)
     transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
@@ -103,22 +115,41 @@ def sample(
         return attempt_once(transition, solver, num_steps, key, state)
 
     x = jax.eval_shape(jax.vmap(transition.ravel), states)
-    choice = choose(
-        solver,
-        window,
-        num_samples,
-        jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-        None if any_traced((pairs, states)) else attempt,
-        num_chains,
-        lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
-    )
-    with showing(num_chains * num_samples, progress_bar) as bar:
-        position, stats, solve, predictability = _sample(
-            transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-            pairs[:, 0], states, bar,
-        )  # fmt: skip
-    trace = Trace(position, stats, solve, settings_of(choice), predictability)
-    report(solve, on_failure, trace)
+
+    def chosen(window, num_steps):
+        return choose(
+            solver,
+            window,
+            num_steps,
+            jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+            None if any_traced((pairs, states)) else attempt,
+            num_chains,
+            lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
+        )
+
+    if store is not None:
+
+        def draw(choice, num_steps, states, begin):
+            return _sample(
+                transition, choice.solver, choice.window, num_steps, False, False, pairs[:, 0],
+                states, 0, begin,
+            )[:-1]  # fmt: skip
+
+        made_of = identity_of(transition, pairs[:, 0], states, positions, solver)
+        with Store(store) as opened:
+            trace = sample_stored(
+                opened, made_of, states, num_samples, window,
+                lambda num_steps: chosen(None, num_steps), draw, progress_bar,
+            )  # fmt: skip
+    else:
+        choice = chosen(window, num_samples)
+        with showing(num_chains * num_samples, progress_bar) as bar:
+            _, position, stats, solve, predictability = _sample(
+                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
+                pairs[:, 0], states, bar, None,
+            )  # fmt: skip
+        trace = Trace(position, stats, solve, settings_of(choice), predictability)
+    report(trace.solve, on_failure, trace)
     return trace
 
 
@@ -128,14 +159,18 @@ def _start(transition, positions, keys):
 
 
 @compiled(num_static=6)
-def _sample(transition, solver, window, num_samples, shows_progress, diagnose, keys, states, bar):
+def _sample(
+    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, bar, begin
+):
+    """The chains from ``states`` on; ``begin`` is their step, if it is not the first."""
+
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
         return (state.position, stats_of(state, info)), x
 
     def run(chain, key, state):
-        inputs = transition.draw_inputs(keys_of_steps(key, num_samples), state)
-        _, (kept, trajectory), solve = run_parallel(
+        inputs = transition.draw_inputs(keys_of_steps(key, num_samples, begin), state)
+        last, (kept, trajectory), solve = run_parallel(
             transition,
             state,
             inputs,
@@ -147,11 +182,11 @@ def _sample(transition, solver, window, num_samples, shows_progress, diagnose, k
             else None,
         )
         if not diagnose:
-            return *kept, solve, None
+            return last, *kept, solve, None
         x0 = transition.ravel(state)
         allowed = aimed_at(solver.tol, x0.dtype)
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
-        return *kept, solve, predictability
+        return last, *kept, solve, predictability
 
     return over_chains(run)(jnp.arange(keys.shape[0]), keys, states)
 

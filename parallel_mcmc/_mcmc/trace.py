@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from parallel_mcmc._core.auto import Choice
@@ -47,7 +46,7 @@ class Trace(NamedTuple):
 
     def __repr__(self) -> str:
         leaves = jax.tree_util.tree_leaves_with_path(self.position)
-        arrays = [leaf for _, leaf in leaves if isinstance(leaf, np.ndarray | jax.Array)]
+        arrays = [leaf for _, leaf in leaves if is_array(leaf)]
         if not leaves or len(arrays) < len(leaves) or any(leaf.ndim < 2 for leaf in arrays):
             return tuple.__repr__(self)
         chains, draws = leaves[0][1].shape[:2]
@@ -66,6 +65,11 @@ class Trace(NamedTuple):
         from parallel_mcmc._arviz import to_inference_data
 
         return to_inference_data(self, **kwargs)
+
+
+def is_array(leaf: Any) -> bool:
+    """Of NumPy, JAX, or zarr; nothing that is traced."""
+    return hasattr(leaf, "__array__") and not isinstance(leaf, jax.core.Tracer)
 
 
 def settings_of(choice: Choice) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from parallel_mcmc._numpyro.phases import phase
 from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remaining_warmup
 from parallel_mcmc._numpyro.start import begin
 from parallel_mcmc._numpyro.state import Chosen
+from parallel_mcmc._numpyro.stored import Arguments, States, check_storable, run_once, run_stored
 
 
 class MCMC(SequentialMCMC):
@@ -48,9 +49,16 @@ class MCMC(SequentialMCMC):
             cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
             of ``thinning=1``, as where helpers do not settle. The first chain decides. Costs 20
             trajectories, beyond ``num_warmup``, and memory for all steps; see `division`.
+        store: path of a zarr store, such as ``"run.zarr"``: `run` writes draws, statistics and the
+            states of the chains there after each window, of the kernel's ``window`` or up to 10,000
+            draws, and memory does not grow with ``num_samples``. The same `run` goes on where the
+            last one has ended, without a warm-up that was finished, and may ask for more draws.
+            `get_samples` reads the store, `open_store` opens it in ArviZ. Needs the extra ``zarr``.
         others: of `numpyro.infer.MCMC`.
 
     Raises:
+        StoreError: if the store is of another run, in use, damaged, or none; it stays as it is.
+        OSError: if a window cannot be written; those before it are there.
         ValueError: for ``thinning="auto"`` with another kernel, without helpers, or with chains in
             parallel on several devices.
 
@@ -72,6 +80,9 @@ class MCMC(SequentialMCMC):
     _settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
     _warmup_report: tuple[dict[str, Any], Any] | None = None
+    _store: Any = None
+    _stored: States | None = None  # of the last run with a store
+    _in_memory: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -81,6 +92,7 @@ class MCMC(SequentialMCMC):
         num_samples: int,
         num_chains: int = 1,
         thinning: int | Literal["auto"] = 1,
+        store: Any = None,
         **others: Any,
     ):
         self._divides = thinning == "auto"
@@ -93,9 +105,14 @@ class MCMC(SequentialMCMC):
             sampler, num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
             thinning=1 if self._divides else thinning, **others,
         )  # fmt: skip
+        self._store = store
+        if store is not None:
+            check_storable(sampler, num_samples, self.thinning, False)
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
+        if self._store is not None:
+            check_storable(self.sampler, self.num_samples, self.thinning, True)
         super().warmup(rng_key, *args, collect_warmup=collect_warmup, **kwargs)
         if collect_warmup:
             summary.warn_of_rows_without_draws(self._last_state)
@@ -121,14 +138,31 @@ class MCMC(SequentialMCMC):
         self._chosen = self._settings = self._division = None
         self._cache_of_run = {}
         try:
-            super().run(
-                rng_key, *args, extra_fields=extra_fields, init_params=init_params, **kwargs
-            )
+            given = Arguments(rng_key, args, kwargs, extra_fields, init_params)
+            if self._store is None:
+                run_once(self, given)
+            else:
+                check_storable(
+                    self.sampler, self.num_samples, self.thinning, self._warmup_state is not None
+                )
+                self._states, self._states_flat = None, None
+                self._stored = run_stored(self, self._store, given)
         finally:
             self._cache_of_run = {}
         if isinstance(self.sampler, ParallelKernel):
             self.sampler.divided(self._division or 1).warn_of_adapted(self._last_state)
             report(self._last_state.solve, "finish", None)
+
+    @property
+    def _states(self) -> dict[str, Any] | None:
+        """Fields of all draws, as NumPyro keeps them; of a stored run read when first used."""
+        if self._in_memory is None and self._stored is not None:
+            self._in_memory = self._stored.read()
+        return self._in_memory
+
+    @_states.setter
+    def _states(self, states: dict[str, Any] | None) -> None:
+        self._in_memory = states
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_chosen": None}

@@ -1,0 +1,254 @@
+"""A run in a zarr store: draws as ArviZ reads them, and what it takes to go on.
+
+    run.zarr/
+      zarr.json            the metadata of all arrays, replaced as the last act of each window
+      posterior/           and other groups of ArviZ's schema, a chunk of each array for each window
+      sampler_state/       a row for each window, and one before the first: the chains' states;
+                           the report of each solve, and a checksum of each window's draws
+
+The root's metadata say how long arrays are. A window counts once these are replaced, in one rename;
+whatever an unfinished one has left behind is written anew.
+"""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STATE = "sampler_state"
+
+
+class StoreError(ValueError):
+    """A store cannot be used for this run; nothing in it was changed."""
+
+
+class Store:
+    """A zarr store that one process at a time writes to.
+
+    Use as a context: it holds a lock beside the store, which the system frees when a process ends,
+    however it ends.
+
+    Args:
+        path: a folder that exists or not.
+
+    Raises:
+        StoreError: on entering, if another process writes to it, or what is there is no such store.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        zarr, filelock = packages()
+        self.path = Path(path)
+        self._zarr = zarr
+        self._lock = filelock.FileLock(f"{self.path}.lock")
+        self._busy = filelock.Timeout
+
+    def __enter__(self) -> "Store":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except self._busy as error:
+            raise StoreError(
+                f"Another process is writing to {self.path}; wait for it, or give another path."
+            ) from error
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._lock.release()
+
+    # Reading.
+
+    def is_new(self) -> bool:
+        return not self.path.exists() or not any(self.path.iterdir())
+
+    def committed(self) -> Any:
+        """The store as of its last complete window.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        try:
+            root = self._zarr.open_consolidated(str(self.path), mode="r")
+            root[f"{STATE}/checksum"]
+        except Exception as error:
+            raise StoreError(
+                f"{self.path} cannot be read as a store of parallel_mcmc ({error}); give another "
+                "path, or remove it to begin anew."
+            ) from error
+        return root
+
+    def attributes(self) -> dict[str, Any]:
+        """What the run was begun with."""
+        return dict(self.committed()[STATE].attrs)
+
+    def state(self, window: int) -> list[np.ndarray]:
+        """The leaves of the chains' states before this window."""
+        return [array[window] for _, array in leaves_of(self.committed()[STATE])]
+
+    def report(self) -> dict[str, np.ndarray]:
+        """Of the solves, ``(windows, chains)``."""
+        group = self.committed()[STATE]
+        return {
+            name.removeprefix("solve."): array[:]
+            for name, array in group.arrays()
+            if name.startswith("solve.")
+        }
+
+    def num_intact(self, rows: int) -> int:
+        """Leading windows of ``rows`` draws up to the last whose draws are as they were written.
+
+        The last windows may be damaged where power was lost: they do not count.
+        """
+        root = self.committed()
+        checksums = root[f"{STATE}/checksum"][:]
+        num_windows = len(checksums)
+        while num_windows:
+            begin = (num_windows - 1) * rows
+            if checksum(root, begin, rows) == checksums[num_windows - 1]:
+                break
+            num_windows -= 1
+        return num_windows
+
+    def num_draws(self) -> int:
+        return next((array.shape[axis] for array, axis in over_draws(self.committed())), 0)
+
+    def array(self, group: str, name: str) -> Any:
+        """Draws on disk, ``(chains, draws, ...)``: read when they are indexed."""
+        return self.committed()[f"{group}/{name}"]
+
+    def arrays(self, group: str) -> dict[str, Any]:
+        """The same of a group, by name; empty if there is no such group."""
+        root = self.committed()
+        if group not in root:
+            return {}
+        return {
+            name: array
+            for name, array in root[group].arrays()
+            if "draw" in array.metadata.dimension_names and name != "draw"
+        }
+
+    # Writing.
+
+    def begin(self, attributes: dict[str, Any], state: list[np.ndarray]) -> None:
+        """A new store, with the state before the first window."""
+        root = self._zarr.open_group(str(self.path), mode="w", zarr_format=3)
+        group = root.create_group(STATE, attributes=attributes)
+        for i, leaf in enumerate(state):
+            put_row(group, f"state.{i:03}", 0, leaf)
+        group.create_array(
+            "checksum", shape=(0,), chunks=(1,), dtype="uint64", dimension_names=["window"]
+        )
+        self._commit()
+
+    def append(
+        self, window: int, rows: int, groups: dict[str, Any], state: list, report: dict[str, Any]
+    ) -> None:
+        """Write a window, with what is known after it, and count it.
+
+        Args:
+            window: its number.
+            rows: draws of a full window.
+            groups: xarray's datasets by the names of ArviZ's groups. Variables without a dimension
+                ``draw`` are written once.
+            state: leaves, after the window.
+            report: of the solve, by chain.
+        """
+        begin = window * rows
+        for name, dataset in groups.items():
+            self._put_draws(name, dataset, begin, rows)
+        root = self._zarr.open_group(str(self.path), mode="r+", use_consolidated=False)
+        group = root[STATE]
+        for i, leaf in enumerate(state):
+            put_row(group, f"state.{i:03}", window + 1, leaf)
+        for name, value in report.items():
+            put_row(group, f"solve.{name}", window, value)
+        put_row(group, "checksum", window, np.uint64(checksum(root, begin, rows)))
+        self._commit()
+
+    def describe(self, attributes: dict[str, Any]) -> None:
+        """Set attributes of all groups of draws."""
+        root = self._zarr.open_group(str(self.path), mode="r+", use_consolidated=False)
+        for name, group in root.groups():
+            if name != STATE:
+                group.attrs.update(attributes)
+        self._commit()
+
+    def _put_draws(self, name: str, dataset: Any, begin: int, rows: int) -> None:
+        kept = {"group": name, "consolidated": False, "zarr_format": 3}
+        if not (self.path / name).exists() or begin == 0:
+            chunks = {
+                variable: {"chunks": tuple(rows if d == "draw" else n for d, n in sizes.items())}
+                for variable, sizes in ((v, dataset[v].sizes) for v in dataset.variables)
+            }
+            dataset.to_zarr(self.path, mode="w", encoding=chunks, **kept)
+            return
+        parts = dataset.drop_vars([v for v in dataset.variables if "draw" not in dataset[v].dims])
+        if not parts.sizes.get("draw"):
+            return
+        end = begin + parts.sizes["draw"]
+        group = self._zarr.open_group(str(self.path / name), mode="r+", use_consolidated=False)
+        for array, axis in over_draws({name: group}):
+            array.resize((*array.shape[:axis], end, *array.shape[axis + 1 :]))
+        group["draw"][begin:end] = parts["draw"].values  # xarray writes no index into a region
+        parts.to_zarr(self.path, region={"draw": slice(begin, end)}, mode="r+", **kept)
+
+    def _commit(self) -> None:
+        with warnings.catch_warnings():
+            # Consolidated metadata are not yet part of zarr's specification.
+            warnings.simplefilter("ignore", UserWarning)
+            self._zarr.consolidate_metadata(str(self.path))
+
+
+def packages() -> tuple[Any, Any]:
+    try:
+        import filelock
+        import zarr
+    except ImportError as error:
+        raise ImportError(
+            f"A store needs {error.name}: pip install 'parallel_mcmc[zarr]'."
+        ) from error
+    return zarr, filelock
+
+
+def leaves_of(group: Any) -> list[tuple[str, Any]]:
+    return sorted((name, array) for name, array in group.arrays() if name.startswith("state."))
+
+
+def put_row(group: Any, name: str, row: int, value: Any) -> None:
+    """Write row ``row`` of an array, which becomes its last."""
+    value = np.asarray(value)
+    if name not in group:
+        group.create_array(
+            name, shape=(0, *value.shape), chunks=(1, *(max(n, 1) for n in value.shape)),
+            dtype=value.dtype, dimension_names=[f"{name}.{i}" for i in range(value.ndim + 1)],
+        )  # fmt: skip
+    array = group[name]
+    array.resize((row + 1, *array.shape[1:]))
+    array[row] = value
+
+
+def over_draws(root: Any) -> Iterator[tuple[Any, int]]:
+    """Arrays over draws, in the order of their names, and the axis of draws."""
+    groups = root.items() if isinstance(root, dict) else root.groups()
+    for name, group in sorted(groups, key=lambda item: item[0]):
+        if name == STATE:
+            continue
+        for _, array in sorted(group.arrays(), key=lambda item: item[0]):
+            dims = array.metadata.dimension_names or ()
+            if "draw" in dims:
+                yield array, dims.index("draw")
+
+
+def checksum(root: Any, begin: int, rows: int) -> int:
+    """Of the draws of a window; 0 where they cannot be read."""
+    found = hashlib.blake2b(digest_size=8)
+    try:
+        for array, axis in over_draws(root):
+            part = array[(slice(None),) * axis + (slice(begin, begin + rows),)]
+            found.update(np.ascontiguousarray(part).tobytes())
+    except Exception:  # zarr's codecs raise errors of many kinds
+        return 0
+    return int.from_bytes(found.digest(), "little")

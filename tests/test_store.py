@@ -1,0 +1,216 @@
+"""`pm.sample` with a store: the same draws, in windows, continued and extended."""
+
+import signal
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+import zarr
+from stored_runs import KERNEL, START, assert_equal, draws_of, files_of, run
+
+import parallel_mcmc as pm
+from parallel_mcmc._core.report import SolveInfo
+from parallel_mcmc._store.store import Store
+from parallel_mcmc._store.windows import combined
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.zarr"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of two windows and a half."""
+    return run(50, tmp_path_factory.mktemp("whole") / "run.zarr")
+
+
+def test_the_draws_are_those_without_a_store(path):
+    stored, plain = draws_of(run(50, path)), draws_of(run(50))
+    assert stored.keys() == plain.keys()
+    for name, value in plain.items():
+        np.testing.assert_allclose(stored[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("first", [7, 20, 33, 40, 49])
+def test_an_extended_run_is_the_run_in_one_go(first, path, whole):
+    run(first, path)
+    assert_equal(run(50, path), whole)
+
+
+def test_a_finished_run_is_read_and_not_changed(path, whole):
+    run(50, path)
+    before = files_of(path / "posterior")
+    assert_equal(run(50, path), whole)
+    assert files_of(path / "posterior").keys() == before.keys()
+
+
+def test_the_window_is_that_of_the_store(path, whole):
+    run(20, path)
+    assert_equal(run(50, path, window=11), whole)
+
+
+def test_solvers_run_window_by_window(path):
+    kernel = pm.mala(lambda x: -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 2, 0.3)
+    trace = run(50, path, kernel=kernel, solver=pm.deer())
+    plain = run(50, kernel=kernel, solver=pm.deer(), window=None)
+    np.testing.assert_allclose(trace.position["a"][:], plain.position["a"], atol=1e-4)
+    assert trace.solve.status.tolist() == [0, 0]
+    assert (trace.solve.num_iterations > plain.solve.num_iterations).all()
+    assert "2 of 2 chains" in repr(trace) and "50 draws" in repr(trace)
+
+
+def test_blackjax_kernels_are_stored(path):
+    import blackjax
+
+    kernel = blackjax.rmh(
+        lambda x: -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 2,
+        blackjax.mcmc.random_walk.normal(jnp.eye(4) * 0.5),
+    )
+    run(25, path, kernel=kernel)
+    again = run(50, path, kernel=kernel)
+    np.testing.assert_allclose(
+        again.position["a"][:], run(50, kernel=kernel).position["a"], atol=1e-6
+    )
+
+
+# Refused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed, word",
+    [
+        ({"seed": 1}, "rng_key"),
+        ({"kernel": pm.random_walk(lambda x: -jnp.sum(x["a"] ** 2) - x["b"] ** 4, 0.7)}, "kernel"),
+        ({"kernel": pm.random_walk(lambda x: -(x["b"] ** 4) - 0 * x["a"].sum(), 0.7)}, "kernel"),
+        ({"start": jax.tree.map(lambda leaf: leaf + 1, START)}, "initial_position"),
+        ({"solver": pm.picard(tol=1e-3)}, "solver"),
+    ],
+    ids=["key", "scale", "density", "start", "solver"],
+)
+def test_another_run_is_refused_and_nothing_is_changed(changed, word, path):
+    run(20, path)
+    before = files_of(path)
+    with pytest.raises(pm.StoreError, match=f"another .*{word}"):
+        run(40, path, **changed)
+    assert files_of(path) == before
+
+
+def test_other_data_of_the_same_shape_are_refused(path):
+    def kernel(data):
+        return pm.random_walk(lambda x: -jnp.sum((x["a"] - data) ** 2) - x["b"] ** 2, 0.5)
+
+    run(20, path, kernel=kernel(jnp.arange(3.0)))
+    run(40, path, kernel=kernel(np.arange(3.0, dtype=np.float32)))
+    with pytest.raises(pm.StoreError, match="data"):
+        run(60, path, kernel=kernel(jnp.arange(3.0) + 1))
+
+
+def test_fewer_draws_than_there_are_are_refused(path):
+    run(40, path)
+    with pytest.raises(pm.StoreError, match="40 draws of each chain, more than the 20"):
+        run(20, path)
+
+
+def test_a_second_writer_is_refused(path):
+    with Store(path), pytest.raises(pm.StoreError, match="Another process is writing"):
+        run(20, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"zarr_format": 3, "node'])
+def test_what_is_no_store_is_refused_and_left_alone(content, path):
+    path.mkdir()
+    (path / "zarr.json").write_bytes(content)
+    with pytest.raises(pm.StoreError, match="cannot be read as a store"):
+        run(20, path)
+    assert (path / "zarr.json").read_bytes() == content
+
+
+def test_a_run_with_a_store_is_not_diagnosed(path):
+    with pytest.raises(ValueError, match="diagnose a short run"):
+        pm.sample(jax.random.key(0), KERNEL, START, 9, num_chains=2, store=path, diagnose=True)
+
+
+# Damage, and readers ---------------------------------------------------------------------
+
+
+def damage_nothing_left(file):
+    file.unlink()
+
+
+def damage_cut(file):
+    file.write_bytes(file.read_bytes()[:7])
+
+
+def damage_zeros(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [damage_nothing_left, damage_cut, damage_zeros])
+@pytest.mark.parametrize("chunk", ["posterior/a/c/0/2/0", "posterior/a/c/0/1/0"])
+def test_damaged_last_windows_are_found_and_made_anew(damage, chunk, path, whole):
+    run(50, path)
+    for number in range(int(chunk.split("/")[4]), 3):  # all from there on, as where power was lost
+        damage(path / f"posterior/a/c/0/{number}/0")
+    assert_equal(run(50, path), whole)
+
+
+def test_readers_see_complete_windows_alone(path, whole):
+    run(40, path)
+    draws = zarr.open_group(path / "posterior", mode="r+", use_consolidated=False)["a"]
+    draws.resize((2, 60, 3))  # as where a writer was killed
+    data = pm.open_store(path)
+    assert data["posterior"].sizes["draw"] == 40
+    assert data["posterior"]["draw"].values.tolist() == list(range(40))
+    assert_equal(run(50, path), whole)
+
+
+def test_arviz_reads_the_store(path):
+    trace = run(50, path)
+    posterior = pm.open_store(path)["posterior"]
+    np.testing.assert_array_equal(posterior["b"], trace.position["b"][:])
+    assert posterior.attrs["solver"] == "sequential"
+    assert posterior.attrs["solve_sequential_steps"] == [60, 60]  # the last window as a whole
+    tree = xarray.open_datatree(path, engine="zarr", consolidated=True)
+    assert {"posterior", "sample_stats"} <= set(tree.children)
+
+
+# Interruption ----------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_at_the_next_window(path, whole):
+    calls_to_go = []
+
+    def press(_):
+        if calls_to_go:
+            calls_to_go.pop()
+            if not calls_to_go:
+                signal.raise_signal(signal.SIGINT)
+
+    def interrupting(x):
+        jax.debug.callback(press, x["b"])
+        return -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 4
+
+    kernel = pm.random_walk(interrupting, 0.7)
+    run(20, path, kernel=kernel)
+    calls_to_go += range(10)  # past the start of two chains, within the next window
+    with pytest.warns(UserWarning, match="Interrupted after 40 of 100 draws"):
+        trace = run(100, path, kernel=kernel)
+    assert trace.position["a"].shape == (2, 40, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_equal(run(50, path, kernel=kernel), whole)
+
+
+def test_one_report_on_several_solves():
+    by_field = dict.fromkeys(SolveInfo._fields, np.array([[1, 2], [3, 4], [5, 6]]))
+    by_field["frontier"] = np.array([[20, 20], [20, 7], [20, 20]])
+    by_field["status"] = np.array([[0, 0], [0, 1], [0, 0]])
+    found = combined(by_field, 20)
+    assert found.frontier.tolist() == [60, 27]
+    assert found.status.tolist() == [0, 1]
+    assert found.num_iterations.tolist() == [9, 12]
+    assert found.residual.tolist() == [5, 6]
