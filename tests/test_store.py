@@ -35,7 +35,7 @@ def test_the_draws_are_those_without_a_store(path):
         np.testing.assert_allclose(stored[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("first", [7, 20, 33, 40, 49])
+@pytest.mark.parametrize("first", [20, 33, 40, 49])
 def test_an_extended_run_is_the_run_in_one_go(first, path, whole):
     run(first, path)
     assert_equal(run(50, path), whole)
@@ -46,6 +46,16 @@ def test_a_finished_run_is_read_and_not_changed(path, whole):
     before = files_of(path / "posterior")
     assert_equal(run(50, path), whole)
     assert files_of(path / "posterior").keys() == before.keys()
+
+
+def test_a_start_that_was_killed_is_no_hindrance(path, whole):
+    (path.parent / "run.zarr.new" / "sampler_state").mkdir(parents=True)
+    assert_equal(run(50, path), whole)
+    assert not (path.parent / "run.zarr.new").exists()
+
+
+def test_no_more_steps_are_taken_than_asked_for(path):
+    assert run(7, path).solve.num_sequential_steps.tolist() == [7, 7]
 
 
 def test_the_window_is_that_of_the_store(path, whole):

@@ -118,7 +118,8 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
     with Store(path) as store:
         made_of = identity_of(mcmc, like, given)
         num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(like.z))
-        rows = open_run(store, made_of) or rows_of_window(num_rows, num_bytes, mcmc.sampler.window)
+        window = mcmc.sampler.window and max(1, mcmc.sampler.window // mcmc.thinning)
+        rows = open_run(store, made_of) or rows_of_window(num_rows, num_bytes, window)
         with counting(mcmc.num_chains * num_rows, mcmc.progress_bar) as tell:
             run = StoredRun(
                 made_of, begin, lambda: like._replace(buffer=()), draw,

@@ -12,6 +12,7 @@ whatever an unfinished one has left behind is written anew.
 
 import hashlib
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,15 +134,18 @@ class Store:
     # Writing.
 
     def begin(self, attributes: dict[str, Any], state: list[np.ndarray]) -> None:
-        """A new store, with the state before the first window."""
-        root = self._zarr.open_group(str(self.path), mode="w", zarr_format=3)
+        """A new store, with the state before the first window, there in one rename."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        shutil.rmtree(new, ignore_errors=True)  # of a process that was killed here
+        root = self._zarr.open_group(str(new), mode="w", zarr_format=3)
         group = root.create_group(STATE, attributes=attributes)
         for i, leaf in enumerate(state):
             put_row(group, f"state.{i:03}", 0, leaf)
         group.create_array(
             "checksum", shape=(0,), chunks=(1,), dtype="uint64", dimension_names=["window"]
         )
-        self._commit()
+        self._commit(new)
+        new.replace(self.path)
 
     def append(
         self, window: int, rows: int, groups: dict[str, Any], state: list, report: dict[str, Any]
@@ -195,11 +199,11 @@ class Store:
         group["draw"][begin:end] = parts["draw"].values  # xarray writes no index into a region
         parts.to_zarr(self.path, region={"draw": slice(begin, end)}, mode="r+", **kept)
 
-    def _commit(self) -> None:
+    def _commit(self, path: Path | None = None) -> None:
         with warnings.catch_warnings():
             # Consolidated metadata are not yet part of zarr's specification.
             warnings.simplefilter("ignore", UserWarning)
-            self._zarr.consolidate_metadata(str(self.path))
+            self._zarr.consolidate_metadata(str(path or self.path))
 
 
 def packages() -> tuple[Any, Any]:

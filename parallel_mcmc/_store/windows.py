@@ -68,7 +68,7 @@ def rows_of_window(num_rows: int, bytes_per_row: int, window: int | None) -> int
     (7500, 1000)
     """
     if window is not None:
-        return window
+        return min(window, num_rows)
     most = max(1, min(MOST_ROWS, MOST_BYTES // max(bytes_per_row, 1)))
     return -(-num_rows // -(-num_rows // most))
 
