@@ -48,7 +48,7 @@ from parallel_mcmc._mcmc.transition import Transition, run_parallel, run_sequent
 from parallel_mcmc.version import __version__
 
 if TYPE_CHECKING:
-    from parallel_mcmc._arviz import to_inference_data
+    from parallel_mcmc._arviz import open_store, to_inference_data
     from parallel_mcmc._blackjax.adaptation import parallel_adaptation
     from parallel_mcmc._blackjax.algorithm import BlockInfo, parallelize, run_inference_algorithm
     from parallel_mcmc._blackjax.integrator import blackjax_integrator
@@ -61,12 +61,11 @@ if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mcmc import MCMC
     from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
     from parallel_mcmc._store.store import StoreError
-    from parallel_mcmc._store.windows import open_store
 
 _ON_DEMAND = {
     "to_inference_data": "_arviz",
     "StoreError": "_store.store",
-    "open_store": "_store.windows",
+    "open_store": "_arviz",
     "BlockInfo": "_blackjax.algorithm",
     "Centering": "_numpyro.centering",
     "MCMC": "_numpyro.mcmc",

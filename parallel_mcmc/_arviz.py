@@ -4,6 +4,7 @@ import copy
 import datetime
 import inspect
 import io
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._mcmc.trace import Trace
+from parallel_mcmc._store.store import STATE, Store
 from parallel_mcmc.version import __version__
 
 NAMING = ("coords", "dims", "extra_event_dims", "index_origin")
@@ -124,16 +126,21 @@ def add_group(data: Any, name: str, group: Any) -> None:
 
 
 def build(groups: dict[str, dict[str, Any]], attrs: dict[str, Any], **kwargs: Any) -> Any:
-    """One code path for both majors, told apart by the signature of `arviz.from_dict`."""
+    """One code path for both majors."""
     import arviz
 
-    if "posterior" in inspect.signature(arviz.from_dict).parameters:
+    if has_inference_data(arviz):
         data = arviz.from_dict(**groups, **kwargs)
     else:
         data = arviz.from_dict(groups, **{name: value for name, value in kwargs.items() if value})
     for group in groups:
         data[group].attrs.update(attrs)
     return data
+
+
+def has_inference_data(arviz: Any) -> bool:
+    """Whether this is ArviZ 0.x."""
+    return "posterior" in inspect.signature(arviz.from_dict).parameters
 
 
 def datasets_of(data: Any) -> dict[str, Any]:
@@ -159,6 +166,31 @@ def netcdf(data: Any) -> bytes:
             encoding = {name: {"zlib": value.dtype.kind in "biuf"} for name, value in group.items()}
             group.dump_to_store(H5NetCDFStore(file, group=node.path), encoding=encoding)
     return buffer.getvalue()
+
+
+def open_store(path: Any) -> Any:
+    """ArviZ's container of a stored run, draws on disk; also while the run goes on.
+
+    Args:
+        path: of the store.
+
+    Returns:
+        `xarray.DataTree` with ArviZ 1.x, `arviz.InferenceData` with 0.x, of all complete windows,
+        read where they are used.
+
+    Raises:
+        StoreError: if there is no such store.
+    """
+    import xarray
+
+    store = Store(path)
+    store.committed()
+    tree = xarray.open_datatree(store.path, engine="zarr", consolidated=True)
+    del tree[STATE]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # 0.23 announces 1.0 when it is imported
+        import arviz
+    return arviz.InferenceData.from_datatree(tree) if has_inference_data(arviz) else tree
 
 
 def named_arrays(position: Any) -> dict[str, Any]:

@@ -73,11 +73,8 @@ def sample_stored(
 
     def draw_window(states: Any, number: int) -> Window:
         states, position, stats, solve = draw(choice, rows, states, jnp.asarray(number * rows))
-
-        def datasets():
-            return datasets_of(Trace(position, stats, solve, settings).to_inference_data())
-
-        return Window(states, solve, datasets)
+        data = Trace(position, stats, solve, settings).to_inference_data()
+        return Window(states, solve, datasets_of(data))
 
     with counting(num_chains * num_samples, progress_bar) as tell:
         run = StoredRun(

@@ -6,7 +6,6 @@ user would by setting ``post_warmup_state`` to ``last_state``.
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -97,6 +96,8 @@ def check_storable(kernel: Any, num_samples: int, thinning: int, has_state: bool
 
 def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
     """Run, or go on with, the chains of a store; sets what `MCMC.run` sets, but for the draws."""
+    from parallel_mcmc._arviz import datasets_of, from_mcmc
+
     mcmc._args, mcmc._kwargs = given.args, given.kwargs  # as NumPyro's `run`, for ArviZ
     num_rows = mcmc.num_samples // mcmc.thinning
     like = template(mcmc, given)
@@ -113,7 +114,8 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
         run_once(part, given._replace(rng_key=state.rng_key, init_params=None))
         for name in ("_chosen", "_settings", "_division"):
             setattr(mcmc, name, getattr(part, name))
-        return Window(part._last_state._replace(buffer=()), part._last_state.solve, datasets(part))
+        groups = datasets_of(from_mcmc(part, log_likelihood=False))
+        return Window(part._last_state._replace(buffer=()), part._last_state.solve, groups)
 
     with Store(path) as store:
         made_of = identity_of(mcmc, like, given)
@@ -196,17 +198,6 @@ def identity_of(mcmc: "MCMC", like: ParallelState, given: Arguments) -> dict[str
         "extra_fields": list(given.extra_fields),
         "solver": repr(kernel.solver or auto()),
     }
-
-
-def datasets(part: "MCMC") -> Callable[[], dict[str, Any]]:
-    """Of a window that has been drawn."""
-
-    def make():
-        from parallel_mcmc._arviz import datasets_of, from_mcmc
-
-        return datasets_of(from_mcmc(part, log_likelihood=False))
-
-    return make
 
 
 def described(mcmc: "MCMC") -> dict[str, Any]:

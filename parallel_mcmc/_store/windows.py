@@ -7,7 +7,6 @@ or extended has the draws of one that was not. The last window may be stored in 
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -28,12 +27,13 @@ class Window(NamedTuple):
     Attributes:
         state: of the chains after it.
         solve: with one entry per chain.
-        datasets: makes xarray's datasets of its draws, by the names of ArviZ's groups.
+        datasets: xarray's, of its draws, by the names of ArviZ's groups. They are made where
+            windows are drawn: NumPyro's handlers are not for several threads.
     """
 
     state: Any
     solve: SolveInfo
-    datasets: Callable[[], dict[str, Any]]
+    datasets: dict[str, Any]
 
 
 class StoredRun(NamedTuple):
@@ -115,7 +115,7 @@ def draw_in_windows(store: Store, run: StoredRun, num_rows: int, rows: int) -> S
     def write(window: int, drawn: Window) -> None:
         end = min((window + 1) * rows, num_rows)
         datasets = {
-            name: placed(dataset, window * rows, end) for name, dataset in drawn.datasets().items()
+            name: placed(dataset, window * rows, end) for name, dataset in drawn.datasets.items()
         }
         store.append(window, rows, datasets, leaves(drawn.state), by_chain(drawn.solve))
         run.tell(end)
@@ -200,29 +200,3 @@ def combined(report: dict[str, np.ndarray], rows: int) -> SolveInfo:
     reached = np.concatenate([np.ones_like(whole[:1]), whole[:-1]])
     by_field["frontier"] = (report["frontier"] * reached).sum(axis=0)
     return SolveInfo(**by_field)
-
-
-def open_store(path: Any) -> Any:
-    """ArviZ's container of a stored run, draws on disk; also while the run goes on.
-
-    Args:
-        path: of the store.
-
-    Returns:
-        `xarray.DataTree` with ArviZ 1.x, `arviz.InferenceData` with 0.x, of all complete windows,
-        read where they are used.
-
-    Raises:
-        StoreError: if there is no such store.
-    """
-    import xarray
-
-    store = Store(Path(path))
-    store.committed()
-    tree = xarray.open_datatree(store.path, engine="zarr", consolidated=True)
-    del tree["sampler_state"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # 0.23 announces 1.0 when it is imported
-        import arviz
-    container = getattr(arviz, "InferenceData", None)
-    return tree if container is None else container.from_datatree(tree)
