@@ -92,17 +92,12 @@ def measured(name: str, options: Options) -> Record:
     bias = biases(density.scalars_of(trace.position), second_moments)
     num_draws, warmup_gradients = first_small(bias), int(pool.num_gradients)
     return {
-        "chains": NUM_CHAINS,
-        "D": density.dim,
-        "settled": bool(pool.settled),
-        "warmup_gradients": warmup_gradients,
-        "leapfrogs": num_leapfrogs,
-        "num_draws": num_draws,
+        "chains": NUM_CHAINS, "D": density.dim, "settled": bool(pool.settled),
+        "warmup_gradients": warmup_gradients, "leapfrogs": num_leapfrogs, "num_draws": num_draws,
         "num_gradients": num_draws and warmup_gradients + 1 + num_draws * num_leapfrogs,
-        "bias_of_one": float(bias[0]),
-        "bias_of_all": float(bias[-1]),
+        "bias_of_one": float(bias[0]), "bias_of_all": float(bias[-1]),
         "published": PUBLISHED[name],
-    }
+    }  # fmt: skip
 
 
 def biases(draws: dict[str, np.ndarray], second_moments: dict[str, float]) -> np.ndarray:

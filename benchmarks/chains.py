@@ -11,15 +11,7 @@ import jax
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks import blackjax_kernels, hard, paper
-from benchmarks.compare import (
-    accept_rate,
-    as_rows,
-    differences,
-    first_difference,
-    min_ess,
-    num_wrong_steps,
-)
+from benchmarks import blackjax_kernels, compare, hard, paper
 from benchmarks.measure import Options, Program, Row, compile_for, measure, of_solve
 from benchmarks.problem import Example, Problem, keep_position, solving
 from benchmarks.records import Record
@@ -90,7 +82,7 @@ class Case(NamedTuple):
 
     def as_rows(self, history: Any) -> list[np.ndarray]:
         """A history of positions of each chain as ``(T, D)``."""
-        return [as_rows(self.of(history, i)) for i in range(self.chains)]
+        return [compare.as_rows(self.of(history, i)) for i in range(self.chains)]
 
 
 def over(chains: int, function: Callable) -> Callable:
@@ -130,16 +122,20 @@ def prepared(example: Example, T: int, data: Path, seed: int) -> tuple[Case, Exp
 def compared(case: Case, history: Any) -> Record:
     """The chain that differs most from the sequential one, and whether its steps are right."""
     rows = case.as_rows(history)
-    found = [differences(*pair) for pair in zip(rows, case.as_rows(case.reference), strict=True)]
+    found = [
+        compare.differences(*pair) for pair in zip(rows, case.as_rows(case.reference), strict=True)
+    ]
     worst = max(range(case.chains), key=lambda i: found[i]["num_steps_differ"])
-    state, inputs, chain, reference = (
-        case.of(tree, worst) for tree in (case.state, case.inputs, history, case.reference)
+    of_worst = [case.of(tree, worst) for tree in (case.state, case.inputs)]
+    transition, reference = case.problem.transition, case.of(case.reference, worst)
+    is_same = found[worst]["num_steps_differ"] == 0
+    wrong = (
+        0 if is_same else compare.num_wrong_steps(transition, *of_worst, case.of(history, worst))
     )
-    transition, differ = case.problem.transition, found[worst]["num_steps_differ"] > 0
     return {
         **found[worst],
-        **first_difference(transition, state, inputs, rows[worst], reference),
-        "num_wrong_steps": num_wrong_steps(transition, state, inputs, chain) if differ else 0,
+        **compare.first_difference(transition, *of_worst, rows[worst], reference),
+        "num_wrong_steps": wrong,
     }
 
 
@@ -164,22 +160,16 @@ def measured(example: Example, T: int, solver: str, options: Options) -> Record 
     by_hand = (info.num_sequential_steps + info.num_frontier_steps).max()
     times = measure({"_sequential": case.loop, "": program}, options)
     return {
-        "D": x.size,
-        "chains": example.chains,
-        "window": example.window,
-        "dtype": str(x.dtype),
-        "accept_rate": accept_rate(references[0]),
-        "min_ess": min_ess(references),
+        "D": x.size, "chains": example.chains, "window": example.window, "dtype": str(x.dtype),
+        "accept_rate": compare.accept_rate(references[0]), "min_ess": compare.min_ess(references),
         **report,
         "evaluations_per_draw": report["iterations"] + int(by_hand) / T,
         "gradients_per_step": example.gradients,
-        "exponent": float(exponent.value),
-        "exponent_error": float(exponent.standard_error),
-        "choice": choice.reason,
-        "aim": example.lengths[T],
+        "exponent": float(exponent.value), "exponent_error": float(exponent.standard_error),
+        "choice": choice.reason, "aim": example.lengths[T],
         "max_iterations": options.max_iterations,
         **compared(case, history),
         **times,
         "ratio": times["seconds_sequential"] / times["seconds"],
         "peak_bytes": (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
-    }
+    }  # fmt: skip

@@ -104,6 +104,7 @@ COLUMNS: dict[str, Cell] = {
     "chains": entry("chains", ","),
     "solver": entry("solver"),
     "seed": entry("seed"),
+    "precision": entry("dtype"),
     "window": lambda r: f"{r['window']:,}" if r["window"] else "all",
     "accept": entry("accept_rate", ".2f"),
     "exponent": exponent_cell,

@@ -71,14 +71,11 @@ def measured(name: str | None, factor: float, solver: str, options: Options) -> 
     iterations = [int(info.num_iterations.sum()) for info in infos]
     unsolved = [np.asarray(info.status) != pm.Status.CONVERGED for info in infos]
     return {
-        "chains": CHAINS * len(cases),
-        "value": value,
-        "factor": factor,
-        "iterations": sum(iterations),
-        "iterations_of_kernels": iterations,
+        "chains": CHAINS * len(cases), "value": value, "factor": factor,
+        "iterations": sum(iterations), "iterations_of_kernels": iterations,
         "num_unsolved": int(np.sum(unsolved)),
         "num_frontier_steps": sum(int(info.num_frontier_steps.sum()) for info in infos),
-    }
+    }  # fmt: skip
 
 
 @contextmanager

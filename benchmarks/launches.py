@@ -95,9 +95,7 @@ def measured(name: str, turns: int, options: Options) -> Record:
     program()
     times = timed({"seconds": program}, options)
     return {
-        "kernels": cost.kernels,
-        "waits": cost.waits,
-        "seconds_model": cost.seconds,
+        "kernels": cost.kernels, "waits": cost.waits, "seconds_model": cost.seconds,
         "seconds_turn": times["seconds"] / turns,
         **times,
-    }
+    }  # fmt: skip

@@ -6,8 +6,7 @@ the paper at its size, but for HMC's leapfrogs, which are `trajectories`; `DEFAU
 solvers should take few iterations for, with defaults only.
 
 The paper's sentiment experiment is on embeddings that are not public: 25,000 rows of 1,024 numbers
-are drawn in their place, unless ``embeddings.npz``, with arrays ``X`` and ``y``, lies beside the
-German credit table.
+are drawn in their place.
 """
 
 from pathlib import Path
@@ -75,28 +74,18 @@ def abilities(data: Path) -> Problem:
     return hard.problem("item response, D = 500", "MALA", data)
 
 
-def embeddings(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, answers 0 and 1, and where the chain starts."""
-    path, rows, features = data.parent / "embeddings.npz", 25_000, 1_024
-    if path.is_file():
-        with np.load(path) as arrays:
-            X = np.asarray(arrays["X"], np.float32)
-            return X, np.asarray(arrays["y"]), np.zeros(X.shape[1], np.float32)
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((rows, features), np.float32)
-    beta = 2 * rng.standard_normal(features, np.float32) / np.float32(features**0.5)
-    return X, rng.random(rows) < 1 / (1 + np.exp(-X @ beta)), beta
-
-
 def sentiment(data: Path) -> Problem:
     """Logistic regression; the step size is that of a posterior as narrow as 3,000 rows make it."""
-    X, y, start = embeddings(data)
-    X, signs = jnp.asarray(X), jnp.asarray(np.where(y, 1, -1), X.dtype)
+    rng, rows, features = np.random.default_rng(0), 25_000, 1_024
+    rows_of = rng.standard_normal((rows, features), np.float32)
+    start = 2 * rng.standard_normal(features, np.float32) / np.float32(features**0.5)
+    labels = rng.random(rows) < 1 / (1 + np.exp(-rows_of @ start))
+    X, signs = jnp.asarray(rows_of), jnp.asarray(np.where(labels, 1, -1), jnp.float32)
 
     def logdensity_fn(beta):
         return jnp.sum(jax.nn.log_sigmoid(signs * (X @ beta))) - jnp.sum(beta**2) / 2
 
-    step_size = 0.6 / 3_000 / X.shape[1] ** (1 / 3)
+    step_size = 0.6 / 3_000 / features ** (1 / 3)
     return starting_at(pm.mala(logdensity_fn, step_size), jnp.asarray(start))
 
 

@@ -65,16 +65,10 @@ def measured(target_name: str, sampler_name: str, T: int, chains: int, options: 
         "seconds_quarter": lambda: sample(T // 4),
     }
     return {
-        "solver": sampler.solver(),
-        "chains": chains,
-        "D": start.size,
-        "num_warmup": sampler.num_warmup,
-        "min_ess": min_ess(list(np.asarray(draws, np.float64))),
-        "gradients_warmup": int(gradients_warmup),
-        "gradients": int(gradients),
-        "seconds_cold_warmup": cold_warmup,
-        "seconds_cold": cold,
+        "solver": sampler.solver(), "chains": chains, "D": start.size,
+        "num_warmup": sampler.num_warmup, "min_ess": min_ess(list(np.asarray(draws, np.float64))),
+        "gradients_warmup": int(gradients_warmup), "gradients": int(gradients),
+        "seconds_cold_warmup": cold_warmup, "seconds_cold": cold,
         **timed(programs, options),
-        "numpyro": numpyro.__version__,
-        "blackjax": blackjax.__version__,
-    }
+        "numpyro": numpyro.__version__, "blackjax": blackjax.__version__,
+    }  # fmt: skip

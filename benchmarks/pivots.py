@@ -1,11 +1,14 @@
 """Tables whose rows are made of several records: by solver, by seed, by factor, by size."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from benchmarks.columns import (
     CHAIN,
+    COLUMNS,
+    Cell,
     Records,
     auto_cell,
     exponent_cell,
@@ -24,13 +27,14 @@ def solvers_of(records: Records) -> list[str]:
     return list(dict.fromkeys(r["solver"] for r in records))
 
 
-def by_solver(records: Records) -> str:
-    """Iterations per kernel and solver; where steps were left to be run one by one, how many."""
+def by_solver(records: Records, heads: Sequence[str] = CHAIN, cell: Cell = iterations_cell) -> str:
+    """A cell per kernel and solver; of iterations, with the steps left to be run one by one."""
     solvers, rows = solvers_of(records), []
-    for (target, kernel, T), group in grouped(records, *CHAIN):
-        cells = {r["solver"]: iterations_cell(r) for r in group}
-        rows.append(([target, kernel, f"{T:,}", *(cells.get(s, "") for s in solvers)], group))
-    return markdown([*CHAIN, *solvers], rows)
+    for _, group in grouped(records, *("dtype" if head == "precision" else head for head in heads)):
+        cells = {r["solver"]: cell(r) for r in group}
+        known = [COLUMNS[head](group[0]) for head in heads]
+        rows.append(([*known, *(cells.get(s, "") for s in solvers)], group))
+    return markdown([*heads, *solvers], rows)
 
 
 def fewest_iterations(group: Records) -> Record | None:
@@ -107,15 +111,6 @@ def constants(records: Records) -> str:
     return markdown(head, rows)
 
 
-def equality(records: Records) -> str:
-    """Per kernel and precision what each solver came to, with its iterations."""
-    solvers, rows = solvers_of(records), []
-    for key, group in grouped(records, "target", "kernel", "dtype"):
-        cells = {r["solver"]: equality_cell(r) for r in group}
-        rows.append(([*key, *(cells.get(name, "") for name in solvers)], group))
-    return markdown(("target", "kernel", "precision", *solvers), rows)
-
-
 def equality_cell(r: Record) -> str:
     outcome, margin = r["outcome"], r.get("tie_margin")
     if outcome == "failed":
@@ -184,7 +179,7 @@ PIVOTS: dict[str, Callable[[Records], str]] = {
     "scaling": scaling,
     "torture": torture,
     "constants": constants,
-    "equality": equality,
+    "equality": partial(by_solver, heads=("target", "kernel", "precision"), cell=equality_cell),
     "launches": launches,
 }
 """By part."""

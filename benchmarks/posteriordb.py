@@ -126,24 +126,15 @@ def mixture(data):
 
 def mesquite(data):
     diameters = data["diam1"] * data["diam2"]
-    X = columns(
-        1.0,
-        jnp.log(diameters * data["canopy_height"]),
-        jnp.log(diameters),
-        jnp.log(data["diam1"] / data["diam2"]),
-        jnp.log(data["total_height"]),
-        jnp.log(data["density"]),
-        data["group"],
-    )
-    normal_regression(X, jnp.log(data["weight"]))
+    lengths = diameters * data["canopy_height"], diameters, data["diam1"] / data["diam2"]
+    logs = map(jnp.log, (*lengths, data["total_height"], data["density"]))
+    normal_regression(columns(1.0, *logs, data["group"]), jnp.log(data["weight"]))
 
 
 def election(data):
-    age = data["age_discrete"]
-    X = columns(
-        1.0, data["real_ideo"], data["race_adj"], age == 2, age == 3, age == 4,
-        data["educ1"], data["gender"], data["income"],
-    )  # fmt: skip
+    ages = (data["age_discrete"] == age for age in (2, 3, 4))
+    before, after = ("real_ideo", "race_adj"), ("educ1", "gender", "income")
+    X = columns(1.0, *map(data.get, before), *ages, *map(data.get, after))
     normal_regression(X, data["partyid7"])
 
 

@@ -24,7 +24,7 @@ from benchmarks.posteriordb import POSTERIORDB
 from benchmarks.published import Posterior, against_reference, read, scalars
 from benchmarks.records import Record
 from benchmarks.rewritten import REWRITTEN
-from benchmarks.user_models import USER_MODELS
+from benchmarks.user_models import USER_MODELS, with_data
 
 KERNEL = "ParallelHMC in pm.MCMC"
 NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
@@ -52,12 +52,12 @@ def rows(options: Options, part: str) -> Iterator[Row]:
 
 
 def of_users(row: str, name: str, thinning: int | str) -> Posterior:
-    return Posterior(row, "users", *USER_MODELS[name](), None, thinning)
+    return Posterior(row, "users", *with_data(name), None, thinning)
 
 
 def rewritten(row: str, seed: int) -> Posterior:
     name, rewrite = REWRITTEN[row]
-    model, arguments = USER_MODELS[name]()
+    model, arguments = with_data(name)
     made = rewrite(jax.random.key(seed), model, arguments)
     return Posterior(row, "users", made.model, arguments, None)._replace(
         num_gradients=made.num_gradients, sites_of=made.sites_of
@@ -102,18 +102,14 @@ def measured(build: Callable[[], Posterior], seed: int) -> Record:
         "leapfrogs": state.num_steps,
     }
     return {
-        "solver": settings["solver"],
-        "chains": NUM_CHAINS,
-        "source": posterior.source,
-        "D": state.x.shape[-1],
-        "choice": settings["solver_choice"],
-        "exponent": settings.get("pilot_exponent"),
+        "solver": settings["solver"], "choice": settings["solver_choice"],
+        "exponent": settings.get("pilot_exponent"), "thinning": settings.get("thinning", 1),
+        "chains": NUM_CHAINS, "source": posterior.source, "D": state.x.shape[-1],
         **{name: np.atleast_1d(values).tolist() for name, values in of_chains.items()},
-        "thinning": settings.get("thinning", 1),
         "rise": [float(r) if np.isfinite(r) else None for r in np.ravel(state.warmup.rise)],
         **ours.figures(reference),
         **{f"{name}_nuts": value for name, value in by_nuts.figures(reference).items()},
-    }
+    }  # fmt: skip
 
 
 def moments(draws: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

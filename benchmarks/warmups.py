@@ -89,17 +89,13 @@ def measured(name: str, options: Options) -> Record:
     assert posterior.reference is not None
     errors = against_reference(posterior.reference, density.scalars_of(trace.position))
     return {
-        "chains": NUM_CHAINS,
-        "D": density.dim,
-        "settled": bool(pool.settled),
-        "num_gradients": int(pool.num_gradients),
-        "num_rounds": int(pool.num_rounds),
-        "rhat": float(pool.rounds.rhat[-1]),
-        "step_size": float(parameters["step_size"]),
+        "chains": NUM_CHAINS, "D": density.dim, "settled": bool(pool.settled),
+        "num_gradients": int(pool.num_gradients), "num_rounds": int(pool.num_rounds),
+        "rhat": float(pool.rounds.rhat[-1]), "step_size": float(parameters["step_size"]),
         "num_gradients_one_by_one": num_one_by_one,
         **timed(programs, options),
         **errors._asdict(),
-    }
+    }  # fmt: skip
 
 
 def nuts_of(rng_key: Any, density: Density) -> Callable:

@@ -14,7 +14,7 @@ from benchmarks.judged import outcome_of, path_ratio
 from benchmarks.posteriors import four_chains, measured, of_users
 from benchmarks.records import SINCE
 from benchmarks.tables import made
-from benchmarks.user_models import USER_MODELS
+from benchmarks.user_models import USER_MODELS, with_data
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -64,7 +64,7 @@ def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(USER_MODELS))
 def test_models_that_users_run_have_a_density_and_a_gradient(name):
-    model, arguments = USER_MODELS[name]()
+    model, arguments = with_data(name)
     info = initialize_model(jax.random.key(0), model, model_args=arguments)
     value, gradient = jax.value_and_grad(info.potential_fn)(info.param_info.z)
     assert np.isfinite(value)
