@@ -1,13 +1,11 @@
 """From a cold start to a small error of second moments, with as many chains as there are helpers.
 
-The figure of merit of papers on samplers for accelerators, such as LAPS (arXiv:2601.16696):
-gradients that follow one another, adaptation included, until
+Gradients that follow one another, adaptation included, as in LAPS (arXiv:2601.16696), until
 
     b2 = max_i (m_i - E x_i^2)^2 / Var x_i^2  <  0.01
 
-and stays there, m_i the mean of x_i^2 over all chains and their draws so far. Here each of the 64
-helpers of `pm.parallel_adaptation` goes on as a chain, of HMC over a quarter period, step by step:
-with so many chains a few draws of each are enough. In 64 bit, by ``--float64``.
+and stays there, m_i the mean of x_i^2 over all chains and their draws so far. The helpers of
+`pm.parallel_adaptation` go on as chains of HMC over a quarter period, step by step. In 64 bit.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +19,7 @@ import numpy as np
 
 import parallel_mcmc as pm
 from benchmarks.measure import Options, Row
-from benchmarks.published import read
+from benchmarks.published import read, scalars
 from benchmarks.records import Record
 from benchmarks.warmups import Density, density_of, over_a_quarter_period, warmed_up
 
@@ -44,7 +42,7 @@ Target = tuple[Density, dict[str, float]]
 
 
 def by_index(draws: Any) -> dict[str, np.ndarray]:
-    return {f"x[{i + 1}]": np.asarray(draws[..., i]) for i in range(draws.shape[-1])}
+    return dict(scalars({"x": draws}))
 
 
 def banana() -> Target:

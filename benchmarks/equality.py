@@ -1,9 +1,8 @@
 """Every solver with every kind of kernel against the sequential chain, on this device.
 
-Chains are short and small: of our own kernels, of one of BlackJAX's, and of `ParallelHMC` under
-NumPyro's class and ours. A row is equal to the sequential chain; or it was told of, and finished
-step by step; or it differs, and then says how close the first decision was that went the other way.
-A row takes a few seconds, nearly all of them to compile, which several threads do ahead.
+A row is equal to it; or it was told of, and finished step by step; or it differs, and then says how
+close the first decision was that went the other way. It takes a few seconds, nearly all of them to
+compile, which several threads do ahead.
 """
 
 import os
@@ -21,7 +20,7 @@ import numpyro
 import parallel_mcmc as pm
 from benchmarks import blackjax_kernels, chains, paper, swap
 from benchmarks.compare import as_rows, differences, first_difference
-from benchmarks.measure import Options, Program, Row, of_solve
+from benchmarks.measure import Options, Program, Row, in_a_line, of_solve
 from benchmarks.problem import Chain, Problem, chain_of, starting_at
 from benchmarks.records import Record
 
@@ -192,8 +191,7 @@ def measured(solve: "Future[Ready]", sequential: "Future[Ready]") -> Record:
     except ImportError:
         raise
     except Exception as error:  # of whatever kind: the other rows are wanted all the same
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return {"outcome": "failed", "reason": reason}
+        return {"outcome": "failed", "reason": in_a_line(error)}
 
 
 def compared(chain: Chain, solve: Program, sequential: Program) -> Record:

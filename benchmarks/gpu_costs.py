@@ -1,14 +1,11 @@
 """What a program that XLA compiled for a GPU costs, read off its text.
 
-The text lists in order what is launched. Counted are kernels, copies and calls of libraries among
-them; waits, in which the host reads a predicate from the device before it goes on, one for each
-look of a loop whose number of turns is not known and for each `cond`; and the bytes that kernels
-read and write, of a slice those of the slice. A loop of known length counts for all of its turns,
-a `cond` by its costlier branch. A loop of unknown length counts for one look at its predicate, and
-what a turn adds is listed for itself.
-
-Seconds are a model, not a measurement: what each kernel takes at least, a rate of memory, and what
-a wait takes.
+Counted are kernels, copies and calls of libraries; waits, in which the host reads a predicate, one
+for each look of a loop whose number of turns is not known and for each `cond`; and bytes that
+kernels read and write, of a slice those of the slice. A loop of known length counts for all of its
+turns, a `cond` by its costlier branch. A loop of unknown length counts for one look, and what a
+turn adds is listed for itself. Seconds are a model: what a kernel takes at least, a rate of memory,
+and what a wait takes.
 """
 
 import functools

@@ -1,10 +1,7 @@
 """What is wanted to know of a GPU, within a time, the most telling first.
 
-In this order: whether every solver gives the sequential chain there; the paper's examples beside
-the sequential scan, on the device and on the CPU of its host, and other samplers; what launches
-and waits take, and how long programs run beside the model that is made of them. Each part has a
-share of the time, and what one leaves goes to the next. A part, or a row, that fails is said and
-passed over.
+Each part has a share of the time, and what one leaves goes to the next. A part, or a row, that
+fails is said and passed over.
 """
 
 import os
@@ -17,7 +14,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import chains, launches, programs
 from benchmarks import equality as equalities
-from benchmarks.measure import Options, run_rows
+from benchmarks.measure import Options, in_a_line, run_rows
 from benchmarks.records import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,10 +76,6 @@ def until(end: float, name: str, runs: Runs) -> Runs:
         print(f"{name}: ended by {in_a_line(error)}", flush=True)
     finally:
         runs.close()
-
-
-def in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def each(part: str, rows: Callable, names: Iterable[str], plan: Plan) -> Runs:

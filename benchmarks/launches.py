@@ -1,9 +1,8 @@
 """What a launch, a wait and a loop cost on this device: what the model of `gpu_costs` is made of.
 
-Loops over chains of small kernels that cannot be fused: sums over rows, each of which needs all of
-the one before. How many turns they take is known when they run, not when they are compiled. Some
-have a `cond` or another loop among the kernels. Kernels and waits of a turn are counted in the
-compiled program, so that time over both gives the cost of each.
+Loops over chains of small kernels that cannot be fused, some with a `cond` or another loop among
+them. Their turns are known when they run, not when they are compiled. Kernels and waits of a turn
+are counted in the compiled program, so that time over both gives the cost of each.
 """
 
 import os

@@ -162,6 +162,10 @@ def seconds_of(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, result
 
 
+def in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
 def of_solve(info: SolveInfo) -> Record:
     """A report, of the worst chain."""
     counts = "num_sequential_steps", "num_frontier_steps"

@@ -1,10 +1,8 @@
 """Real models with the defaults alone: is it right, and how long is the critical path?
 
-Twelve posteriors of posteriordb and four of Inference Gym, with reference moments, and fifteen
-models that NumPyro users run, which are held against NUTS. Of each `pm.ParallelHMC` under
-`pm.MCMC`, with the solver that an accelerator would get, and NumPyro's NUTS: four chains, 1,000
-draws after at most 1,000 steps of warm-up. Gradients are those of the slowest chain that must
-follow one another, of NUTS its leapfrog steps. In 64 bit, by ``--float64``.
+`pm.ParallelHMC` under `pm.MCMC`, with the solver that an accelerator would get, and NumPyro's NUTS:
+four chains, 1,000 draws after at most 1,000 steps of warm-up. Gradients are those of the slowest
+chain that must follow one another, of NUTS its leapfrog steps. In 64 bit.
 """
 
 import warnings

@@ -1,11 +1,10 @@
 """The public code of arXiv:2508.18413 on its four examples, and this package, in turn.
 
-That code is no part of this project: ``--reference`` is where a checkout of
-https://github.com/lindermanlab/parallel-mcmc lies. It was written for an older JAX and for
-TensorFlow Probability, and is lent the two names of them that it needs. Step sizes, damping,
-guesses and how a basis is found are those of its own examples, log densities are ours. It draws
-its randomness within its steps, in every iteration; ours is drawn within the programs that are
-timed. So the chains are not the same: iterations and seconds are compared, not draws.
+``--reference`` is where a checkout of https://github.com/lindermanlab/parallel-mcmc lies. It was
+written for an older JAX and for TensorFlow Probability, and is lent what it needs of them. Step
+sizes, damping, guesses and how a basis is found are those of its own examples, log densities ours.
+It draws its randomness within its steps, so the chains are not the same: iterations and seconds are
+compared, not draws.
 """
 
 import contextlib
@@ -203,5 +202,5 @@ def measured(
 
 
 def drawing(transition: pm.Transition, T: int, run: Callable) -> Callable:
-    """The same from the start and a key."""
+    """A run from the start and a key, which draws its randomness."""
     return lambda state, key: run(state, transition.draw_inputs(key, T, state))

@@ -143,7 +143,7 @@ def vectorised(algorithm: Callable, num_gradients: Callable) -> Callable:
     @partial(jax.jit, static_argnums=2)
     def sample(rng_key, state, T):
         states, parameters = state
-        step = algorithm(parameters).step
+        step = algorithm(**parameters).step
 
         def one_draw(states, rng_key):
             keys = jax.random.split(rng_key, len(states.logdensity))
@@ -163,9 +163,7 @@ def integration_steps(info: Any) -> Any:
 def blackjax_nuts(target: Target, chains: int) -> Sampler:
     """`blackjax.nuts`: one chain is adapted, and the others start at draws of its second half."""
     adaptation = blackjax.window_adaptation(blackjax.nuts, target.logdensity_fn)
-
-    def algorithm(parameters):
-        return blackjax.nuts(target.logdensity_fn, **parameters)
+    algorithm = partial(blackjax.nuts, target.logdensity_fn)
 
     @jax.jit
     def warmup(rng_key):
@@ -174,7 +172,7 @@ def blackjax_nuts(target: Target, chains: int) -> Sampler:
         (_, parameters), info = adaptation.run(key_run, start, NUM_WARMUP)
         second_half = info.state.position[NUM_WARMUP // 2 :]
         positions = jax.random.choice(key_choice, second_half, (chains,))
-        states = jax.vmap(algorithm(parameters).init)(positions)
+        states = jax.vmap(algorithm(**parameters).init)(positions)
         return (states, parameters), integration_steps(info.info) + chains
 
     return Sampler(warmup, vectorised(algorithm, integration_steps), NUM_WARMUP)
@@ -187,7 +185,7 @@ def blackjax_chees(target: Target, chains: int) -> Sampler:
     )
     functions: dict[str, Callable] = {}
 
-    def algorithm(parameters):
+    def algorithm(**parameters):
         return blackjax.dynamic_hmc(target.logdensity_fn, **parameters, **functions)
 
     @jax.jit
@@ -207,9 +205,7 @@ def blackjax_chees(target: Target, chains: int) -> Sampler:
 def blackjax_meads(target: Target, chains: int) -> Sampler:
     """`blackjax.ghmc` after `meads_adaptation` (Hoffman and Sountsov 2022): a gradient a step."""
     adaptation = blackjax.meads_adaptation(target.logdensity_fn, chains)
-
-    def algorithm(parameters):
-        return blackjax.ghmc(target.logdensity_fn, **parameters)
+    algorithm = partial(blackjax.ghmc, target.logdensity_fn)
 
     @jax.jit
     def warmup(rng_key):

@@ -1,9 +1,7 @@
-"""What swapping a NumPyro kernel costs and gains: time per draw, of one small model.
+"""What swapping a NumPyro kernel costs and gains: time per draw of one small model, no warm-up.
 
-NumPyro's own HMC against `ParallelHMC` with the same metric, step size and number of steps, under
-`numpyro.infer.MCMC`, which asks for one draw after the other, and under `pm.MCMC`, which does not.
-There is no warm-up. Runs are compiled as a whole beforehand: NumPyro's class compiles anew for
-each run otherwise.
+NumPyro's own HMC against `ParallelHMC` with the same settings, under `numpyro.infer.MCMC`, which
+asks for one draw after the other, and `pm.MCMC`, which does not. Runs are compiled as a whole.
 """
 
 import copy

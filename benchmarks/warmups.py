@@ -1,10 +1,7 @@
 """Warm-up in parallel on twelve reference posteriors, beside BlackJAX's one step after the other.
 
-What counts is the critical path: gradients that must follow one another before the first draw. Of
-`pm.parallel_adaptation` they are counted as they are made, of `blackjax.window_adaptation` with
-NUTS as the leapfrog steps of its 1,000 steps. Seconds are of both, compiled before. With what the
-first one found four chains of HMC are run, from four of its helpers, and held against the
-reference. In 64 bit, by ``--float64``.
+Gradients that must follow one another before the first draw, and seconds, of both; and draws of HMC
+with what the first one found, from four of its helpers, against the reference. In 64 bit.
 """
 
 import math
