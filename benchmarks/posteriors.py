@@ -39,9 +39,9 @@ def rows(options: Options, part: str) -> Iterator[Row]:
         name: partial(read, name, options.data) for name in (*POSTERIORDB, *INFERENCE_GYM)
     }
     for name in USER_MODELS:
-        builds[name] = partial(of_users, name, name, 1)
+        builds[name] = partial(of_users, name)
         if name in THINNED:
-            builds[f"{name}, thinned"] = partial(of_users, f"{name}, thinned", name, "auto")
+            builds[f"{name}, thinned"] = partial(of_users, name, "auto")
     for name in REWRITTEN:
         builds[name] = partial(rewritten, name, options.seed)
     for name, build in builds.items():
@@ -49,17 +49,16 @@ def rows(options: Options, part: str) -> Iterator[Row]:
         yield Row(target, KERNEL, NUM_DRAWS, "", measure, only=name)
 
 
-def of_users(row: str, name: str, thinning: int | str) -> Posterior:
-    return Posterior(row, "users", *with_data(name), None, thinning)
+def of_users(name: str, thinning: int | str = 1) -> Posterior:
+    return Posterior("users", *with_data(name), None, thinning)
 
 
 def rewritten(row: str, seed: int) -> Posterior:
     name, rewrite = REWRITTEN[row]
     model, arguments = with_data(name)
     made = rewrite(jax.random.key(seed), model, arguments)
-    return Posterior(row, "users", made.model, arguments, None)._replace(
-        num_gradients=made.num_gradients, sites_of=made.sites_of
-    )
+    found = made.num_gradients, made.sites_of
+    return Posterior("users", made.model, arguments, None, 1, *found)
 
 
 class Run(NamedTuple):

@@ -24,7 +24,6 @@ class Posterior(NamedTuple):
     the other, and ``sites_of`` leads from draws of its sites to those of the users' model.
     """
 
-    name: str
     source: str
     model: Callable
     arguments: tuple
@@ -46,9 +45,9 @@ def read(name: str, data: Path) -> Posterior:
             key: jnp.asarray(value, float) if isinstance(value, list) else value
             for key, value in found["data"].items()
         }
-        return Posterior(name, source, POSTERIORDB[name], (arrays,), found["reference"])
+        return Posterior(source, POSTERIORDB[name], (arrays,), found["reference"])
     model, arguments = INFERENCE_GYM[name](found["data"], folder)
-    return Posterior(name, source, model, arguments, found["reference"])
+    return Posterior(source, model, arguments, found["reference"])
 
 
 def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:

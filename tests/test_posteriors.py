@@ -74,7 +74,7 @@ def test_models_that_users_run_have_a_density_and_a_gradient(name):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.AdaptationWarning")
 def test_a_row_counts_gradients_of_both_samplers():
-    record = measured(lambda: of_users("ordinal", 1), seed=0)
+    record = measured(lambda: of_users("ordinal"), seed=0)
     assert record["D"] == 6 and record["settled"] == [True] * 4
     assert 0 < record["warmup_gradients"] < 1_000 < record["warmup_gradients_nuts"]
     assert 0 < record["sample_gradients"] < 1_000 < record["sample_gradients_nuts"]
