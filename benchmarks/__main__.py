@@ -1,13 +1,12 @@
 """The command line.
 
-python -m benchmarks run --suite examples      every example with every solver, as JSON records
-python -m benchmarks gpu --minutes 9           what a GPU is wanted for, the most telling first
-python -m benchmarks report                    those records as Markdown tables
-python -m benchmarks docs                      tables and figures of README and docs made anew
+python -m benchmarks run --suite paper      every row of a suite, as JSON records
+python -m benchmarks gpu --minutes 9        what a GPU is wanted for, the most telling first
+python -m benchmarks report                 those records as Markdown tables
+python -m benchmarks docs                   tables and figures of README and docs made anew
 """
 
 import argparse
-import importlib
 import math
 import os
 import shlex
@@ -16,33 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import suites
+
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "german_credit_numeric.txt"
 
-SUITES = {
-    "examples": "every example with every solver",
-    "paper": "every experiment of arXiv:2508.18413",
-    "reference": "four of them by the paper's own code, beside ours",
-    "peers": "what effective draws cost beside NumPyro and BlackJAX",
-    "defaults": "chains of 4,096 steps, and the iterations aimed at",
-    "blackjax": "BlackJAX's kernels with every solver",
-    "trajectories": "HMC trajectories by their number of leapfrog steps",
-    "hard": "hard targets, four kernels, every solver and `auto`",
-    "auto": "what `auto` costs on this device beside the loop",
-    "memory": "the memory that a million steps are planned in",
-    "scaling": "time and memory against T, D, chains and rows of data",
-    "sweep": "iterations against the Lyapunov exponent",
-    "swap": "NumPyro's HMC and ParallelHMC, per draw",
-    "posteriors": "real models: right, and in how many gradients in turn",
-    "torture": "recursions that look at the last bit of their state",
-    "warmups": "critical path of a warm-up, in parallel and not",
-    "bias": "gradients from cold to a small error of second moments",
-    "constants": "iterations with the numbers of the solve changed",
-    "programs": "what programs cost on a GPU that need not be there",
-}
-"""Each has a module of its name with a ``run``, or is a table of examples for `runs`."""
-
-PARTS = "equality", "paper", "host", "peers", "launches", "programs"
+GPU_PARTS = "equality", "paper", "host", "peers", "launches", "programs"
 """Of the run on a GPU, in this order."""
 
 SAID = (
@@ -57,64 +35,62 @@ SAID = (
 def main(arguments: list[str]) -> None:
     parsed = parser().parse_args(arguments)
     parsed.arguments = arguments
-    parsed.command(parsed)
+    parsed.run(parsed)
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    commands = parser.add_subparsers(required=True)
-    suites = "\n".join(f"  {name:<13}{what}" for name, what in SUITES.items())
-    run = commands.add_parser(
-        "run", help="run a suite and write its records", epilog=f"suites:\n{suites}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    run.set_defaults(command=run_command)
-    run.add_argument("--suite", default="examples", choices=SUITES, metavar="SUITE")
-    run.add_argument("--out", type=Path, default=HERE / "results", help="folder of the records")
+    whole = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = whole.add_subparsers(required=True)
+
+    def command(name, function, about, out, **options):
+        made = commands.add_parser(
+            name, help=about, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+        made.set_defaults(run=function)
+        if out:
+            made.add_argument("--out", type=Path, default=HERE / out, help="folder of the records")
+            beside = "the numeric German credit table; posteriordb and inference_gym lie beside it"
+            made.add_argument("--data", type=Path, default=DATA, help=beside)
+            made.add_argument("--seed", type=int, default=0)
+        return made
+
+    lines = [
+        f"  {suite if suite == part else '':<12}{part:<14}{about}"
+        for suite, parts in suites.SUITES.items()
+        for part, (_, about) in parts.items()
+    ]
+    listed = "\n".join(["suites and their parts:", *lines])
+    run = command("run", run_suite, "run a suite and write its records", "results", epilog=listed)
+    run.add_argument("--suite", default="paper", choices=suites.SUITES, metavar="SUITE")
+    run.add_argument("--part", choices=suites.PARTS, metavar="PART", help="of it, this alone")
     run.add_argument(
         "--only", action="append", default=[], metavar="NAME",
         help="run only rows target/kernel/T/solver that hold NAME, e.g. 10000/deer; repeatable",
     )  # fmt: skip
-    run.add_argument(
-        "--data", type=Path, default=DATA,
-        help="the numeric German credit table, beside which lie posteriordb and inference_gym",
-    )  # fmt: skip
-    run.add_argument(
-        "--reference", type=Path, help="a checkout of the code of arXiv:2508.18413, for its suite"
-    )
+    reference = "a checkout of the code of arXiv:2508.18413, for its part"
+    run.add_argument("--reference", type=Path, help=reference)
     run.add_argument("--float64", action="store_true")
-    run.add_argument("--seed", type=int, default=0)
     run.add_argument("--repeats", type=int, default=5, help="timed runs per row")
-    run.add_argument(
-        "--max-seconds", type=float, default=60, help="no further timed run of a row after this"
-    )
+    seconds = "no further timed run of a row after this"
+    run.add_argument("--max-seconds", type=float, default=60, help=seconds)
     run.add_argument("--max-iterations", type=int, default=200)
-    run.add_argument(
-        "--minutes", type=float, default=math.inf, help="no further row after this many minutes"
-    )
+    minutes = "no further row after this many minutes"
+    run.add_argument("--minutes", type=float, default=math.inf, help=minutes)
     run.add_argument("--device", choices=("cpu", "gpu"), help="instead of the one that JAX takes")
 
-    gpu = commands.add_parser("gpu", help="measure what a GPU is wanted for, within a time")
-    gpu.set_defaults(command=gpu_command)
+    gpu = command("gpu", run_gpu, "measure what a GPU is wanted for in a time", "results/gpu")
     gpu.add_argument("--minutes", type=float, default=9)
-    gpu.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
-    gpu.add_argument("--data", type=Path, default=DATA, help="as of run")
-    gpu.add_argument("--seed", type=int, default=0)
     gpu.add_argument("--device", choices=("cpu",), help="a dry run of small sizes")
-    gpu.add_argument(
-        "--only", action="append", default=[], choices=PARTS, help="this part; repeatable"
-    )
+    part = "this part; repeatable"
+    gpu.add_argument("--only", action="append", default=[], choices=GPU_PARTS, help=part)
 
-    report = commands.add_parser("report", help="print records as Markdown")
-    report.set_defaults(command=report_command)
+    report = command("report", print_report, "print records as Markdown", None)
     report.add_argument("paths", type=Path, nargs="*", help="files; all of benchmarks/results")
-
-    docs = commands.add_parser("docs", help="make the tables in README and docs anew")
-    docs.set_defaults(command=docs_command)
-    return parser
+    command("docs", make_docs, "make the tables in README and docs anew", None)
+    return whole
 
 
-def run_command(parsed: argparse.Namespace) -> None:
+def run_suite(parsed: argparse.Namespace) -> None:
     import jax
 
     begin = time.perf_counter()
@@ -124,26 +100,20 @@ def run_command(parsed: argparse.Namespace) -> None:
         from benchmarks.gpu_programs import prepare
 
         prepare()
-    from benchmarks import runs
-
-    names = {field: getattr(parsed, field) for field in runs.Options._fields if field != "only"}
-    options = runs.Options(only=tuple(parsed.only), **names)
-    module = runs if parsed.suite in runs.SUITES else importlib.import_module(
-        f"benchmarks.{parsed.suite}"
-    )  # fmt: skip
-    write(module.run(options), parsed, 60 * parsed.minutes - (time.perf_counter() - begin))
+    names = {field: getattr(parsed, field) for field in suites.Options._fields}
+    options = suites.Options(**names | {"only": tuple(parsed.only)})
+    left = 60 * parsed.minutes - (time.perf_counter() - begin)
+    write(suites.run(options, parsed.part), parsed, left)
 
 
-def gpu_command(parsed: argparse.Namespace) -> None:
+def run_gpu(parsed: argparse.Namespace) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # room for other processes
     take_device(parsed.device or "gpu", "give --device cpu for a dry run")
-    from benchmarks.gpu_run import Plan, run_gpu
+    from benchmarks import gpu_run
 
-    plan = Plan(
-        parsed.data, parsed.out, parsed.seed, parsed.minutes, parsed.device == "cpu",
-        tuple(parsed.only),
-    )  # fmt: skip
-    write(run_gpu(plan), parsed)
+    only, is_dry = tuple(parsed.only), parsed.device == "cpu"
+    plan = gpu_run.Plan(parsed.data, parsed.out, parsed.seed, parsed.minutes, is_dry, only)
+    write(gpu_run.run_gpu(plan), parsed)
 
 
 def take_device(name: str | None, otherwise: str) -> None:
@@ -165,12 +135,11 @@ def write(rows: Iterator, parsed: argparse.Namespace, seconds: float = math.inf)
     from benchmarks.records import environment, save
 
     begin = time.perf_counter()
-    common = environment() | {
-        "command": shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
-    }
+    command = shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
+    common = environment() | {"command": command}
     for records in rows:
         # Rows that are timed in turn come together, and none of them is lost.
-        for record in records if isinstance(records, list) else [records]:
+        for record in records:
             path = save(common | record, parsed.out)
             names = (record[key] for key in ("target", "kernel", "T", "solver"))
             said = (f"{key} {shown(record[key])}" for key in SAID if key in record)
@@ -184,14 +153,14 @@ def shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def report_command(parsed: argparse.Namespace) -> None:
+def print_report(parsed: argparse.Namespace) -> None:
     from benchmarks.records import load
     from benchmarks.tables import render
 
     print(render(load(parsed.paths or result_files())))
 
 
-def docs_command(parsed: argparse.Namespace) -> None:
+def make_docs(parsed: argparse.Namespace) -> None:
     from benchmarks.documents import DOCUMENTS, draw_figures, with_tables
     from benchmarks.records import load
 

@@ -1,34 +1,27 @@
 """From a cold start to a small error of second moments, with as many chains as there are helpers.
 
-The figure of merit of papers on samplers for accelerators, such as LAPS (arXiv:2601.16696):
-gradients that follow one another, adaptation included, until
+Gradients that follow one another, adaptation included, as in LAPS (arXiv:2601.16696), until
 
     b2 = max_i (m_i - E x_i^2)^2 / Var x_i^2  <  0.01
 
-and stays there, m_i the mean of x_i^2 over all chains and their draws so far. Here each of the 64
-helpers of `pm.parallel_adaptation` goes on as a chain, of HMC over a quarter period, step by step:
-with so many chains a few draws of each are enough.
-
-    python -m benchmarks run --suite bias --float64
+and stays there, m_i the mean of x_i^2 over all chains and their draws so far. The helpers of
+`pm.parallel_adaptation` go on as chains of HMC over a quarter period, step by step. In 64 bit.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
-from benchmarks import posteriordb
-from benchmarks.inference_gym import INFERENCE_GYM
-from benchmarks.measure import Options, header
-from benchmarks.posteriordb import scalars
+from benchmarks.measure import Options, Row
+from benchmarks.published import read, scalars
 from benchmarks.records import Record
-from benchmarks.warmups import over_a_quarter_period
+from benchmarks.warmups import Density, density_of, over_a_quarter_period, warmed_up
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 2_000, 64, 100
 """Gradients of the warm-up at most; chains; draws of each."""
@@ -44,22 +37,19 @@ PUBLISHED = {
 }
 """LAPS with 4,096 chains, as its authors' repository has it; of its sixth, see `inference_gym`."""
 
+Target = tuple[Density, dict[str, float]]
+"""With the second moments, by scalar."""
 
-class Target(NamedTuple):
-    """A density, and its second moments by scalar of ``scalars_of(draws)``."""
 
-    name: str
-    logdensity_fn: Callable
-    position: Any
-    second_moments: dict[str, float]
-    scalars_of: Callable[[Any], dict[str, np.ndarray]]
+def by_index(draws: Any) -> dict[str, np.ndarray]:
+    return dict(scalars({"x": draws}))
 
 
 def banana() -> Target:
     def logdensity_fn(x):
         return -(x[0] ** 2) / 200 - (x[1] - 0.03 * (x[0] ** 2 - 100)) ** 2 / 2
 
-    return Target("banana", logdensity_fn, jnp.zeros(2), {"x[1]": 100.0, "x[2]": 19.0}, by_index)
+    return Density(logdensity_fn, jnp.zeros(2), by_index), {"x[1]": 100.0, "x[2]": 19.0}
 
 
 def normal(D: int = 100) -> Target:
@@ -72,62 +62,40 @@ def normal(D: int = 100) -> Target:
         return -x @ jnp.asarray(precision) @ x / 2
 
     moments = {f"x[{i + 1}]": covariance[i, i] for i in range(D)}
-    return Target(f"normal, D = {D}", logdensity_fn, jnp.zeros(D), moments, by_index)
+    return Density(logdensity_fn, jnp.zeros(D), by_index), moments
 
 
-def by_index(draws: Any) -> dict[str, np.ndarray]:
-    return {f"x[{i + 1}]": np.asarray(draws[..., i]) for i in range(draws.shape[-1])}
+def of_gym(name: str, options: Options) -> Target:
+    posterior = read(name, options.data)
+    assert posterior.reference is not None
+    moments = {k: m["mean"] ** 2 + m["sd"] ** 2 for k, m in posterior.reference.items()}
+    return density_of(posterior), moments
 
 
-def of_model(name: str, posterior: dict, model: Callable, arguments: tuple) -> Target:
-    info = initialize_model(jax.random.key(0), model, model_args=arguments)
-
-    def scalars_of(draws):
-        return dict(scalars(jax.vmap(jax.vmap(info.postprocess_fn))(draws)))
-
-    moments = {k: m["mean"] ** 2 + m["sd"] ** 2 for k, m in posterior["reference"].items()}
-    position = jax.tree.map(jnp.zeros_like, info.param_info.z)
-    return Target(name, lambda z: -info.potential_fn(z), position, moments, scalars_of)
+def rows(options: Options, part: str) -> Iterator[Row]:
+    for name in PUBLISHED:
+        yield Row(name, "HMC", NUM_DRAWS, "", partial(measured, name, options), only=name)
 
 
-def run(options: Options) -> Iterator[Record]:
-    """The records, one by one; those of Inference Gym where its folder is beside the data."""
-    for target in (banana(), normal()):
-        if options.selected(target.name):
-            yield run_one(target, options)
-    folder = options.data.parent / "inference_gym"
-    for name, file in posteriordb.files(folder, INFERENCE_GYM, options):
-        if name in PUBLISHED:
-            posterior = posteriordb.read(file)
-            model, arguments = INFERENCE_GYM[name](posterior["data"], folder)
-            yield run_one(of_model(name, posterior, model, arguments), options)
-
-
-def run_one(target: Target, options: Options) -> Record:
+def measured(name: str, options: Options) -> Record:
+    made: dict[str, Callable[[], Target]] = {"banana": banana, "normal, D = 100": normal}
+    density, second_moments = made[name]() if name in made else of_gym(name, options)
     key_pool, key_draws = jax.random.split(jax.random.key(options.seed))
-    warmup = pm.parallel_adaptation(blackjax.nuts, target.logdensity_fn)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pm.AdaptationWarning)
-        (_, parameters), pool = warmup.run(key_pool, target.position, NUM_STEPS)
-    kernel, num_leapfrogs = over_a_quarter_period(target.logdensity_fn, parameters)
+    warmup = pm.parallel_adaptation(blackjax.nuts, density.logdensity_fn)
+    parameters, pool = warmed_up(warmup, key_pool, density, NUM_STEPS)
+    kernel, num_leapfrogs = over_a_quarter_period(density.logdensity_fn, parameters)
     trace = pm.sample(
         key_draws, kernel, pool.positions, NUM_DRAWS, num_chains=NUM_CHAINS, solver=pm.sequential()
     )
-    bias = biases(target.scalars_of(trace.position), target.second_moments)
-    num_draws = first_small(bias)
-    warmup_gradients = int(pool.num_gradients)
+    bias = biases(density.scalars_of(trace.position), second_moments)
+    num_draws, warmup_gradients = first_small(bias), int(pool.num_gradients)
     return {
-        **header(options, target.name, "HMC", NUM_DRAWS, "", chains=NUM_CHAINS),
-        "D": sum(leaf.size for leaf in jax.tree.leaves(target.position)),
-        "settled": bool(pool.settled),
-        "warmup_gradients": warmup_gradients,
-        "leapfrogs": num_leapfrogs,
-        "num_draws": num_draws,
+        "chains": NUM_CHAINS, "D": density.dim, "settled": bool(pool.settled),
+        "warmup_gradients": warmup_gradients, "leapfrogs": num_leapfrogs, "num_draws": num_draws,
         "num_gradients": num_draws and warmup_gradients + 1 + num_draws * num_leapfrogs,
-        "bias_of_one": float(bias[0]),
-        "bias_of_all": float(bias[-1]),
-        "published": PUBLISHED[target.name],
-    }
+        "bias_of_one": float(bias[0]), "bias_of_all": float(bias[-1]),
+        "published": PUBLISHED[name],
+    }  # fmt: skip
 
 
 def biases(draws: dict[str, np.ndarray], second_moments: dict[str, float]) -> np.ndarray:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.problem import Example, Problem
+from benchmarks.problem import Example, starting_at
 from parallel_mcmc import from_blackjax
 from parallel_mcmc.targets import Target, eight_schools, logistic_regression
 
@@ -27,98 +27,66 @@ SCALE = {
 }
 """Posterior standard deviations, rounded: the metric of the kernels, the unit of the tests."""
 
-
-def _independent(scale):
-    def propose(position):
-        flat, unravel = ravel_pytree(position)
-        return lambda key: unravel(
-            scale.astype(flat.dtype) * jax.random.normal(key, flat.shape, flat.dtype)
-        )
-
-    return propose
+KERNELS = [
+    "rmh", "additive_step_random_walk", "irmh", "mala", "barker", "hmc", "mhmc", "dhmc", "nuts",
+    "ghmc", "elliptical_slice", "slice_sampling", "mclmc", "adjusted_mclmc", "rmhmc",
+    "mgrad_gaussian",
+]  # fmt: skip
 
 
 def make(kernel: str, target: str, position):
     """The kernel on the target, at a step size at which it accepts often."""
     import blackjax
-    from blackjax.mcmc.random_walk import normal
+    from blackjax.mcmc import random_walk
 
     logdensity_fn = TARGETS[target].logdensity_fn
     flat, unravel = ravel_pytree(position)
-    scale = jnp.asarray(SCALE[target], flat.dtype)
-    D = flat.size
-    variance = scale**2
+    D, scale = flat.size, jnp.asarray(SCALE[target], flat.dtype)
+    variance, small = scale**2, float(scale.min())
 
-    def draw(key, _):
+    def draw(key):
         return unravel(scale * jax.random.normal(key, (D,), flat.dtype))
 
-    def tilted(
-        position,
-    ):  # the target without the standard normal prior of a latent Gaussian kernel
+    def walk(key, position):
+        return jax.tree.map(lambda x, step: x + step / 2, position, draw(key))
+
+    def tilted(position):
+        """Without the standard normal prior that a latent Gaussian kernel adds."""
         x = ravel_pytree(position)[0]
         return logdensity_fn(position) + jnp.sum((x / scale) ** 2) / 2
 
-    def walk(key, position):
-        return jax.tree.map(jnp.add, position, jax.tree.map(lambda x: x / 2, draw(key, None)))
-
-    small = float(scale.min())
+    f, diagonal, mean = logdensity_fn, jnp.diag(variance), jnp.zeros(D, flat.dtype)
     return {
-        "rmh": lambda: blackjax.rmh(logdensity_fn, walk),
+        "rmh": lambda: blackjax.rmh(f, walk),
         "additive_step_random_walk": lambda: blackjax.additive_step_random_walk(
-            logdensity_fn, normal(scale / 2)
+            f, random_walk.normal(scale / 2)
         ),
-        "irmh": lambda: blackjax.irmh(logdensity_fn, lambda key: draw(key, None)),
-        "mala": lambda: blackjax.mala(logdensity_fn, 0.2 * small**2),
-        "barker": lambda: blackjax.barker(logdensity_fn, 0.6 * small),
-        "hmc": lambda: blackjax.hmc(logdensity_fn, 0.25, variance, 6),
-        "mhmc": lambda: blackjax.mhmc(logdensity_fn, 0.25, variance, 6),
-        "dhmc": lambda: blackjax.dhmc(logdensity_fn, 0.25, variance),
-        "nuts": lambda: blackjax.nuts(logdensity_fn, 0.4, variance, max_num_doublings=4),
-        "ghmc": lambda: blackjax.ghmc(logdensity_fn, 0.3, scale, 0.5, 0.1),
-        "elliptical_slice": lambda: blackjax.elliptical_slice(
-            tilted, mean=jnp.zeros(D, flat.dtype), cov=jnp.diag(variance)
-        ),
-        "slice_sampling": lambda: blackjax.slice_sampling(logdensity_fn, width=2.0 * small),
-        "mclmc": lambda: blackjax.mclmc(logdensity_fn, L=1.0, step_size=0.3 * small),
+        "irmh": lambda: blackjax.irmh(f, draw),
+        "mala": lambda: blackjax.mala(f, 0.2 * small**2),
+        "barker": lambda: blackjax.barker(f, 0.6 * small),
+        "hmc": lambda: blackjax.hmc(f, 0.25, variance, 6),
+        "mhmc": lambda: blackjax.mhmc(f, 0.25, variance, 6),
+        "dhmc": lambda: blackjax.dhmc(f, 0.25, variance),
+        "nuts": lambda: blackjax.nuts(f, 0.4, variance, max_num_doublings=4),
+        "ghmc": lambda: blackjax.ghmc(f, 0.3, scale, 0.5, 0.1),
+        "elliptical_slice": lambda: blackjax.elliptical_slice(tilted, mean=mean, cov=diagonal),
+        "slice_sampling": lambda: blackjax.slice_sampling(f, width=2.0 * small),
+        "mclmc": lambda: blackjax.mclmc(f, L=1.0, step_size=0.3 * small),
         "adjusted_mclmc": lambda: blackjax.adjusted_mclmc(
-            logdensity_fn, step_size=0.5 * small, num_integration_steps=4
+            f, step_size=0.5 * small, num_integration_steps=4
         ),
-        "rmhmc": lambda: blackjax.rmhmc(logdensity_fn, 0.25, jnp.diag(variance), 4),
-        "mgrad_gaussian": lambda: blackjax.mgrad_gaussian(
-            tilted, jnp.diag(variance), step_size=1.0
-        ),
+        "rmhmc": lambda: blackjax.rmhmc(f, 0.25, diagonal, 4),
+        "mgrad_gaussian": lambda: blackjax.mgrad_gaussian(tilted, diagonal, step_size=1.0),
     }[kernel]()
-
-
-KERNELS = [
-    "rmh",
-    "additive_step_random_walk",
-    "irmh",
-    "mala",
-    "barker",
-    "hmc",
-    "mhmc",
-    "dhmc",
-    "nuts",
-    "ghmc",
-    "elliptical_slice",
-    "slice_sampling",
-    "mclmc",
-    "adjusted_mclmc",
-    "rmhmc",
-    "mgrad_gaussian",
-]
 
 
 def example(kernel: str, target: str) -> Example:
     position = TARGETS[target].position
 
     def build(data):
-        return Problem(
-            from_blackjax(make(kernel, target, position)).at(position), lambda _: position
-        )
+        return starting_at(from_blackjax(make(kernel, target, position)), position)
 
-    return Example(target.replace("_", " "), kernel, (1_000,), {}, build)
+    return Example(target.replace("_", " "), kernel, {1_000: None}, build)
 
 
 EXAMPLES = tuple(example(kernel, target) for target in TARGETS for kernel in KERNELS)

@@ -7,26 +7,30 @@ from typing import Any
 from benchmarks import judged
 from benchmarks.records import SINCE, Record, is_older
 
+Records = list[Record]
 Cell = Callable[[Record], str]
 Column = str | tuple[str, Cell]
-Row = tuple[list[str], list[Record]]
+Row = tuple[list[str], Records]
 """Its cells, and the records that they are made of."""
+
+CHAIN = "target", "kernel", "T"
 
 
 def entry(name: str, spec: str = "", unit: float | None = None) -> Cell:
     """One entry of a record, in a unit, as Python formats it; a dash where it is None."""
-
-    def cell(r: Record) -> str:
-        if r[name] is None:
-            return "-"
-        return format(r[name] if unit is None else r[name] * unit, spec)
-
-    return cell
+    return lambda r: (
+        "-" if r[name] is None else format(r[name] if unit is None else r[name] * unit, spec)
+    )
 
 
 def median(name: str) -> Cell:
     """Of seconds (least to most)."""
     return lambda r: f"{r[name]:.3g} ({r[f'{name}_min']:.2g}-{r[f'{name}_max']:.2g})"
+
+
+def of(value: Callable[[Record], float], spec: str = ".3g") -> Cell:
+    """A number that is made of entries."""
+    return lambda r: format(value(r), spec)
 
 
 def scientific(value: float | None) -> str:
@@ -36,6 +40,10 @@ def scientific(value: float | None) -> str:
 def short(value: float) -> str:
     """Whole from ten on, else to a tenth."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def in_short(name: str, unit: float = 1) -> Cell:
+    return lambda r: "-" if r[name] is None else short(unit * r[name])
 
 
 def iterations_of(r: Record, suffix: str = "") -> str:
@@ -50,13 +58,9 @@ def iterations_cell(r: Record) -> str:
     return f"{iterations_of(r)}{left}{differ}"
 
 
-def chosen(r: Record) -> str:
-    return r["choice"].split(":")[0]
-
-
 def auto_cell(r: Record) -> str:
     """Iterations, and the solver that `auto` chose."""
-    return f"{iterations_cell(r)} ({chosen(r)})"
+    return f"{iterations_cell(r)} ({COLUMNS['chosen'](r)})"
 
 
 def exponent_cell(r: Record) -> str:
@@ -84,24 +88,23 @@ def with_loops(name: str, unit: float) -> Cell:
     return cell
 
 
-def in_short(name: str, unit: float = 1) -> Cell:
-    return lambda r: "-" if r[name] is None else short(unit * r[name])
+def low_to_high(name: str) -> Cell:
+    """Of an entry that has one number per chain."""
+    return lambda r: " to ".join(str(n) for n in sorted({min(r[name]), max(r[name])}))
 
 
 COLUMNS: dict[str, Cell] = {
     "target": entry("target"),
     "model": lambda r: r["target"].replace("_", " "),
-    "posterior": entry("target"),
     "kernel": entry("kernel"),
     "sampler": entry("kernel"),
-    "loop": entry("kernel"),
     "T": entry("T", ","),
-    "draws": entry("T", ","),
     "D": entry("D"),
     "unknowns": entry("D"),
     "chains": entry("chains", ","),
     "solver": entry("solver"),
     "seed": entry("seed"),
+    "precision": entry("dtype"),
     "window": lambda r: f"{r['window']:,}" if r["window"] else "all",
     "accept": entry("accept_rate", ".2f"),
     "exponent": exponent_cell,
@@ -121,7 +124,7 @@ COLUMNS: dict[str, Cell] = {
     "ratio": entry("ratio", ".2g"),
     "MB sequential": entry("bytes_sequential", ".1f", 1e-6),
     "MB parallel": entry("bytes", ".1f", 1e-6),
-    "chosen": chosen,
+    "chosen": lambda r: r["choice"].split(":")[0],
     "R-hat": entry("rhat", ".2f"),
     "gradients": entry("num_gradients", ","),
     "leapfrogs": entry("leapfrogs"),
@@ -141,7 +144,7 @@ def table(records: Iterable[Record], *columns: Column) -> str:
     return markdown([head for head, _ in named], rows)
 
 
-def grouped(records: Iterable[Record], *names: str) -> list[tuple[Any, list[Record]]]:
+def grouped(records: Iterable[Record], *names: str) -> list[tuple[Any, Records]]:
     """Those that are equal in these entries, sorted by them."""
 
     def key(r: Record) -> tuple:

@@ -37,22 +37,24 @@ def min_ess(chains: list[np.ndarray]) -> float:
     return float(np.min(np.asarray(arviz.ess(data)["x"])))
 
 
-def differences(chain: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """Largest difference, absolute and in standard deviations; a NaN counts as infinitely far."""
-    in_units = in_sd(chain, reference)
-    return {
-        "max_difference": float(apart(chain, reference).max()),
-        "max_difference_sd": float(in_units.max()),
-        "num_steps_differ": int(np.any(in_units > TOLERANCE, axis=1).sum()),
-    }
-
-
 def apart(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """A NaN counts as infinitely far."""
     return np.where(np.isfinite(chain), np.abs(chain - reference), np.inf)
 
 
-def in_sd(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return apart(chain, reference) / reference.std(axis=0)
+def differ(chain: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Of each step, whether it is another."""
+    return np.any(apart(chain, reference) / reference.std(axis=0) > TOLERANCE, axis=1)
+
+
+def differences(chain: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    """Largest difference, absolute and in standard deviations, and steps that differ."""
+    distance = apart(chain, reference)
+    return {
+        "max_difference": float(distance.max()),
+        "max_difference_sd": float((distance / reference.std(axis=0)).max()),
+        "num_steps_differ": int(differ(chain, reference).sum()),
+    }
 
 
 def num_wrong_steps(transition: Transition, state: Any, inputs: Any, history: Any) -> int | None:
@@ -71,9 +73,8 @@ def num_wrong_steps(transition: Transition, state: Any, inputs: Any, history: An
         return transition.step(state, u)[0].position
 
     with jax.default_matmul_precision("highest"):  # as in the solve, on devices that take less
-        made = as_rows(jax.jit(jax.vmap(step))(before, inputs))
-    rows = as_rows(history)
-    return int(np.any(apart(made, rows) / rows.std(axis=0) > TOLERANCE, axis=1).sum())
+        made = jax.jit(jax.vmap(step))(before, inputs)
+    return int(differ(as_rows(made), as_rows(history)).sum())
 
 
 def first_difference(
@@ -84,12 +85,9 @@ def first_difference(
     ``tie_margin`` is |log u - log ratio| there: of the size of the rounding of the log density
     where two chains part because a decision tied. Both are None where no step differs.
     """
-    rows = as_rows(reference)
-    differ = np.flatnonzero(np.any(in_sd(chain, rows) > TOLERANCE, axis=1))
-    if not differ.size:
-        return {"first_difference": None, "tie_margin": None}
-    t = int(differ[0])
-    if not hasattr(inputs, "log_uniform"):
+    steps = np.flatnonzero(differ(chain, as_rows(reference)))
+    t = int(steps[0]) if steps.size else None
+    if t is None or not hasattr(inputs, "log_uniform"):
         return {"first_difference": t, "tie_margin": None}
     if t > 0:
         state = transition.init(jax.tree.map(lambda leaf: leaf[t - 1], reference))

@@ -4,23 +4,26 @@ On kernels that are hard for Newton's methods, four chains at once. The chains a
 the numbers; what they decide is how many iterations that takes, and whether they suffice.
 """
 
+import functools
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from unittest import mock
 
 import jax
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks import examples, hard
-from benchmarks.measure import Options, header
+from benchmarks import hard, paper
+from benchmarks.chains import Case, prepare
+from benchmarks.measure import Options, Row
+from benchmarks.problem import solving
 from benchmarks.records import Record
-from benchmarks.runs import Case, keep_position, prepare
 from parallel_mcmc._core import constants
 
 T, CHAINS = 1_024, 4
-FACTORS = 0.5, 2.0
 CHANGES = {1.0: "", 0.5: "half", 2.0: "twice"}
 NAMES = (
     "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "MOST_STEPS", "STALLED", "STANDING",
@@ -31,46 +34,48 @@ KERNELS = (
     "banana/HMC, step 0.5", "mixture/MALA, step 0.5", "Student-t(3)/HMC", "banana/MALA",
     "condition 1e4/HMC", "funnel/MALA",
 )  # fmt: skip
-"""Parts of the names of suites defaults and hard."""
+"""Parts of the names of defaults and hard."""
 
 
-def run(options: Options) -> Iterator[Record]:
-    """The records, one by one: for each number as it is, halved and doubled, and each solver."""
-    cases = list(prepared(options))
-    variants = [(None, 1.0), *((name, factor) for name in NAMES for factor in FACTORS)]
-    for name, factor in variants:
-        for solver in ("deer", "quasi-deer, 1 probe"):
-            if options.selected(f"{name}/{factor}/{solver}/"):
-                yield run_one(name, factor, solver, cases, options)
+def rows(options: Options, part: str) -> Iterator[Row]:
+    """Each number as it is, halved and doubled, and each solver."""
+    variants = [(None, 1.0), *itertools.product(NAMES, (0.5, 2.0))]
+    for (name, factor), solver in itertools.product(variants, ("deer", "quasi-deer, 1 probe")):
+        measure, only = (
+            partial(measured, name, factor, solver, options),
+            f"{name}/{factor}/{solver}/",
+        )
+        yield Row(name or "as they are", CHANGES[factor], T, solver, measure, only)
 
 
-def prepared(options: Options) -> Iterator[Case]:
-    for example in (*examples.DEFAULTS, *hard.EXAMPLES):
-        name = f"{example.target}/{example.kernel}"
-        if "NUTS" not in name and any(part in name for part in KERNELS):
-            yield prepare(example.build(options.data), T, CHAINS, options.seed)
+@functools.cache
+def prepared(options: Options) -> list[Case]:
+    examples = {f"{e.target}/{e.kernel}": e for e in (*paper.DEFAULTS, *hard.EXAMPLES)}
+    return [
+        prepare(example.build(options.data), T, CHAINS, options.seed)
+        for name, example in examples.items()
+        if "NUTS" not in name and any(part in name for part in KERNELS)
+    ]
 
 
-def run_one(
-    name: str | None, factor: float, solver: str, cases: list[Case], options: Options
-) -> Record:
+def measured(name: str | None, factor: float, solver: str, options: Options) -> Record:
+    cases = prepared(options)
     with varied(name, factor) as value:
         # After the number has changed, which a solver may be made of.
         made = pm.deer if solver == "deer" else pm.quasi_deer
-        solver_as_it_is = made(trust_radius=constants.TRUST_RADIUS)
-        infos = [solved(case, solver_as_it_is, options) for case in cases]
-    iterations = [np.asarray(info.num_iterations) for info in infos]
+        limited = options.limited(made(trust_radius=constants.TRUST_RADIUS))
+        infos = [
+            jax.jit(jax.vmap(solving(case.problem.transition, limited)))(case.state, case.inputs)[1]
+            for case in cases
+        ]
+    iterations = [int(info.num_iterations.sum()) for info in infos]
     unsolved = [np.asarray(info.status) != pm.Status.CONVERGED for info in infos]
     return {
-        **header(options, name or "as they are", CHANGES[factor], T, solver),
-        "chains": CHAINS * len(cases),
-        "value": value,
-        "factor": factor,
-        "iterations": int(np.sum(iterations)),
-        "iterations_of_kernels": [int(n.sum()) for n in iterations],
+        "chains": CHAINS * len(cases), "value": value, "factor": factor,
+        "iterations": sum(iterations), "iterations_of_kernels": iterations,
         "num_unsolved": int(np.sum(unsolved)),
         "num_frontier_steps": sum(int(info.num_frontier_steps.sum()) for info in infos),
-    }
+    }  # fmt: skip
 
 
 @contextmanager
@@ -86,16 +91,3 @@ def varied(name: str | None, factor: float) -> Iterator[float | None]:
             if getattr(module, name, None) == number:
                 stack.enter_context(mock.patch.object(module, name, value))
         yield value
-
-
-def solved(case: Case, solver: pm.Solver, options: Options) -> pm.SolveInfo:
-    def solve(state, inputs):
-        return pm.run_parallel(
-            case.problem.transition,
-            state,
-            inputs,
-            solver=options.limited(solver),
-            transform=keep_position,
-        )[2]
-
-    return jax.jit(jax.vmap(solve))(case.state, case.inputs)

@@ -1,29 +1,19 @@
 """What a program that XLA compiled for a GPU costs, read off its text.
 
-The text lists in order what is launched. Counted are kernels, copies and calls of libraries among
-them; waits, in which the host reads a predicate from the device before it goes on, one for each
-look of a loop whose number of turns is not known and for each `cond`; and the bytes that kernels
-read and write, of a slice those of the slice. A loop of known length counts for all of its turns,
-a `cond` by its costlier branch. A loop of unknown length counts for one look at its predicate, and
-what a turn adds is listed for itself.
-
-Seconds are a model, not a measurement: what each kernel takes at least, a rate of memory, and what
-a wait takes.
+Counted are kernels, copies and calls of libraries; waits, in which the host reads a predicate, one
+for each look of a loop whose number of turns is not known and for each `cond`; and bytes that
+kernels read and write, of a slice those of the slice. A loop of known length counts for all of its
+turns, a `cond` by its costlier branch. A loop of unknown length counts for one look, and what a
+turn adds is listed for itself. Seconds are a model: what a kernel takes at least, a rate of memory,
+and what a wait takes.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.hlo import (
-    FUSIONS,
-    Instruction,
-    Module,
-    fused_by,
-    names_after,
-    num_bytes_moved,
-    parse,
-)
+from benchmarks.hlo import FUSIONS, Instruction, fused_by, names_after, num_bytes_moved, parse
 
 KERNEL_SECONDS, WAIT_SECONDS, BYTES_PER_SECOND = 2.5e-6, 12e-6, 3e12
 
@@ -46,6 +36,14 @@ class Cost(NamedTuple):
 WAIT = Cost(waits=1, seconds=WAIT_SECONDS)
 
 
+def plus(*costs: Cost) -> Cost:
+    return Cost(*map(sum, zip(*costs, strict=True)))
+
+
+def times(turns: int, cost: Cost) -> Cost:
+    return Cost(*(turns * amount for amount in cost))
+
+
 class Loop(NamedTuple):
     """A loop, with what a turn of it costs.
 
@@ -66,13 +64,7 @@ class Part(NamedTuple):
     """A computation that runs once: its cost, and the loops in it."""
 
     cost: Cost
-    loops: tuple[Loop, ...]
-
-
-def cost_of_program(text: str) -> Part:
-    """What a run of a compiled program costs, but for the turns of its loops of unknown length."""
-    module, entry = parse(text)
-    return part(module, entry, {})
+    loops: tuple[Loop, ...] = ()
 
 
 def main_loop(loops: Sequence[Loop]) -> Loop | None:
@@ -100,62 +92,50 @@ def nested(loop: Loop) -> Iterator[Loop]:
         yield from nested(inner)
 
 
-def plus(*costs: Cost) -> Cost:
-    return Cost(*map(sum, zip(*costs, strict=True)))
+def cost_of_program(text: str) -> Part:
+    """What a run of a compiled program costs, but for the turns of its loops of unknown length."""
+    module, entry = parse(text)
 
+    @functools.cache
+    def part(name: str) -> Part:
+        shapes = {i.name: i.shape for i in module[name]}
+        parts = [of_one(i, shapes) for i in module[name] if launches(i)]
+        loops = (loop for p in parts for loop in p.loops)
+        return Part(plus(Cost(), *(p.cost for p in parts)), tuple(loops))
 
-def times(turns: int, cost: Cost) -> Cost:
-    return Cost(turns * cost.kernels, turns * cost.waits, turns * cost.bytes, turns * cost.seconds)
+    def of_one(instruction: Instruction, shapes: dict[str, str]) -> Part:
+        """The cost of one instruction, with that of the computations that it calls."""
 
+        def called(*keys: str) -> list[Part]:
+            return [part(name) for name in names_after(keys, instruction.attributes)]
 
-def part(module: Module, name: str, known: dict[str, Part]) -> Part:
-    if name not in known:
-        instructions = module[name]
-        shapes = {i.name: i.shape for i in instructions}
-        parts = [of_one(module, i, shapes, known) for i in instructions if launches(i)]
-        known[name] = Part(
-            plus(Cost(), *(p.cost for p in parts)),
-            tuple(loop for p in parts for loop in p.loops),
-        )
-    return known[name]
+        if instruction.operation == "while":
+            return of_loop(instruction, *called("body", "condition"))
+        if instruction.operation == "conditional":
+            branches = called("branch_computations", "true_computation", "false_computation")
+            costliest = max(branches, key=with_a_turn_of_each)
+            return Part(plus(costliest.cost, WAIT), costliest.loops)
+        if instruction.operation == "call":
+            return called("to_apply")[0]
+        moved = num_bytes_moved(module, instruction, shapes)
+        kernel = Cost(1, 0, moved, max(KERNEL_SECONDS, moved / BYTES_PER_SECOND))
+        return Part(times(1 + num_copies(instruction), kernel))
+
+    def num_copies(instruction: Instruction) -> int:
+        """Arrays that are copied first, as a sort, in place, does with those it is given."""
+        if instruction.operation == "sort":
+            return len(instruction.operands)
+        if instruction.operation not in FUSIONS:
+            return 0
+        operations = [i.operation for i in fused_by(module, instruction)]
+        return operations.count("parameter") if "sort" in operations else 0
+
+    return part(entry)
 
 
 def launches(instruction: Instruction) -> bool:
     operation = instruction.operation
     return operation not in FREE and not operation.endswith(("-done", "-update"))
-
-
-def of_one(
-    module: Module, instruction: Instruction, shapes: dict[str, str], known: dict[str, Part]
-) -> Part:
-    """The cost of one instruction, with that of the computations that it calls."""
-
-    def called(*keys: str) -> list[Part]:
-        return [part(module, name, known) for name in names_after(keys, instruction.attributes)]
-
-    if instruction.operation == "while":
-        return of_loop(instruction, *called("body", "condition"))
-    if instruction.operation == "conditional":
-        branches = called("branch_computations", "true_computation", "false_computation")
-        costliest = max(branches, key=with_a_turn_of_each)
-        return Part(plus(costliest.cost, WAIT), costliest.loops)
-    if instruction.operation == "call":
-        return called("to_apply")[0]
-    moved = num_bytes_moved(module, instruction, shapes)
-    kernel = Cost(1, 0, moved, max(KERNEL_SECONDS, moved / BYTES_PER_SECOND))
-    kernels = 1 + num_copies(module, instruction)
-    return Part(times(kernels, kernel), ())
-
-
-def num_copies(module: Module, instruction: Instruction) -> int:
-    """Arrays that are copied first, as a sort, which is in place, does with those it is given."""
-    if instruction.operation == "sort":
-        return len(instruction.operands)
-    if instruction.operation in FUSIONS:
-        fused = fused_by(module, instruction)
-        if any(i.operation == "sort" for i in fused):
-            return sum(i.operation == "parameter" for i in fused)
-    return 0
 
 
 def of_loop(instruction: Instruction, body: Part, condition: Part) -> Part:

@@ -5,11 +5,12 @@ without CUDA, a driver or a GPU; docs/benchmarks.md says how to install it. Choi
 by trying on the device are off, so that matrix products may get other kernels than there.
 """
 
+import contextlib
 import importlib.util
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import jax
@@ -17,6 +18,7 @@ import jax._src.xla_bridge as xla_bridge
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from benchmarks.measure import Program
 from parallel_mcmc._core import time_blocks
 
 DEVICE = "NVIDIA H100 80GB HBM3 (described)"
@@ -40,25 +42,12 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
 
-class Compiled(NamedTuple):
-    """The text of a program, seconds that it took to compile, and bytes that it is planned in."""
-
-    text: str
-    seconds: float
-    bytes_temporary: int
-    bytes_arguments: int
-    bytes_results: int
-
-
 def is_possible() -> bool:
-    return any(map(found, PLUGINS))
-
-
-def found(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it would be in
-        return False
+    for module in PLUGINS:
+        with contextlib.suppress(ModuleNotFoundError):  # the package that it would be in
+            if importlib.util.find_spec(module) is not None:
+                return True
+    return False
 
 
 def prepare() -> None:
@@ -72,7 +61,7 @@ def prepare() -> None:
     jax.config.update("jax_platforms", "cpu,cuda")
 
 
-def compile_for_h100(function: Callable, *arguments: Any) -> Compiled:
+def compile_for_h100(function: Callable, *arguments: Any) -> Program:
     """Compile ``jax.jit(function)`` for arguments, of which shapes are enough."""
     canonical = xla_bridge.canonicalize_platform
     shapes = jax.eval_shape(lambda *arguments: arguments, *arguments)  # not on another device
@@ -96,15 +85,4 @@ def compile_for_h100(function: Callable, *arguments: Any) -> Compiled:
         jitted = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
         begin = time.perf_counter()
         compiled = jitted.trace(*shapes).lower(lowering_platforms=("cuda",)).compile()
-        return read_off(compiled, time.perf_counter() - begin)
-
-
-def read_off(compiled: Any, seconds: float) -> Compiled:
-    memory = compiled.memory_analysis()
-    return Compiled(
-        compiled.as_text(),
-        seconds,
-        memory.temp_size_in_bytes,
-        memory.argument_size_in_bytes,
-        memory.output_size_in_bytes,
-    )
+        return Program(compiled, (), time.perf_counter() - begin)

@@ -1,10 +1,7 @@
 """What is wanted to know of a GPU, within a time, the most telling first.
 
-In this order: whether every solver gives the sequential chain there; the paper's examples beside
-the sequential scan, on the device and on the CPU of its host, and other samplers; what launches
-and waits take, and how long programs run beside the model that is made of them. Each part has a
-share of the time, and what one leaves goes to the next. A part, or a row, that fails is said and
-passed over.
+Each part has a share of the time, and what one leaves goes to the next. A part, or a row, that
+fails is said and passed over.
 """
 
 import os
@@ -15,10 +12,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import chains, launches, programs
 from benchmarks import equality as equalities
-from benchmarks import launches, runs
-from benchmarks.measure import Options
-from benchmarks.programs import run_here
+from benchmarks.measure import Options, in_a_line, run_rows
 from benchmarks.records import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,15 +42,13 @@ class Plan(NamedTuple):
 
     def options(self, suite: str, *only: str) -> Options:
         repeats = 1 if self.is_dry else 3
-        return Options(
-            suite, only, self.data, self.seed, repeats, max_seconds=8, max_iterations=200
-        )
+        return Options(suite, only, self.data, self.seed, repeats, 8.0, 200)
 
 
-Runs = Generator[Record | list[Record], None, None]
+Runs = Generator[list[Record], None, None]
 
 
-def run_gpu(plan: Plan) -> Iterator[Record | list[Record]]:
+def run_gpu(plan: Plan) -> Iterator[list[Record]]:
     """The records, as they come."""
     begin = time.perf_counter()
     parts = {name: part for name, part in PARTS.items() if name in (plan.only or PARTS)}
@@ -84,35 +78,33 @@ def until(end: float, name: str, runs: Runs) -> Runs:
         runs.close()
 
 
-def in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-def each(run: Callable[[Options], Iterable], suite: str, names: Iterable[str], plan: Plan) -> Runs:
-    """Rows by themselves, so that one that fails is passed over; not a library that is missing."""
+def each(part: str, rows: Callable, names: Iterable[str], plan: Plan) -> Runs:
+    """Rows by themselves, so that one that fails is passed over."""
     for name in names:
+        options = plan.options(part, name)
         try:
-            yield from run(plan.options(suite, name))
-        except ImportError:
-            raise
+            yield from run_rows(part, rows(options, part), options)
         except Exception as error:
             print(f"{name}: {in_a_line(error)}", flush=True)
 
 
 def equality(plan: Plan, end: float) -> Runs:
-    yield from equalities.run(plan.options("equality"), most_steps=100 if plan.is_dry else 1_000)
+    options = plan.options("equality")
+    yield from run_rows(
+        "equality", equalities.rows(options, 100 if plan.is_dry else 1_000), options
+    )
 
 
 def paper(plan: Plan, end: float) -> Runs:
     import arviz  # noqa: F401  at once, rather than after the first row has run
 
-    yield from each(runs.run, "paper", PAPER[1:2] if plan.is_dry else PAPER, plan)
+    yield from each("paper", chains.rows, PAPER[1:2] if plan.is_dry else PAPER, plan)
 
 
 def peers(plan: Plan, end: float) -> Runs:
     from benchmarks import peers as samplers
 
-    yield from each(samplers.run, "peers", PEERS[:1] if plan.is_dry else PEERS, plan)
+    yield from each("peers", samplers.rows, PEERS[:1] if plan.is_dry else PEERS, plan)
 
 
 def host(plan: Plan, end: float) -> Runs:
@@ -122,38 +114,36 @@ def host(plan: Plan, end: float) -> Runs:
         print("host: skipped, as all runs there.", flush=True)
         return
     rows = [word for name in HOST for word in ("--only", name)]
-    minutes = (end - time.perf_counter()) / 60
-    arguments = ("--repeats", "2", "--max-seconds", "5", "--minutes", f"{minutes:.3f}")
-    command = ("run", "--suite", "paper", "--device", "cpu", *arguments, *rows)
-    in_a_process(plan, command, end, {"JAX_PLATFORMS": "cpu"})
+    part = "run", "--suite", "paper", "--part", "paper", "--device", "cpu"
+    in_a_process(
+        plan, (*part, "--repeats", "2", "--max-seconds", "5", *rows), end, JAX_PLATFORMS="cpu"
+    )
 
 
 def launches_with_and_without(plan: Plan, end: float) -> Runs:
     """XLA reads its flags once, so that those of a second time are of a second process."""
     options = plan.options("launches")
-    yield from launches.run(options, 50 if plan.is_dry else launches.TURNS)
-    if launches.flags_are_set():
-        return
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {launches.FLAG}".strip()
-    minutes = (end - time.perf_counter()) / 60
-    command = ("gpu", "--only", "launches", "--minutes", f"{minutes:.3f}")
-    on_cpu = ("--device", "cpu") if plan.is_dry else ()
-    in_a_process(plan, (*command, *on_cpu), end, {"XLA_FLAGS": flags})
+    rows = launches.rows(options, 50 if plan.is_dry else launches.TURNS)
+    yield from run_rows("launches", rows, options)
+    if not launches.flags_are_set():
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {launches.FLAG}".strip()
+        on_cpu = ("--device", "cpu") if plan.is_dry else ()
+        in_a_process(plan, ("gpu", "--only", "launches", *on_cpu), end, XLA_FLAGS=flags)
 
 
-def programs(plan: Plan, end: float) -> Runs:
-    yield from run_here(plan.options("programs"), 100 if plan.is_dry else None)
+def run_programs(plan: Plan, end: float) -> Runs:
+    options, most_steps = plan.options("programs"), 100 if plan.is_dry else 1_000_000
+    yield from run_rows("programs", programs.each(programs.run_here, options, most_steps), options)
 
 
-def in_a_process(
-    plan: Plan, command: tuple[str, ...], end: float, environment: dict[str, str]
-) -> None:
+def in_a_process(plan: Plan, command: tuple[str, ...], end: float, **environment: str) -> None:
     """``python -m benchmarks``, ended a little after its time is up."""
+    left = end - time.perf_counter()
     where = ("--out", str(plan.out), "--data", str(plan.data), "--seed", str(plan.seed))
     subprocess.run(
-        [sys.executable, "-m", "benchmarks", *command, *where],
+        [sys.executable, "-m", "benchmarks", *command, *where, "--minutes", f"{left / 60:.3f}"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])} | environment,
-        timeout=max(30.0, end - time.perf_counter() + 15),
+        timeout=max(30.0, left + 15),
         check=True,
     )
 
@@ -164,6 +154,6 @@ PARTS: dict[str, tuple[float, Callable[[Plan, float], Any]]] = {
     "host": (8, host),
     "peers": (14, peers),
     "launches": (8, launches_with_and_without),
-    "programs": (12, programs),
+    "programs": (12, run_programs),
 }
 """Shares of the time, and what runs in it, to its end."""

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 import parallel_mcmc as pm
 from benchmarks.blackjax_kernels import SCALE, TARGETS
-from benchmarks.problem import Example, Problem, credit_target
+from benchmarks.problem import Example, Problem, credit_target, starting_at
 from parallel_mcmc import targets
 
 T = 4_096
@@ -45,6 +45,10 @@ class Hard(NamedTuple):
     inverse_mass_matrix: Any = None
 
 
+def of(target: targets.Target, unit: float) -> Hard:
+    return Hard(target.logdensity_fn, target.position, unit)
+
+
 def normal(precision: np.ndarray, unit: float) -> Hard:
     def logdensity_fn(x):
         return -x @ jnp.asarray(precision, x.dtype) @ x / 2
@@ -52,26 +56,18 @@ def normal(precision: np.ndarray, unit: float) -> Hard:
     return Hard(logdensity_fn, jnp.ones(len(precision)), unit)
 
 
-def scaled_normal(data: Path) -> Hard:
-    return normal(np.diag(np.logspace(-1, 1, 10) ** -2.0), 0.1)
-
-
-def ill_conditioned_normal(data: Path) -> Hard:
+def ill_conditioned_normal() -> Hard:
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
     return normal(rotation @ np.diag(np.logspace(0, 4, 10)) @ rotation.T, 0.01)
 
 
-def wide_normal(data: Path) -> Hard:
-    return normal(np.eye(100), 1.0)
-
-
-def autoregressive_normal(data: Path, D: int = 50) -> Hard:
+def autoregressive_normal(D: int) -> Hard:
     """Neighbours are correlated by 0.9."""
     distance = np.abs(np.subtract.outer(np.arange(D), np.arange(D)))
     return normal(np.linalg.inv(0.9**distance), 0.23)
 
 
-def student_t(data: Path) -> Hard:
+def student_t() -> Hard:
     """10 unknowns, 3 degrees of freedom."""
 
     def logdensity_fn(x):
@@ -80,7 +76,7 @@ def student_t(data: Path) -> Hard:
     return Hard(logdensity_fn, jnp.ones(10), 1.0)
 
 
-def funnel(data: Path) -> Hard:
+def funnel() -> Hard:
     """Neal 2003: v ~ Normal(0, 3), 9 unknowns x_i ~ Normal(0, exp(v / 2))."""
 
     def logdensity_fn(q):
@@ -90,43 +86,18 @@ def funnel(data: Path) -> Hard:
     return Hard(logdensity_fn, {"v": jnp.zeros(()), "x": jnp.ones(9)}, 0.5)
 
 
-def non_centred_funnel(data: Path) -> Hard:
+def non_centred_funnel() -> Hard:
     def logdensity_fn(q):
         return -(q["v"] ** 2) / 18 - jnp.sum(q["z"] ** 2) / 2
 
     return Hard(logdensity_fn, {"v": jnp.zeros(()), "z": jnp.ones(9)}, 1.0)
 
 
-def logistic(data: Path) -> Hard:
-    target = TARGETS["logistic"]
-    return Hard(target.logdensity_fn, target.position, 0.3)
+def whitened_logistic() -> Hard:
+    return of(TARGETS["logistic"], 1.0)._replace(inverse_mass_matrix=SCALE["logistic"] ** 2)
 
 
-def whitened_logistic(data: Path) -> Hard:
-    return logistic(data)._replace(unit=1.0, inverse_mass_matrix=SCALE["logistic"] ** 2)
-
-
-def german_credit(data: Path) -> Hard:
-    target = credit_target(data)
-    return Hard(target.logdensity_fn, target.position, 0.085)
-
-
-def mixture(data: Path) -> Hard:
-    target = targets.mixture()
-    return Hard(target.logdensity_fn, target.position, 1.0)
-
-
-def banana(data: Path) -> Hard:
-    target = targets.banana()
-    return Hard(target.logdensity_fn, target.position, 1.0)
-
-
-def eight_schools(data: Path) -> Hard:
-    target = targets.eight_schools()
-    return Hard(target.logdensity_fn, target.position, 0.9)
-
-
-def centred_eight_schools(data: Path) -> Hard:
+def centred_eight_schools() -> Hard:
     """The same posterior, for theta in place of z = (theta - mu) / tau."""
     target = targets.eight_schools()
 
@@ -139,7 +110,7 @@ def centred_eight_schools(data: Path) -> Hard:
     return Hard(logdensity_fn, position, 0.9)
 
 
-def item_response(data: Path) -> Hard:
+def item_response() -> Hard:
     """Rasch model: 399 abilities, 100 difficulties and their common log scale; 39,900 answers."""
     rng = np.random.default_rng(0)
     ability, difficulty = rng.normal(size=(399, 1)), rng.normal(size=100)
@@ -155,63 +126,65 @@ def item_response(data: Path) -> Hard:
     return Hard(logdensity_fn, position, 0.1)
 
 
-def random_walk(hard: Hard) -> pm.Transition:
-    D = ravel_pytree(hard.position)[0].size
+HARD: dict[str, Callable[[Path], Hard]] = {
+    "logistic": lambda data: of(TARGETS["logistic"], 0.3),
+    "logistic, whitened": lambda data: whitened_logistic(),
+    "German credit": lambda data: of(credit_target(data), 0.085),
+    "mixture": lambda data: of(targets.mixture(), 1.0),
+    "banana": lambda data: of(targets.banana(), 1.0),
+    "eight schools": lambda data: of(targets.eight_schools(), 0.9),
+    "eight schools, centred": lambda data: centred_eight_schools(),
+    "funnel": lambda data: funnel(),
+    "funnel, non-centred": lambda data: non_centred_funnel(),
+    "normal, sd .1 to 10": lambda data: normal(np.diag(np.logspace(-1, 1, 10) ** -2.0), 0.1),
+    "normal, condition 1e4": lambda data: ill_conditioned_normal(),
+    "normal, D = 100": lambda data: normal(np.eye(100), 1.0),
+    "normal, AR(1) of .9": lambda data: autoregressive_normal(50),
+    "Student-t(3)": lambda data: student_t(),
+    "item response, D = 500": lambda data: item_response(),
+}
+"""By name, of the path of the data."""
+
+
+def random_walk(hard: Hard, D: int) -> pm.Kernel:
     sd = 1.0 if hard.inverse_mass_matrix is None else np.sqrt(hard.inverse_mass_matrix)
-    return pm.random_walk(hard.logdensity_fn, hard.unit * sd * 2.4 / D**0.5).at(hard.position)
+    return pm.random_walk(hard.logdensity_fn, hard.unit * sd * 2.4 / D**0.5)
 
 
-def mala(hard: Hard) -> pm.Transition:
-    D = ravel_pytree(hard.position)[0].size
+def mala(hard: Hard, D: int) -> pm.Kernel:
     step_size = 0.6 * hard.unit**2 / D ** (1 / 3)
-    return pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix).at(hard.position)
+    return pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix)
 
 
-def hmc(hard: Hard) -> pm.Transition:
-    D = ravel_pytree(hard.position)[0].size
+def hmc(hard: Hard, D: int) -> pm.Kernel:
     step_size = 0.4 * hard.unit / D**0.25
-    return pm.hmc(hard.logdensity_fn, step_size, hard.inverse_mass_matrix, 8).at(hard.position)
+    return pm.hmc(hard.logdensity_fn, step_size, hard.inverse_mass_matrix, 8)
 
 
-def nuts(hard: Hard) -> pm.Transition:
+def nuts(hard: Hard, D: int) -> pm.Kernel:
     import blackjax
 
-    flat = ravel_pytree(hard.position)[0]
-    metric = hard.inverse_mass_matrix
-    metric = jnp.ones_like(flat) if metric is None else jnp.asarray(metric, flat.dtype)
-    step_size = 0.4 * hard.unit / flat.size**0.25
-    algorithm = blackjax.nuts(hard.logdensity_fn, step_size, metric, max_num_doublings=6)
-    return pm.from_blackjax(algorithm).at(hard.position)
+    metric = jnp.ones(D) if hard.inverse_mass_matrix is None else hard.inverse_mass_matrix
+    step_size = 0.4 * hard.unit / D**0.25
+    return pm.from_blackjax(
+        blackjax.nuts(
+            hard.logdensity_fn, step_size, jnp.asarray(metric, float), max_num_doublings=6
+        )
+    )
 
 
 KERNELS = {"random walk": random_walk, "MALA": mala, "HMC, 8 steps": hmc, "NUTS": nuts}
 
-HARD: dict[str, Callable[[Path], Hard]] = {
-    "logistic": logistic,
-    "logistic, whitened": whitened_logistic,
-    "German credit": german_credit,
-    "mixture": mixture,
-    "banana": banana,
-    "eight schools": eight_schools,
-    "eight schools, centred": centred_eight_schools,
-    "funnel": funnel,
-    "funnel, non-centred": non_centred_funnel,
-    "normal, sd .1 to 10": scaled_normal,
-    "normal, condition 1e4": ill_conditioned_normal,
-    "normal, D = 100": wide_normal,
-    "normal, AR(1) of .9": autoregressive_normal,
-    "Student-t(3)": student_t,
-    "item response, D = 500": item_response,
-}
+
+def problem(target: str, kernel: str, data: Path) -> Problem:
+    hard = HARD[target](data)
+    D = ravel_pytree(hard.position)[0].size
+    return starting_at(KERNELS[kernel](hard, D), hard.position)
 
 
 def example(target: str, kernel: str) -> Example:
-    def build(data: Path) -> Problem:
-        hard = HARD[target](data)
-        return Problem(KERNELS[kernel](hard), lambda key: hard.position)
-
     length = min(SHORT.get(key, T) for key in (target, kernel, (target, kernel)))
-    return Example(target, kernel, (length,), {}, build)
+    return Example(target, kernel, {length: None}, lambda data: problem(target, kernel, data))
 
 
 EXAMPLES = tuple(example(target, kernel) for target in HARD for kernel in KERNELS)

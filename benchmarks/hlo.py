@@ -1,5 +1,6 @@
 """The text of a compiled program (HLO): its computations, and the bytes that they move."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,9 +36,8 @@ def parse(text: str) -> tuple[Module, str]:
             operation, rest = rest.lstrip().split("(", 1)
             operands, attributes = enclosed("(" + rest)
             names = tuple(re.findall(r"%([\w.\-]+)", operands))
-            current.append(
-                Instruction(match[2], shape, operation, names, attributes, match[1] is not None)
-            )
+            is_root = match[1] is not None
+            current.append(Instruction(match[2], shape, operation, names, attributes, is_root))
     return module, entry
 
 
@@ -63,7 +63,9 @@ def names_after(keys: Sequence[str], attributes: str) -> list[str]:
     return found
 
 
-# Bytes ----------------------------------------------------------------------------------
+def fused_by(module: Module, instruction: Instruction) -> Computation:
+    (name,) = names_after(("calls",), instruction.attributes)
+    return module[name]
 
 
 def num_bytes_moved(module: Module, instruction: Instruction, shapes: dict[str, str]) -> int:
@@ -79,11 +81,6 @@ def num_bytes_moved(module: Module, instruction: Instruction, shapes: dict[str, 
     return num_bytes(instruction.shape) + sum(num_bytes(shapes[name]) for name in operands)
 
 
-def fused_by(module: Module, instruction: Instruction) -> Computation:
-    (name,) = names_after(("calls",), instruction.attributes)
-    return module[name]
-
-
 def num_bytes_of_fusion(fused: Computation) -> int:
     """Of arrays that are only sliced, or updated in place, those of the slices."""
     by_name = {i.name: i for i in fused}
@@ -91,10 +88,12 @@ def num_bytes_of_fusion(fused: Computation) -> int:
     def read(array: Instruction) -> int:
         total = 0
         for user in (i for i in fused if array.name in i.operands):
-            whole = array.name in user.operands[1:] or user.operation not in SLICES
-            if whole and not updates(user, array.name):
+            is_index = array.name in user.operands[1:]
+            if user.operation == "dynamic-update-slice" and not is_index:
+                continue  # in place
+            if user.operation not in SLICES or is_index:
                 return num_bytes(array.shape)
-            total += 0 if whole else num_bytes(user.shape)
+            total += num_bytes(user.shape)
         return total
 
     def written(result: Instruction) -> int:
@@ -110,21 +109,11 @@ def num_bytes_of_fusion(fused: Computation) -> int:
     return written(root) + sum(read(i) for i in fused if i.operation == "parameter")
 
 
-def updates(user: Instruction, name: str) -> bool:
-    return user.operation == "dynamic-update-slice" and name not in user.operands[1:]
-
-
 def num_bytes(shape: str) -> int:
     """Of an array or a tuple, such as ``(f32[100,2]{1,0}, pred[])``."""
     total = 0
     for kind, dims in re.findall(r"\b([a-z]+[0-9]*)[a-z0-9]*\[([0-9,]*)\]", shape):
-        size = num_bytes_of_kind(kind)
-        for dim in filter(None, dims.split(",")):
-            size *= int(dim)
-        total += size
+        bits = re.sub(r"\D", "", kind)
+        each = max(1, int(bits) // 8) if bits else int(kind == "pred")
+        total += each * math.prod(int(dim) for dim in dims.split(",") if dim)
     return total
-
-
-def num_bytes_of_kind(kind: str) -> int:
-    bits = re.sub(r"\D", "", kind)
-    return max(1, int(bits) // 8) if bits else int(kind == "pred")

@@ -1,7 +1,4 @@
-"""NumPyro models of posteriors of Inference Gym, on which samplers for accelerators are compared.
-
-Data and reference moments are read from a folder that is not part of this repository.
-"""
+"""NumPyro models of posteriors of Inference Gym, made to compare samplers for accelerators."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,11 +24,9 @@ def ratio_cell(r: Record) -> str:
 
 
 def is_right(r: Record) -> bool:
-    """As far as R-hat and the worst scalar say."""
-    sd_is_known = r["source"] != "users"  # of their heavy tails no run knows it
-    return (
-        r["rhat"] < LARGEST_RHAT and r["z_score"] < 4 and (r["sd_error"] < 0.15 or not sd_is_known)
-    )
+    """As far as R-hat and the worst scalar say; of the heavy tails of users no run knows the sd."""
+    sd_is_right = r["sd_error"] < 0.15 or r["source"] == "users"
+    return r["rhat"] < LARGEST_RHAT and r["z_score"] < 4 and sd_is_right
 
 
 def outcome_of(r: Record) -> str:
@@ -37,8 +35,7 @@ def outcome_of(r: Record) -> str:
     if r["source"] != "users":
         off += f", standard deviation {r['sd_error']:.0%} off"
     words = ["right" if is_right(r) else off]
-    unsettled = len(r["settled"]) - sum(r["settled"])
-    if unsettled:
+    if unsettled := r["settled"].count(False):
         words.append(f"helpers of {unsettled} of {len(r['settled'])} chains did not settle, told")
     if any(r["num_sequential_steps"]):
         words.append("steps one by one, told")

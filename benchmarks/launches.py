@@ -1,21 +1,20 @@
 """What a launch, a wait and a loop cost on this device: what the model of `gpu_costs` is made of.
 
-Loops over chains of small kernels that cannot be fused: sums over rows, each of which needs all of
-the one before. How many turns they take is known when they run, not when they are compiled. Some
-have a `cond` or another loop among the kernels. Kernels and waits of a turn are counted in the
-compiled program, so that time over both gives the cost of each.
+Loops over chains of small kernels that cannot be fused, some with a `cond` or another loop among
+them. Their turns are known when they run, not when they are compiled. Kernels and waits of a turn
+are counted in the compiled program, so that time over both gives the cost of each.
 """
 
 import os
-import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.gpu_costs import cost_of_program, main_loop, nested
-from benchmarks.measure import Options, header, in_turn, spreads
+from benchmarks.gpu_costs import cost_of_program, main_loop, nested, plus
+from benchmarks.measure import Options, Row, compile_for, timed
 from benchmarks.records import Record
 
 WIDTH, TURNS = 64, 1_000
@@ -54,6 +53,7 @@ def inner_loop(turns: int) -> Callable:
     return body
 
 
+KNOWN = "32 kernels, length known"
 BODIES: dict[str, Callable] = {
     "8 kernels": kernels(8),
     "32 kernels": kernels(32),
@@ -62,44 +62,39 @@ BODIES: dict[str, Callable] = {
     "a loop of no turn": inner_loop(0),
     "a loop of one turn": inner_loop(1),
     "a loop of two turns": inner_loop(2),
+    KNOWN: kernels(32),
 }
 NUM_INNER = {"a loop of one turn": 1, "a loop of two turns": 2}
-KNOWN = "32 kernels, length known"
-BODIES[KNOWN] = kernels(32)
 
 
 def flags_are_set() -> bool:
     return FLAG in os.environ.get("XLA_FLAGS", "")
 
 
-def run(options: Options, turns: int = TURNS) -> Iterator[Record]:
-    """The records, one by one."""
-    for name, body in BODIES.items():
-        if options.selected(f"launches/{name}"):
-            yield run_one(name, body, turns, options)
+def rows(options: Options, turns: int = TURNS) -> Iterator[Row]:
+    flags = "loops in graphs" if flags_are_set() else "as by default"
+    for name in BODIES:
+        measure = partial(measured, name, turns, options)
+        yield Row("loop", name, turns, flags, measure, only=f"launches/{name}")
 
 
-def run_one(name: str, body: Callable, turns: int, options: Options) -> Record:
+def measured(name: str, turns: int, options: Options) -> Record:
     def loop(x, end):
         return jax.lax.while_loop(
             lambda carry: carry[1] < (turns if name == KNOWN else end),
-            lambda carry: (body(*carry), carry[1] + 1),
+            lambda carry: (BODIES[name](*carry), carry[1] + 1),
             (x, jnp.zeros_like(end)),
         )[0]
 
-    arguments = jnp.ones(WIDTH), jnp.asarray(turns)
-    program = jax.jit(loop).lower(*arguments).compile()
-    found = main_loop(cost_of_program(program.as_text()).loops)
+    program = compile_for(loop, jnp.ones(WIDTH), jnp.asarray(turns))
+    found = main_loop(cost_of_program(program.compiled.as_text()).loops)
     assert found is not None
-    costs = [found.turn, *(NUM_INNER.get(name, 0) * [inner.turn for inner in nested(found)])]
-    jax.block_until_ready(program(*arguments))
-    times = in_turn([lambda: program(*arguments)], options)
-    flags = "loops in graphs" if flags_are_set() else "as by default"
+    inner = [loop.turn for loop in nested(found)]
+    cost = plus(found.turn, *(NUM_INNER.get(name, 0) * inner))
+    program()
+    times = timed({"seconds": program}, options)
     return {
-        **header(options, "loop", name, turns, flags),
-        "kernels": sum(cost.kernels for cost in costs),
-        "waits": sum(cost.waits for cost in costs),
-        "seconds_model": sum(cost.seconds for cost in costs),
-        "seconds_turn": statistics.median(times[0]) / turns,
-        **spreads(["seconds"], times),
-    }
+        "kernels": cost.kernels, "waits": cost.waits, "seconds_model": cost.seconds,
+        "seconds_turn": times["seconds"] / turns,
+        **times,
+    }  # fmt: skip

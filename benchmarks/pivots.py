@@ -1,10 +1,15 @@
 """Tables whose rows are made of several records: by solver, by seed, by factor, by size."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from benchmarks.columns import (
+    CHAIN,
+    COLUMNS,
+    Cell,
+    Records,
     auto_cell,
     exponent_cell,
     grouped,
@@ -15,22 +20,21 @@ from benchmarks.columns import (
     short,
 )
 from benchmarks.records import Record
-
-Records = list[Record]
-CHAIN = "target", "kernel", "T"
+from benchmarks.scaling import MILLISECONDS
 
 
 def solvers_of(records: Records) -> list[str]:
     return list(dict.fromkeys(r["solver"] for r in records))
 
 
-def by_solver(records: Records) -> str:
-    """Iterations per kernel and solver; where steps were left to be run one by one, how many."""
+def by_solver(records: Records, heads: Sequence[str] = CHAIN, cell: Cell = iterations_cell) -> str:
+    """A cell per kernel and solver; of iterations, with the steps left to be run one by one."""
     solvers, rows = solvers_of(records), []
-    for (target, kernel, T), group in grouped(records, *CHAIN):
-        cells = {r["solver"]: iterations_cell(r) for r in group}
-        rows.append(([target, kernel, f"{T:,}", *(cells.get(s, "") for s in solvers)], group))
-    return markdown([*CHAIN, *solvers], rows)
+    for _, group in grouped(records, *("dtype" if head == "precision" else head for head in heads)):
+        cells = {r["solver"]: cell(r) for r in group}
+        known = [COLUMNS[head](group[0]) for head in heads]
+        rows.append(([*known, *(cells.get(s, "") for s in solvers)], group))
+    return markdown([*heads, *solvers], rows)
 
 
 def fewest_iterations(group: Records) -> Record | None:
@@ -45,15 +49,12 @@ def hard(records: Records) -> str:
         cells = {r["solver"]: r for r in group}
         best = fewest_iterations(group)
         row = [
-            target,
-            kernel,
-            f"{T:,}",
-            exponent_cell(group[0]),
+            target, kernel, f"{T:,}", exponent_cell(group[0]),
             *(iterations_cell(cells[name]) if name in cells else "" for name in solvers),
             "-" if best is None else f"{T / best['iterations']:.0f}",
             "-" if best is None else f"{best['evaluations_per_draw']:.0f}",
             auto_cell(cells["auto"]) if "auto" in cells else "",
-        ]
+        ]  # fmt: skip
         rows.append((row, group))
     last = "T / fewest", "evaluations per draw", "auto"
     return markdown([*CHAIN, "exponent", *solvers, *last], rows)
@@ -64,33 +65,27 @@ def aims(records: Records) -> str:
     with_auto = any(r["solver"] == "auto" for r in records)
     rows = []
     for (target, kernel, T, seed), group in grouped(records, *CHAIN, "seed"):
-        best = fewest_iterations(group)
+        best, aim = fewest_iterations(group), group[0]["aim"]
         judged = next((r for r in group if r["solver"] == "auto"), best)
-        aim = group[0]["aim"]
         met = judged and judged["status"] == "CONVERGED" and judged["iterations"] <= (aim or 0)
         row = [
-            target,
-            kernel,
-            f"{T:,}",
-            str(seed),
-            "-" if aim is None else f"<= {aim}",
+            target, kernel, f"{T:,}", str(seed), "-" if aim is None else f"<= {aim}",
             "none converged" if best is None else f"{iterations_of(best)} ({best['solver']})",
             *([auto_cell(judged) if judged else "-"] if with_auto else []),
             "-" if aim is None else "yes" if met else "no",
             f"{sum(r['num_steps_differ'] == 0 for r in group)} of {len(group)}",
-        ]
+        ]  # fmt: skip
         rows.append((row, group))
-    head = [*CHAIN, "seed", "aim", "iterations (best solver)"]
-    return markdown([*head, *(["auto"] if with_auto else []), "met", "right chain"], rows)
+    head = [*CHAIN, "seed", "aim", "iterations (best solver)", *["auto"] * with_auto]
+    return markdown([*head, "met", "right chain"], rows)
 
 
 def torture(records: Records) -> str:
     """Per kind of recursion: how many combinations came out equal, told of, and wrong."""
 
     def counted(group: Records) -> list[str]:
-        names = "equal", "told", "wrong_when_told", "silent"
-        numbers = [sum(r[f"num_{name}"] for r in group) for name in names]
-        return [f"{n:,}" for n in (sum(r["chains"] for r in group), *numbers)]
+        names = "chains", "num_equal", "num_told", "num_wrong_when_told", "num_silent"
+        return [f"{sum(r[name] for r in group):,}" for name in names]
 
     head = (
         "recursion", "compared", "combinations", "equal", "told", "told, and wrong",
@@ -116,33 +111,24 @@ def constants(records: Records) -> str:
     return markdown(head, rows)
 
 
-def equality(records: Records) -> str:
-    """Per kernel and precision what each solver came to, with its iterations."""
-    solvers, rows = solvers_of(records), []
-    for key, group in grouped(records, "target", "kernel", "dtype"):
-        cells = {r["solver"]: equality_cell(r) for r in group}
-        rows.append(([*key, *(cells.get(name, "") for name in solvers)], group))
-    return markdown(("target", "kernel", "precision", *solvers), rows)
-
-
 def equality_cell(r: Record) -> str:
-    if r["outcome"] == "failed":
+    outcome, margin = r["outcome"], r.get("tie_margin")
+    if outcome == "failed":
         return "failed"
-    wrong = ", and wrong" if r["outcome"] == "told" and r["num_steps_differ"] else ""
-    differs = ""
-    if r["outcome"] == "differs":
-        margin = r.get("tie_margin")
-        differs = f" from step {r['first_difference']}" if "first_difference" in r else ""
-        differs += f", within {margin:.0e} of a tie" if margin is not None else ""
-    return f"{r['outcome']}{wrong}{differs} ({iterations_of(r)})"
+    if outcome == "told" and r["num_steps_differ"]:
+        outcome += ", and wrong"
+    if outcome == "differs" and "first_difference" in r:
+        outcome += f" from step {r['first_difference']}"
+    if r["outcome"] == "differs" and margin is not None:
+        outcome += f", within {margin:.0e} of a tie"
+    return f"{outcome} ({iterations_of(r)})"
 
 
 def launches(records: Records) -> str:
     """A turn of each loop, and at the end what a kernel and a wait take by least squares."""
     rows = []
     for (flags,), group in grouped(records, "solver"):
-        measured = ("seconds_turn", 1e6), ("seconds_model", 1e6)
-        times = [in_short(*measure) for measure in measured]
+        times = in_short("seconds_turn", 1e6), in_short("seconds_model", 1e6)
         rows += [
             ([r["kernel"], flags, str(r["kernels"]), str(r["waits"]), *(t(r) for t in times)], [r])
             for r in group
@@ -155,17 +141,7 @@ def launches(records: Records) -> str:
     return markdown(head, rows)
 
 
-SCALED: dict[str, Callable[[Record], float]] = {
-    "solve": lambda r: 1e3 * r["seconds"] / r["iterations"],
-    "evaluation": lambda r: 1e3 * r["seconds_evaluation"],
-    "at once": lambda r: 1e3 * r.get("seconds_evaluation_at_once", np.nan),
-    "its floor": lambda r: 1e3 * r.get("floor_evaluation", np.nan),
-    "scan": lambda r: 1e3 * r["seconds_scan"],
-    "floor of the scan": lambda r: 1e3 * r["floor_scan"],
-    "sequential loop": lambda r: 1e3 * r["seconds_sequential"],
-    "MB": lambda r: r["bytes"] / 1e6,
-}
-"""Milliseconds of an iteration and its parts, and megabytes."""
+SCALED = {**MILLISECONDS, "MB": lambda r: r["bytes"] / 1e6}
 
 
 def scaling(records: Records) -> str:
@@ -192,3 +168,18 @@ def power(sizes: list[int], values: list[float]) -> float:
     measured = [pair for pair in zip(sizes, values, strict=True) if np.isfinite(pair[1])]
     largest = measured[-max(2, (len(measured) + 1) // 2) :]
     return float(np.polyfit(*np.log(largest).T, 1)[0]) if len(largest) > 1 else np.nan
+
+
+PIVOTS: dict[str, Callable[[Records], str]] = {
+    "aims": aims,
+    "defaults": aims,
+    "hard": hard,
+    "blackjax": by_solver,
+    "trajectories": by_solver,
+    "scaling": scaling,
+    "torture": torture,
+    "constants": constants,
+    "equality": partial(by_solver, heads=("target", "kernel", "precision"), cell=equality_cell),
+    "launches": launches,
+}
+"""By part."""

@@ -1,24 +1,17 @@
-"""NumPyro models of twelve posteriors of posteriordb, and how a run compares with the reference.
+"""NumPyro models of twelve posteriors of posteriordb.
 
-The data, the statements of the models and the summaries of reference draws are read from a folder
-that is not part of this repository. An entry of `MODELS` is one posterior: a model of its data,
-with a site, sampled or deterministic, for each name that the reference has.
+An entry of `POSTERIORDB` is a model of the data of one posterior, with a site, sampled or
+deterministic, for each name that the reference has.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.diagnostics import effective_sample_size
 from numpyro.distributions import constraints
-
-from benchmarks.measure import Options
 
 
 def flat(name: str, *shape: int, support: Any = constraints.real) -> Any:
@@ -133,24 +126,15 @@ def mixture(data):
 
 def mesquite(data):
     diameters = data["diam1"] * data["diam2"]
-    X = columns(
-        1.0,
-        jnp.log(diameters * data["canopy_height"]),
-        jnp.log(diameters),
-        jnp.log(data["diam1"] / data["diam2"]),
-        jnp.log(data["total_height"]),
-        jnp.log(data["density"]),
-        data["group"],
-    )
-    normal_regression(X, jnp.log(data["weight"]))
+    lengths = diameters * data["canopy_height"], diameters, data["diam1"] / data["diam2"]
+    logs = map(jnp.log, (*lengths, data["total_height"], data["density"]))
+    normal_regression(columns(1.0, *logs, data["group"]), jnp.log(data["weight"]))
 
 
 def election(data):
-    age = data["age_discrete"]
-    X = columns(
-        1.0, data["real_ideo"], data["race_adj"], age == 2, age == 3, age == 4,
-        data["educ1"], data["gender"], data["income"],
-    )  # fmt: skip
+    ages = (data["age_discrete"] == age for age in (2, 3, 4))
+    before, after = ("real_ideo", "race_adj"), ("educ1", "gender", "income")
+    X = columns(1.0, *map(data.get, before), *ages, *map(data.get, after))
     normal_regression(X, data["partyid7"])
 
 
@@ -160,7 +144,7 @@ def bayesian_regression(data):
     numpyro.sample("y", dist.Normal(data["X"] @ beta, sigma), obs=data["y"])
 
 
-MODELS: dict[str, Callable] = {
+POSTERIORDB: dict[str, Callable] = {
     "arma-arma11": arma,
     "bball_drive_event_0-hmm_drive_0": hidden_markov,
     "earnings-earn_height": earnings,
@@ -174,72 +158,3 @@ MODELS: dict[str, Callable] = {
     "nes2000-nes": election,
     "sblrc-blr": bayesian_regression,
 }
-
-
-def read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text())
-
-
-def load(folder: Path, name: str) -> dict[str, Any]:
-    """A posterior's file, with data as arrays of floating-point numbers."""
-    posterior = read(folder / f"{name}.json")
-    posterior["data"] = {
-        key: jnp.asarray(value, float) if isinstance(value, list) else value
-        for key, value in posterior["data"].items()
-    }
-    return posterior
-
-
-def scalars(samples: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Draws by the names of the reference: ``beta[1]`` is the first entry of ``beta``."""
-    for name, draws in samples.items():
-        draws = np.asarray(draws)
-        if draws.ndim == 2:
-            yield name, draws
-        else:
-            draws = draws.reshape(*draws.shape[:2], -1)
-            for i in range(draws.shape[-1]):
-                yield f"{name}[{i + 1}]", draws[..., i]
-
-
-class Errors(NamedTuple):
-    """Of the worst scalar.
-
-    Attributes:
-        z_score: largest |mean - reference| in combined Monte Carlo standard errors.
-        sd_error: largest relative difference of a standard deviation.
-        min_ess: smallest effective sample size.
-    """
-
-    z_score: float
-    sd_error: float
-    min_ess: float
-
-
-def against_reference(reference: dict[str, Any], draws: dict[str, np.ndarray]) -> Errors:
-    """Draws ``(chains, draws)`` by name against the summaries of reference draws."""
-    z_scores, sd_errors, sizes = [], [], []
-    for name, known in reference.items():
-        size = effective_sample_size(draws[name])
-        error = np.hypot(draws[name].std() / np.sqrt(size), known["mcse_mean"])
-        z_scores.append(abs(draws[name].mean() - known["mean"]) / error)
-        sd_errors.append(abs(draws[name].std() / known["sd"] - 1))
-        sizes.append(size)
-    return Errors(float(np.max(z_scores)), float(np.max(sd_errors)), float(np.min(sizes)))
-
-
-def posteriors(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Those that are selected and in the folder beside the data, by name."""
-    for name, file in files(options.data.parent / "posteriordb", MODELS, options):
-        yield name, load(file.parent, name)
-
-
-def files(folder: Path, names: Iterable[str], options: Options) -> Iterator[tuple[str, Path]]:
-    """Of the names that are selected; those that are not there are told of."""
-    for name in names:
-        file = folder / f"{name}.json"
-        if options.selected(name):
-            if file.is_file():
-                yield name, file
-            else:
-                print(f"{name}: skipped, it is not in {folder}; give --data", flush=True)

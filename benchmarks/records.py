@@ -17,24 +17,30 @@ import jax
 import parallel_mcmc
 
 Record = dict[str, Any]
-KEY = ("suite", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed")
-"""What tells one run from another; in the suite of real models the solver is an outcome."""
+KEY = "suite", "part", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed"
+"""What tells one run from another; of real models the solver is an outcome."""
 
 SINCE = "2026-11-28T22:28"
 """The last change to what a solve comes to: tables mark what was measured before it."""
 
 UNTOUCHED = ("launches", "torture")
-"""Suites that it does not touch: without a solve, or without accept decisions."""
+"""Parts that it does not touch: without a solve, or without accept decisions."""
+
+
+def part_of(r: Record) -> str:
+    """The part of a suite that a record belongs to; the main part has the name of the suite."""
+    return r.get("part") or r.get("suite", "")
 
 
 def is_older(r: Record) -> bool:
     """Whether a record was measured with solves that came to something else than today's."""
-    return r.get("suite") not in UNTOUCHED and r.get("date", "") < SINCE
+    return part_of(r) not in UNTOUCHED and r.get("date", "") < SINCE
 
 
 def environment() -> Record:
     """Where and with what: the part of a record that all runs of one command share."""
     device = jax.devices()[0]
+    affinity = getattr(os, "sched_getaffinity", None)  # the CPUs that this process may use
     return {
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -44,7 +50,7 @@ def environment() -> Record:
         "backend": device.platform,
         "device": device.device_kind,
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu_count": num_cpus(),
+        "cpu_count": len(affinity(0)) if affinity else os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.datetime.now().isoformat(timespec="minutes"),
     }
@@ -57,19 +63,12 @@ def commit_of(folder: Path) -> str | None:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    commit = git("rev-parse", "--short", "HEAD")
-    return commit + "+" * bool(git("status", "--porcelain", ".")) or None
-
-
-def num_cpus() -> int | None:
-    """Those that this process may use, where the system says so."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    changed = bool(git("status", "--porcelain", "."))
+    return git("rev-parse", "--short", "HEAD") + "+" * changed or None
 
 
 def file_name(record: Record) -> str:
-    """The file a record belongs in, such as ``examples-cpu.jsonl``."""
+    """The file a record belongs in, such as ``paper-cpu.jsonl``."""
     name = f"{record['suite']}-{record['device']}"
     return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower() + ".jsonl"
 
@@ -79,9 +78,13 @@ def save(record: Record, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(record)
     record = {name: finite(value) for name, value in record.items()}
+    names = [name for name in KEY if name != "solver" or part_of(record) != "posteriors"]
+
+    def key(r: Record) -> list:
+        return [r.get(name) if name != "part" else part_of(r) for name in names]
+
     records = load([path])
-    names = [name for name in KEY if name != "solver" or record["suite"] != "posteriors"]
-    same = [i for i, old in enumerate(records) if all(old.get(k) == record.get(k) for k in names)]
+    same = [i for i, old in enumerate(records) if key(old) == key(record)]
     records[slice(same[0], same[0] + 1) if same else slice(len(records), None)] = [record]
     written = path.with_suffix(".tmp")
     written.write_text("".join(json.dumps(r, allow_nan=False) + "\n" for r in records))

@@ -1,11 +1,10 @@
 """The public code of arXiv:2508.18413 on its four examples, and this package, in turn.
 
-That code is no part of this project: ``--reference`` is where a checkout of
-https://github.com/lindermanlab/parallel-mcmc lies. It was written for an older JAX and for
-TensorFlow Probability, and is lent the two names of them that it needs. Step sizes, damping,
-guesses and how a basis is found are those of its own examples, log densities are ours. It draws
-its randomness within its steps, in every iteration; ours is drawn within the programs that are
-timed. So the chains are not the same: iterations and seconds are compared, not draws.
+``--reference`` is where a checkout of https://github.com/lindermanlab/parallel-mcmc lies. It was
+written for an older JAX and for TensorFlow Probability, and is lent what it needs of them. Step
+sizes, damping, guesses and how a basis is found are those of its own examples, log densities ours.
+It draws its randomness within its steps, so the chains are not the same: iterations and seconds are
+compared, not draws.
 """
 
 import contextlib
@@ -22,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from benchmarks import examples
-from benchmarks.measure import Options, Program, compile_for, header, in_turn, of_solve, spreads
-from benchmarks.problem import Example
+import parallel_mcmc as pm
+from benchmarks import paper
+from benchmarks.chains import SOLVERS, Case, compared, prepare
+from benchmarks.measure import Options, Row, compile_for, cost, in_turn, of_solve
+from benchmarks.problem import Example, credit_target, keep_position, solving
 from benchmarks.records import Record, commit_of
-from benchmarks.runs import SOLVERS, Case, built, compared, keep_position, prepare, rows_of
-from parallel_mcmc import run_parallel, run_sequential, targets
+from parallel_mcmc import targets
 from parallel_mcmc._mcmc.transition import recursion
 
 NAMES = "deer", "quasi-deer, 1 probe"
@@ -48,13 +48,15 @@ def lent(path: Path) -> Iterator[None]:
         def log_prob(self, x):
             return jnp.sum(jax.scipy.stats.norm.logpdf(x, self.loc, self.scale))
 
-    names = "tensorflow_probability", "tensorflow_probability.substrates"
-    modules = {name: types.ModuleType(name) for name in (*names, f"{names[1]}.jax")}
+    distributions = types.SimpleNamespace(MultivariateNormalDiag=MultivariateNormalDiag)
+    substrate = types.SimpleNamespace(distributions=distributions)
+    substrates = types.SimpleNamespace(jax=substrate)
+    modules: dict[str, Any] = {
+        "tensorflow_probability": types.SimpleNamespace(substrates=substrates),
+        "tensorflow_probability.substrates": substrates,
+        "tensorflow_probability.substrates.jax": substrate,
+    }
     precision = jax.config.jax_default_matmul_precision
-    modules[names[1]].jax = modules[f"{names[1]}.jax"]  # type: ignore[attr-defined]
-    modules[f"{names[1]}.jax"].distributions = types.SimpleNamespace(  # type: ignore[attr-defined]
-        MultivariateNormalDiag=MultivariateNormalDiag
-    )
     kept = {name: sys.modules[name] for name in modules if name in sys.modules}
     sys.modules.update(modules)
     try:
@@ -71,7 +73,7 @@ def lent(path: Path) -> Iterator[None]:
         sys.modules.update(kept)
 
 
-class Row(NamedTuple):
+class Theirs(NamedTuple):
     """What a program of theirs is made for."""
 
     case: Case
@@ -85,7 +87,7 @@ class Row(NamedTuple):
         return lambda x, params=None: target.logdensity_fn(unravel(x)), x0
 
 
-def hmc(row: Row, target: targets.Target) -> tuple[Callable, tuple]:
+def hmc(row: Theirs, target: targets.Target) -> tuple[Callable, tuple]:
     from src import samplers
 
     logdensity_fn, x0 = row.of_vectors(target)
@@ -100,7 +102,7 @@ WARMUP = 5
 
 
 def mala(
-    row: Row, target: targets.Target, step_size: float, whitened: bool
+    row: Theirs, target: targets.Target, step_size: float, whitened: bool
 ) -> tuple[Callable, tuple]:
     from src import samplers
 
@@ -111,19 +113,15 @@ def mala(
     )
     basis, guess = jnp.eye(D), jax.random.normal(jax.random.fold_in(row.key, 1), (T, D))
     if whitened:
-        x = jnp.asarray(rows_of(1, row.case.reference)[0][WARMUP], x0.dtype)
+        x = jnp.asarray(row.case.as_rows(row.case.reference)[0][WARMUP], x0.dtype)
         hessian = jax.hessian(logdensity_fn)(x)
         basis, guess = jnp.linalg.svd(basis + step_size * hessian)[0], jnp.broadcast_to(x0, (T, D))
-    settings = {
-        "step_size": step_size,
-        "key": jax.random.fold_in(row.key, 2),
-        "basis": basis,
-        "target_params": {},
-    }
+    key = jax.random.fold_in(row.key, 2)
+    settings = {"step_size": step_size, "key": key, "basis": basis, "target_params": {}}
     return sampler.run_parallel_mala, (row.key, x0, guess, settings)
 
 
-def gibbs(row: Row) -> tuple[Callable, tuple]:
+def gibbs(row: Theirs) -> tuple[Callable, tuple]:
     """Their solver on our steps, as theirs are in a script."""
     from src import deer
 
@@ -144,82 +142,65 @@ ROWS: dict[str, tuple[int, Callable]] = {
     "banana": (100_000, lambda row, data: hmc(row, targets.banana())),
     "mixture": (100_000, lambda row, data: mala(row, targets.mixture(), 0.5, False)),
     "eight schools, conjugate": (9_999, lambda row, data: gibbs(row)),
-    "German credit": (
-        2_048,
-        lambda row, data: mala(row, targets.german_credit(data), 0.0015, True),
-    ),
+    "German credit": (2_048, lambda row, data: mala(row, credit_target(data), 0.0015, True)),
 }
 """T and ``(row, path of the data) -> (their function, its arguments)``."""
 
 
-def run(options: Options) -> Iterator[list[Record]]:
-    """The records of an example together, as its programs are timed in turn."""
+def rows(options: Options, part: str) -> Iterator[Row]:
+    """Solvers of an example together, as their programs are timed in turn."""
     if options.reference is None or not (options.reference / "src" / "samplers.py").is_file():
         print("Skipped: give --reference, a checkout of the paper's code.", flush=True)
         return
-    for example in examples.EXAMPLES:
+    for example in paper.EXAMPLES:
         T, build = ROWS[example.target]
-        names = [
-            name
-            for name in NAMES
-            if options.selected(f"{example.target}/{example.kernel}/{T}/{name}")
-        ]
-        problem = built(example, options) if names else None
-        if problem is not None:
-            case = prepare(problem, T, 1, options.seed)
-            yield run_one(example, case, T, names, build, options)
+        named = {f"{example.target}/{example.kernel}/{T}/{solver}": solver for solver in NAMES}
+        selected = {name: solver for name, solver in named.items() if options.selected(name)}
+        if selected:
+            name, solvers = next(iter(selected)), list(selected.values())
+            measure = partial(measured, example, T, build, solvers, options)
+            yield Row(example.target, example.kernel, T, "", measure, only=name)
 
 
-def run_one(
-    example: Example, case: Case, T: int, names: list[str], build: Callable, options: Options
+def measured(
+    example: Example, T: int, build: Callable, solvers: list[str], options: Options
 ) -> list[Record]:
     assert options.reference is not None
+    case = prepare(example.build(options.data), T, 1, options.seed)
     key = jax.random.split(jax.random.key(options.seed))[1]  # of the randomness: see `prepare`
-    row = Row(case, T, key, options.max_iterations)
     with lent(options.reference), jax.default_matmul_precision("highest"):
-        function, arguments = build(row, options.data)
+        function, arguments = build(Theirs(case, T, key, options.max_iterations), options.data)
         theirs = compile_for(function, *arguments)
-    loop = program_of(run_sequential, row)
-    ours = [
-        program_of(partial(run_parallel, solver=options.limited(SOLVERS[name])), row)
-        for name in names
-    ]
-    iterations = int(np.max(jax.block_until_ready(theirs.run(*arguments))[-1]))
-    results = jax.block_until_ready([program.run(case.state, key) for program in [loop, *ours]])
-    times = in_turn(
-        [
-            lambda: theirs.run(*arguments),
-            *(lambda p=program: p.run(case.state, key) for program in [loop, *ours]),
-        ],
-        options,
+    transition = case.problem.transition
+    loop, *ours = (
+        compile_for(drawing(transition, T, solve), case.state, key)
+        for solve in (
+            partial(pm.run_sequential, transition, transform=keep_position),
+            *(solving(transition, options.limited(SOLVERS[name])) for name in solvers),
+        )
     )
+    iterations = int(np.max(theirs()[-1]))
+    results = [program() for program in (loop, *ours)][1:]
+    of_theirs, of_loop, *times = in_turn([theirs, loop, *ours], options)
     return [
         {
-            **header(options, example.target, example.kernel, T, name),
+            "solver": name,
             "reference_commit": commit_of(options.reference),
             "iterations_reference": iterations,
             "converged_reference": iterations < options.max_iterations,
             "max_iterations": options.max_iterations,
             **of_solve(info),
-            **compared(case, 1, history),
-            **spreads(
-                ("seconds_reference", "seconds_sequential", "seconds"), [*times[:2], seconds]
-            ),
-            "compile_seconds_reference": theirs.compile_seconds,
-            "compile_seconds": program.compile_seconds,
+            **compared(case, history),
+            **cost(theirs, of_theirs, "_reference"),
+            **cost(loop, of_loop, "_sequential"),
+            **cost(program, seconds),
         }
         for name, program, (history, info), seconds in zip(
-            names, ours, results[1:], times[2:], strict=True
+            solvers, ours, results, times, strict=True
         )
     ]
 
 
-def program_of(run: Callable, row: Row) -> Program:
-    """From the start and a key to the draws and the report."""
-    transition = row.case.problem.transition
-
-    def chain(state, key):
-        inputs = transition.draw_inputs(jax.random.split(key, row.T), state)
-        return run(transition, state, inputs, transform=keep_position)[1:]
-
-    return compile_for(chain, row.case.state, row.key)
+def drawing(transition: pm.Transition, T: int, run: Callable) -> Callable:
+    """A run from the start and a key, which draws its randomness."""
+    return lambda state, key: run(state, transition.draw_inputs(jax.random.split(key, T), state))

@@ -16,16 +16,15 @@ NUM_STEPS, NUM_PARTICLES, STEP_SIZE = 3_000, 16, 0.003
 
 
 class Rewritten(NamedTuple):
-    """A model with another geometry.
+    """A model with another geometry, and the same arguments.
 
     Attributes:
-        model: with the same arguments.
         num_gradients: one after the other, that it took to find it.
         sites_of: draws ``(chains, draws, ...)`` of its sites -> of those of the users' model.
     """
 
     model: Callable
-    num_gradients: int = 0
+    num_gradients: int
     sites_of: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
 

@@ -3,6 +3,7 @@
 All sample a log density of a vector; each comes with the warm-up that its library gives it.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +34,9 @@ class Target(NamedTuple):
     logdensity_fn: Callable[[Any], Any]
     start: Any
 
+    def starts(self, chains: int, rng_key: Any) -> Any:
+        return self.start + SPREAD * jax.random.normal(rng_key, (chains, self.start.size))
+
 
 class Sampler(NamedTuple):
     """Two functions that can be called again with another key.
@@ -50,8 +54,36 @@ class Sampler(NamedTuple):
     solver: Callable[[], str] = lambda: "none"
 
 
-def starts(target: Target, chains: int, rng_key: Any) -> Any:
-    return target.start + SPREAD * jax.random.normal(rng_key, (chains, target.start.size))
+def under_numpyro(
+    mcmc_class: type, kernel: Any, target: Target, chains: int, collect_warmup: bool
+) -> tuple[Callable, Callable]:
+    """Warm-up ``rng_key -> class`` and run ``(rng_key, state, T) -> class`` of a NumPyro kernel."""
+    field = "num_steps" if collect_warmup else "adapt_state.step_size"
+
+    @functools.cache
+    def mcmc_for(T):
+        return mcmc_class(
+            kernel, num_warmup=NUM_WARMUP, num_samples=T, num_chains=chains,
+            chain_method="vectorized", progress_bar=False,
+        )  # fmt: skip
+
+    def warmup(rng_key):
+        mcmc = mcmc_for(1)
+        key_start, key_run = jax.random.split(rng_key)
+        init = target.starts(chains, key_start)
+        mcmc.warmup(
+            key_run, init_params=init[0] if chains == 1 else init, extra_fields=(field,),
+            collect_warmup=collect_warmup,
+        )  # fmt: skip
+        return mcmc
+
+    def sample(rng_key, state, T):
+        mcmc = mcmc_for(T)
+        mcmc.post_warmup_state = state
+        mcmc.run(rng_key, extra_fields=(field,))
+        return mcmc
+
+    return warmup, sample
 
 
 def numpyro_nuts(target: Target, chains: int) -> Sampler:
@@ -60,20 +92,22 @@ def numpyro_nuts(target: Target, chains: int) -> Sampler:
     NumPyro's class by itself compiles anew for each run.
     """
     kernel = numpyro.infer.NUTS(potential_fn=lambda x: -target.logdensity_fn(x))
-    field = "num_steps"
-    warmup, sample = under_numpyro(
-        target, chains, numpyro.infer.MCMC, kernel, field, lambda mcmc: mcmc.get_extra_fields()
-    )
+    run_warmup, run = under_numpyro(numpyro.infer.MCMC, kernel, target, chains, True)
 
-    def gradients(result):
-        outcome, fields = result
-        return outcome, fields[field].sum()
+    def num_steps(mcmc):
+        return mcmc.get_extra_fields()["num_steps"].sum()
 
-    return Sampler(
-        jax.jit(lambda key: gradients(warmup(key))),
-        jax.jit(lambda *arguments: gradients(sample(*arguments)), static_argnums=2),
-        NUM_WARMUP,
-    )
+    @jax.jit
+    def warmup(rng_key):
+        mcmc = run_warmup(rng_key)
+        return mcmc.post_warmup_state, num_steps(mcmc)
+
+    @partial(jax.jit, static_argnums=2)
+    def sample(rng_key, state, T):
+        mcmc = run(rng_key, state, T)
+        return mcmc.get_samples(group_by_chain=True), num_steps(mcmc)
+
+    return Sampler(warmup, sample, NUM_WARMUP)
 
 
 def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
@@ -83,73 +117,24 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
     products with the Hessian counts as one gradient. In the warm-up each helper takes its own.
     """
     kernel = pm.ParallelHMC(potential_fn=lambda x: -target.logdensity_fn(x), solver=solver)
-    field = "adapt_state.step_size"
-    warmup, sample = under_numpyro(
-        target, chains, pm.MCMC, kernel, field, lambda mcmc: mcmc, collects_warmup=False
-    )
-
-    def num_steps(step_sizes):
-        return np.clip(np.ceil(math.pi / 2 / np.asarray(step_sizes)), 1, 256)
-
+    run_warmup, run = under_numpyro(pm.MCMC, kernel, target, chains, False)
     last: list[pm.MCMC] = []
 
-    def warmup_and_count(rng_key):
-        state, _ = warmup(rng_key)
+    def warmup(rng_key):
+        state = run_warmup(rng_key).post_warmup_state
         found = state.warmup
         return state, np.sum(np.asarray(found.num_gradients) * np.where(found.settled, 64, 1))
 
-    def sample_and_count(rng_key, state, T):
-        draws, mcmc = sample(rng_key, state, T)
-        last[:] = [mcmc]
+    def sample(rng_key, state, T):
+        last[:] = [mcmc] = [run(rng_key, state, T)]
         final = mcmc.last_state
         by_hand = final.solve.num_sequential_steps + final.solve.num_frontier_steps
-        evaluations = final.solve.num_iterations * T + by_hand
-        return draws, np.sum(np.asarray(evaluations) * num_steps(final.adapt_state.step_size))
+        evaluations = np.asarray(final.solve.num_iterations * T + by_hand)
+        leapfrogs = np.ceil(math.pi / 2 / np.asarray(final.adapt_state.step_size))
+        draws = mcmc.get_samples(group_by_chain=True)
+        return draws, np.sum(evaluations * np.clip(leapfrogs, 1, 256))
 
-    return Sampler(
-        warmup_and_count, sample_and_count, NUM_WARMUP, lambda: last[0].solve_settings()["solver"]
-    )
-
-
-def under_numpyro(
-    target: Target,
-    chains: int,
-    mcmc_class: type,
-    kernel: Any,
-    field: str,
-    report: Callable,
-    collects_warmup: bool = True,
-) -> tuple[Callable, Callable]:
-    """Warm-up and run of a NumPyro kernel; what ``report`` makes of the class comes second."""
-    runs: dict[int, Any] = {}
-
-    def mcmc_for(T):
-        if T not in runs:
-            runs[T] = mcmc_class(
-                kernel, num_warmup=NUM_WARMUP, num_samples=T, num_chains=chains,
-                chain_method="vectorized", progress_bar=False,
-            )  # fmt: skip
-        return runs[T]
-
-    def warmup(rng_key):
-        mcmc = mcmc_for(1)
-        key_start, key_run = jax.random.split(rng_key)
-        init = starts(target, chains, key_start)
-        mcmc.warmup(
-            key_run,
-            init_params=init[0] if chains == 1 else init,
-            extra_fields=(field,),
-            collect_warmup=collects_warmup,
-        )
-        return mcmc.post_warmup_state, report(mcmc)
-
-    def sample(rng_key, state, T):
-        mcmc = mcmc_for(T)
-        mcmc.post_warmup_state = state
-        mcmc.run(rng_key, extra_fields=(field,))
-        return mcmc.get_samples(group_by_chain=True), report(mcmc)
-
-    return warmup, sample
+    return Sampler(warmup, sample, NUM_WARMUP, lambda: last[0].solve_settings()["solver"])
 
 
 def vectorised(algorithm: Callable, num_gradients: Callable) -> Callable:
@@ -158,7 +143,7 @@ def vectorised(algorithm: Callable, num_gradients: Callable) -> Callable:
     @partial(jax.jit, static_argnums=2)
     def sample(rng_key, state, T):
         states, parameters = state
-        step = algorithm(parameters).step
+        step = algorithm(**parameters).step
 
         def one_draw(states, rng_key):
             keys = jax.random.split(rng_key, len(states.logdensity))
@@ -177,20 +162,17 @@ def integration_steps(info: Any) -> Any:
 
 def blackjax_nuts(target: Target, chains: int) -> Sampler:
     """`blackjax.nuts`: one chain is adapted, and the others start at draws of its second half."""
-    logdensity_fn = target.logdensity_fn
-    adaptation = blackjax.window_adaptation(blackjax.nuts, logdensity_fn)
-
-    def algorithm(parameters):
-        return blackjax.nuts(logdensity_fn, **parameters)
+    adaptation = blackjax.window_adaptation(blackjax.nuts, target.logdensity_fn)
+    algorithm = partial(blackjax.nuts, target.logdensity_fn)
 
     @jax.jit
     def warmup(rng_key):
         key_start, key_run, key_choice = jax.random.split(rng_key, 3)
-        start = starts(target, 1, key_start)[0]
+        start = target.starts(1, key_start)[0]
         (_, parameters), info = adaptation.run(key_run, start, NUM_WARMUP)
         second_half = info.state.position[NUM_WARMUP // 2 :]
         positions = jax.random.choice(key_choice, second_half, (chains,))
-        states = jax.vmap(algorithm(parameters).init)(positions)
+        states = jax.vmap(algorithm(**parameters).init)(positions)
         return (states, parameters), integration_steps(info.info) + chains
 
     return Sampler(warmup, vectorised(algorithm, integration_steps), NUM_WARMUP)
@@ -198,17 +180,18 @@ def blackjax_nuts(target: Target, chains: int) -> Sampler:
 
 def blackjax_chees(target: Target, chains: int) -> Sampler:
     """`blackjax.dynamic_hmc` after `chees_adaptation` with a diagonal metric (Hoffman 2021)."""
-    logdensity_fn = target.logdensity_fn
-    adaptation = blackjax.chees_adaptation(logdensity_fn, chains, mass_matrix_estimation="diagonal")
+    adaptation = blackjax.chees_adaptation(
+        target.logdensity_fn, chains, mass_matrix_estimation="diagonal"
+    )
     functions: dict[str, Callable] = {}
 
-    def algorithm(parameters):
-        return blackjax.dynamic_hmc(logdensity_fn, **parameters, **functions)
+    def algorithm(**parameters):
+        return blackjax.dynamic_hmc(target.logdensity_fn, **parameters, **functions)
 
     @jax.jit
     def warmup(rng_key):
         key_start, key_run = jax.random.split(rng_key)
-        positions = starts(target, chains, key_start)
+        positions = target.starts(chains, key_start)
         (states, parameters), info = adaptation.run(
             key_run, positions, 0.1, optax.adam(0.05), NUM_WARMUP_ENSEMBLE
         )
@@ -221,19 +204,15 @@ def blackjax_chees(target: Target, chains: int) -> Sampler:
 
 def blackjax_meads(target: Target, chains: int) -> Sampler:
     """`blackjax.ghmc` after `meads_adaptation` (Hoffman and Sountsov 2022): a gradient a step."""
-    logdensity_fn = target.logdensity_fn
-    adaptation = blackjax.meads_adaptation(logdensity_fn, chains)
-
-    def algorithm(parameters):
-        return blackjax.ghmc(logdensity_fn, **parameters)
+    adaptation = blackjax.meads_adaptation(target.logdensity_fn, chains)
+    algorithm = partial(blackjax.ghmc, target.logdensity_fn)
 
     @jax.jit
     def warmup(rng_key):
         key_start, key_run = jax.random.split(rng_key)
-        (states, parameters), _ = adaptation.run(
-            key_run, starts(target, chains, key_start), NUM_WARMUP_ENSEMBLE
-        )
-        return (states, parameters), jnp.asarray(chains * NUM_WARMUP_ENSEMBLE)
+        positions = target.starts(chains, key_start)
+        state, _ = adaptation.run(key_run, positions, NUM_WARMUP_ENSEMBLE)
+        return tuple(state), jnp.asarray(chains * NUM_WARMUP_ENSEMBLE)
 
     return Sampler(warmup, vectorised(algorithm, lambda info: chains), NUM_WARMUP_ENSEMBLE)
 

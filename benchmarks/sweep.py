@@ -3,7 +3,9 @@
 The exponent of the chain comes from `parallel_mcmc.lyapunov_exponent`, the iterations from solves.
 """
 
+import functools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks.hard import HARD, Hard
-from benchmarks.measure import Options, header
+from benchmarks.hard import HARD
+from benchmarks.measure import Options, Row
 from benchmarks.records import Record
 from parallel_mcmc._mcmc.transition import recursion
 
@@ -28,47 +30,52 @@ SOLVERS = {
 TARGETS = ("logistic", "mixture", "eight schools", "banana")
 
 
-def run(options: Options) -> Iterator[Record]:
-    for name in TARGETS:
-        if not options.selected(name):
-            continue
-        hard = HARD[name](options.data)
-        measure = jax.jit(lambda step_size, hard=hard: measured(hard, step_size, options))
+def rows(options: Options, part: str) -> Iterator[Row]:
+    for target in TARGETS:
+        unit = HARD[target](options.data).unit
         for step in STEPS:
-            step_size = hard.unit**2 * float(step)
-            argument = jnp.asarray(step_size)
-            found = jax.device_get(measure(argument))
-            yield {
-                **header(options, name, f"MALA, step {step_size:.3g}", T, " and ".join(SOLVERS)),
-                "step_size": step_size,
-                **{key: value.item() for key, value in found.items()},
-            }
+            step_size = unit**2 * float(step)
+            kernel, solvers = f"MALA, step {step_size:.3g}", " and ".join(SOLVERS)
+            measure = partial(measured, target, step_size, options)
+            yield Row(target, kernel, T, solvers, measure, only=target)
 
 
-def measured(hard: Hard, step_size: Any, options: Options) -> dict[str, Any]:
-    """The exponent of the sequential chain, and how each solver fares. Traceable."""
-    transition = pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix).at(hard.position)
-    state = transition.init(hard.position, None)
-    inputs = transition.draw_inputs(jax.random.split(jax.random.key(options.seed), T), state)
-    _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
-    x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
-    exponent = pm.lyapunov_exponent(recursion(transition), x0, inputs, x)
-    found = {
-        "exponent": exponent.value,
-        "exponent_error": exponent.standard_error,
-        "acceptance_rate": jnp.mean(infos.acceptance_rate),
-    }
-    unit = jnp.std(x, axis=0)
-    for name, solver in SOLVERS.items():
-        _, draws, info = pm.run_parallel(
-            transition, state, inputs, solver=solver,
-            transform=lambda state, _: transition.ravel(state),
-        )  # fmt: skip
-        found[f"iterations_{name}"] = info.num_iterations
-        found[f"num_sequential_steps_{name}"] = info.num_sequential_steps
-        found[f"num_frontier_steps_{name}"] = info.num_frontier_steps
-        found[f"max_difference_sd_{name}"] = jnp.max(jnp.abs(draws - x) / unit)
-    return found
+def measured(target: str, step_size: float, options: Options) -> Record:
+    found = jax.device_get(program(target, options.data, options.seed)(jnp.asarray(step_size)))
+    return {"step_size": step_size, **{key: value.item() for key, value in found.items()}}
+
+
+@functools.cache
+def program(target: str, data: Path, seed: int) -> Any:
+    """``step_size ->`` the exponent of the sequential chain, and how each solver fares."""
+    hard = HARD[target](data)
+
+    def compare(step_size):
+        kernel = pm.mala(hard.logdensity_fn, step_size, hard.inverse_mass_matrix)
+        transition = kernel.at(hard.position)
+        state = transition.init(hard.position, None)
+        inputs = transition.draw_inputs(jax.random.split(jax.random.key(seed), T), state)
+        _, (states, infos), _ = pm.run_sequential(transition, state, inputs)
+        x0, x = transition.ravel(state), jax.vmap(transition.ravel)(states)
+        exponent = pm.lyapunov_exponent(recursion(transition), x0, inputs, x)
+        found = {
+            "exponent": exponent.value,
+            "exponent_error": exponent.standard_error,
+            "acceptance_rate": jnp.mean(infos.acceptance_rate),
+        }
+        unit = jnp.std(x, axis=0)
+        for name, solver in SOLVERS.items():
+            _, draws, info = pm.run_parallel(
+                transition, state, inputs, solver=solver,
+                transform=lambda state, _: transition.ravel(state),
+            )  # fmt: skip
+            found[f"iterations_{name}"] = info.num_iterations
+            found[f"num_sequential_steps_{name}"] = info.num_sequential_steps
+            found[f"num_frontier_steps_{name}"] = info.num_frontier_steps
+            found[f"max_difference_sd_{name}"] = jnp.max(jnp.abs(draws - x) / unit)
+        return found
+
+    return jax.jit(compare)
 
 
 def draw_figure(records: list[Record], path: Path) -> None:

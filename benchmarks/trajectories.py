@@ -4,15 +4,16 @@ The length stays and the steps get smaller, so that a row for more steps is a fi
 integration of the same path. There is no chain and no accept decision.
 """
 
-import statistics
+import itertools
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import parallel_mcmc as pm
-from benchmarks.measure import Options, compile_for, header, in_turn, of_solve, spreads
+from benchmarks.measure import Options, Row, compile_for, measure, of_solve
 from benchmarks.records import Record
 from parallel_mcmc._mcmc.coordinates import coordinates
 from parallel_mcmc._mcmc.hmc import PhasePoint, leapfrog
@@ -20,7 +21,6 @@ from parallel_mcmc.targets import Target, banana, eight_schools
 
 LENGTH = 1.5
 STEPS = (4, 16, 64, 256, 1024)
-
 SOLVERS = {
     "block quasi-deer, 1 probe": pm.block_quasi_deer(),
     "block quasi-deer, exact": pm.block_quasi_deer(pm.exact_blocks()),
@@ -39,20 +39,18 @@ def gaussian() -> Target:
     return Target("gaussian, correlation 0.8", logdensity_fn, {"x": jnp.ones(2)})
 
 
-TARGETS = (gaussian, banana, eight_schools)
+def rows(options: Options, part: str) -> Iterator[Row]:
+    targets = gaussian(), banana(), eight_schools()
+    for target, steps, solver in itertools.product(targets, STEPS, SOLVERS):
+        kernel, name = (
+            f"trajectory of length {LENGTH}",
+            f"{target.name}/trajectory/{steps}/{solver}",
+        )
+        measure = partial(measured, target, steps, solver, options)
+        yield Row(target.name, kernel, steps, solver, measure, only=name)
 
 
-def run(options: Options) -> Iterator[Record]:
-    """The records, one by one."""
-    for build in TARGETS:
-        target = build()
-        for num_steps in STEPS:
-            for solver in SOLVERS:
-                if options.selected(f"{target.name}/trajectory/{num_steps}/{solver}"):
-                    yield run_one(target, num_steps, solver, options)
-
-
-def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Record:
+def measured(target: Target, num_steps: int, solver: str, options: Options) -> Record:
     """Both ways from the target's own position with a random momentum."""
     ravel, unravel = coordinates(target.position)
     value_and_grad = jax.value_and_grad(lambda x: target.logdensity_fn(unravel(x)))
@@ -64,21 +62,16 @@ def run_one(target: Target, num_steps: int, solver: str, options: Options) -> Re
     loop = compile_for(lambda begin: leapfrog(value_and_grad, begin, h, num_steps), begin)
     program = compile_for(lambda begin: integrate(value_and_grad, begin, h, num_steps), begin)
 
-    expected, (end, info) = loop.run(begin), program.run(begin)
+    expected, (end, info) = loop(), program()
     difference = float(np.max(np.abs(np.subtract([end.q, end.p], [expected.q, expected.p]))))
-    times = in_turn([lambda: loop.run(begin), lambda: program.run(begin)], options)
+    times = measure({"_sequential": loop, "": program}, options)
     return {
-        **header(options, target.name, f"trajectory of length {LENGTH}", num_steps, solver),
         "D": q.size,
         "max_iterations": options.max_iterations,
         **of_solve(info),
         "max_difference": difference,
         # Of the end point alone, from what rounding in that many steps explains.
         "num_steps_differ": int(not difference <= 1e-3),
-        "compile_seconds": program.compile_seconds,
-        "compile_seconds_sequential": loop.compile_seconds,
-        **spreads(("seconds_sequential", "seconds"), times),
-        "ratio": statistics.median(times[0]) / statistics.median(times[1]),
-        "bytes": program.num_bytes,
-        "bytes_sequential": loop.num_bytes,
+        **times,
+        "ratio": times["seconds_sequential"] / times["seconds"],
     }

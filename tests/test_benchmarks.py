@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import parallel_mcmc as pm
-from benchmarks import documents, reference, scaling, sweep
+from benchmarks import reference, scaling, sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.bias import biases, first_small
-from benchmarks.columns import entry, iterations_cell, markdown, scientific
+from benchmarks.columns import CHAIN, entry, iterations_cell, markdown, scientific
 from benchmarks.compare import differences, num_wrong_steps
 from benchmarks.documents import DOCUMENTS, PLACE, with_tables
 from benchmarks.judged import gradients_to, is_right, seconds_to, seconds_to_compile
-from benchmarks.pivots import CHAIN, fewest_iterations
-from benchmarks.records import SINCE, load, save
+from benchmarks.pivots import fewest_iterations
+from benchmarks.records import SINCE, load, part_of, save
 
 
 def test_differences_are_in_standard_deviations_of_the_sequential_chain():
@@ -116,7 +116,8 @@ def ran(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_one_row_of_the_suite_runs(ran):
-    (record,), report = ran("--only", "banana/HMC, step 0.5 x 8/10000/deer", "--repeats", "1")
+    row = "banana/HMC, step 0.5 x 8/10000/deer"
+    (record,), report = ran("--part", "examples", "--only", row, "--repeats", "1")
     assert record["status"] == "CONVERGED"
     assert record["num_steps_differ"] == 0
     assert record["iterations"] <= record["aim"] == 107
@@ -127,7 +128,7 @@ def test_one_row_of_the_suite_runs(ran):
 @pytest.mark.slow
 def test_one_row_of_the_paper_runs(ran):
     row = "eight schools, conjugate/Gibbs/10000/deer"
-    (record,), report = ran("--suite", "paper", "--only", row, "--repeats", "1")
+    (record,), report = ran("--part", "paper", "--only", row, "--repeats", "1")
     assert record["status"] == "CONVERGED" and record["num_wrong_steps"] == 0
     assert record["gradients_per_step"] == 0
     assert 100 < record["min_ess"] < 20_000
@@ -135,7 +136,7 @@ def test_one_row_of_the_paper_runs(ran):
 
 
 def test_without_the_code_of_the_paper_its_suite_is_skipped(tmp_path, capsys):
-    main(["run", "--suite", "reference", "--reference", str(tmp_path), "--out", str(tmp_path)])
+    main(["run", "--part", "reference", "--reference", str(tmp_path), "--out", str(tmp_path)])
     assert "give --reference, a checkout of the paper's code" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -165,7 +166,7 @@ def test_other_code_is_timed_beside_ours_and_leaves_no_trace(ran, tmp_path, monk
     monkeypatch.setitem(reference.ROWS, SCHOOLS, (100, reference.ROWS[SCHOOLS][1]))
     row = f"{SCHOOLS}/Gibbs/100/deer"
     path = str(folder.parent)
-    (record,), report = ran("--suite", "reference", "--reference", path, "--only", row)
+    (record,), report = ran("--part", "reference", "--reference", path, "--only", row)
     assert record["iterations_reference"] == 7 and record["converged_reference"]
     assert record["status"] == "CONVERGED" and record["num_wrong_steps"] == 0
     assert f"| {SCHOOLS} | Gibbs | 100 | 7 |" in report
@@ -175,7 +176,7 @@ def test_other_code_is_timed_beside_ours_and_leaves_no_trace(ran, tmp_path, monk
 
 @pytest.mark.slow
 def test_one_row_of_the_trajectories_runs_in_no_time(ran):
-    rows = "--suite", "trajectories", "--only", "banana/trajectory/64", "--minutes", "0"
+    rows = "--suite", "scaling", "--only", "banana/trajectory/64", "--minutes", "0"
     (record,), report = ran(*rows, "--repeats", "1", "--device", "cpu")
     assert record["solver"] == "block quasi-deer, 1 probe"
     assert record["status"] == "CONVERGED"
@@ -188,7 +189,7 @@ def test_one_row_of_the_trajectories_runs_in_no_time(ran):
 def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "T", 100)
     monkeypatch.setattr(sweep, "STEPS", [0.01, 0.1])
-    records, report = ran("--suite", "sweep", "--only", "banana")
+    records, report = ran("--suite", "hard", "--part", "sweep", "--only", "banana")
     assert [r["target"] for r in records] == ["banana", "banana"]
     for r in records:
         assert 0 < r["iterations_deer"] <= r["iterations_jacobi"] <= 101
@@ -201,8 +202,8 @@ def test_a_short_sweep_runs_and_is_drawn(ran, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_chains_and_rows_are_scaled(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "AXES", {"chains": (1, 2), "rows": (100, 1_000)})
-    monkeypatch.setattr(scaling, "copy_rate", lambda options: 1e9)
-    records, report = ran("--suite", "scaling", "--repeats", "1")
+    monkeypatch.setattr(scaling, "rates", lambda options: scaling.Rates(1e9, 1e9))
+    records, report = ran("--suite", "scaling", "--part", "scaling", "--repeats", "1")
     assert [(r["chains"], r["rows"]) for r in records] == [(1, 100), (2, 100), (1, 100), (1, 1_000)]
     for r in records:
         assert r["status"] == "CONVERGED" and r["num_wrong_steps"] == 0
@@ -211,7 +212,7 @@ def test_chains_and_rows_are_scaled(ran, tmp_path, monkeypatch):
         assert r["seconds_evaluation_at_once"] > 0
     assert records[-1]["bytes_evaluation"] < records[-1]["bytes_evaluation_at_once"] / 4
     assert "| power of chains |" in report
-    documents.draw_scaling(records, tmp_path / "figure.png")
+    scaling.draw_figure(records, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
@@ -241,7 +242,7 @@ def test_one_row_of_the_peers_runs(ran):
 def test_two_rows_of_the_swap_run(ran):
     row = "ParallelHMC in pm.MCMC/1000/1/"
     # Rows that are timed in turn belong together, also where time is up after the first.
-    records, report = ran("--suite", "swap", "--only", row, "--repeats", "1", "--minutes", "0")
+    records, report = ran("--suite", "peers", "--only", row, "--repeats", "1", "--minutes", "0")
     assert [record["solver"] for record in records] == ["sequential", "jacobi"]
     record = records[-1]
     assert record["status"] == "CONVERGED"
@@ -266,16 +267,16 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
             tied = r["tie_margin"] is not None and r["tie_margin"] < rounding
             small, right = r["max_difference_sd"] < 1e-2, r.get("num_wrong_steps") == 0
             assert tied or small or right, r
-    hard = [r for r in records if r["suite"] == "hard"]
+    hard = [r for r in records if part_of(r) == "hard"]
     for r in (r for r in hard if r["solver"] == "auto"):
         same = [other for other in hard if all(other[name] == r[name] for name in CHAIN)]
         best = fewest_iterations(same)
         if best is not None:  # else no solver gets there, and there is nothing to be close to
             in_turn = r["iterations"] + r["num_sequential_steps"]  # all steps, if it chose the loop
             assert in_turn <= 1.5 * best["iterations"], r
-    for r in (r for r in records if r["suite"] == "posteriors"):
+    for r in (r for r in records if part_of(r) == "posteriors"):
         assert is_right(r) or not all(r["settled"]) or max(r["num_sequential_steps"]), r
-    for r in (r for r in records if r["suite"] == "auto"):
+    for r in (r for r in records if part_of(r) == "auto"):
         assert r["seconds"] <= 1.2 * r["seconds_sequential"], r
 
 

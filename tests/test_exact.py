@@ -58,7 +58,7 @@ def solved(f, solver, dtype):
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_chain_is_wrong_in_silence(kind, solver, window, dtype):
-    result = torture.run_one(kind, np.dtype(dtype).name, solver, window)
+    result = torture.measured(kind, np.dtype(dtype).name, solver, window)
     assert result["num_silent"] == 0
     assert result["num_wrong_when_told"] == 0  # what was told was finished step by step
     assert result["num_wrong_steps"] == 0

@@ -6,11 +6,11 @@ import jax
 import pytest
 
 from benchmarks import gpu_run
-from benchmarks.__main__ import PARTS, main
-from benchmarks.equality_kernels import KERNELS, MOST_TELLING, SOLVERS, combinations
+from benchmarks.__main__ import GPU_PARTS, main
+from benchmarks.equality import KERNELS, MOST_TELLING, SOLVERS, combinations
 from benchmarks.pivots import equality_cell, launches
 from benchmarks.records import load
-from benchmarks.tables import programs
+from benchmarks.tables import made
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_run_of_a_few_seconds_records_what_is_most_telling(dry_run):
     assert first["command"].startswith("python -m benchmarks gpu ")
     assert "| mixture | MALA, step 0.5 | float32 | equal (" in report
     assert "equality: stopped, as its time is up." in said
-    assert said.count("skipped, as its time is up.") == len(PARTS) - 1
+    assert said.count("skipped, as its time is up.") == len(GPU_PARTS) - 1
     assert jax.config.read("jax_enable_x64") == before
 
 
@@ -78,11 +78,11 @@ def test_every_solver_meets_every_kernel_that_it_applies_to_in_both_precisions()
 
 def test_a_part_that_fails_is_said_and_passed_over(dry_run, monkeypatch):
     def fails(plan, end):
-        yield RECORD
+        yield [RECORD]
         raise RuntimeError("no such thing\nat all")
 
     def runs(plan, end):
-        yield RECORD | {"solver": "jacobi"}
+        yield [RECORD | {"solver": "jacobi"}]
 
     monkeypatch.setattr(gpu_run, "PARTS", {"equality": (1, fails), "paper": (1, runs)})
     records, said, _ = dry_run()
@@ -91,7 +91,7 @@ def test_a_part_that_fails_is_said_and_passed_over(dry_run, monkeypatch):
 
 
 def test_the_parts_are_those_of_the_command_and_equality_takes_a_third_at_most():
-    assert tuple(gpu_run.PARTS) == PARTS
+    assert tuple(gpu_run.PARTS) == GPU_PARTS
     assert gpu_run.PARTS["equality"][0] <= sum(share for share, _ in gpu_run.PARTS.values()) / 3
 
 
@@ -133,7 +133,7 @@ def test_of_a_sequential_program_an_iteration_that_was_measured_is_a_step():
         "iterations": 0, "num_frontier_steps": 0, "num_sequential_steps": 100,
         "seconds": 2.4e-3, "seconds_run_model": None, "compile_seconds": 0.4,
     }  # fmt: skip
-    assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in programs([record])
+    assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in made("gpu-programs", [record])
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")

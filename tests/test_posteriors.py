@@ -1,9 +1,7 @@
 """Real models: what the suite measures, and `ParallelHMC` against reference draws.
 
-``python -m benchmarks run --suite posteriors --float64`` runs them all.
+``python -m benchmarks run --suite posteriors --part posteriors --float64`` runs them all.
 """
-
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,13 +9,12 @@ import pytest
 from numpyro.infer.util import initialize_model
 
 import parallel_mcmc as pm
-from benchmarks import posteriordb
+from benchmarks import published
 from benchmarks.judged import outcome_of, path_ratio
-from benchmarks.measure import Options
-from benchmarks.posteriors import Posterior, four_chains, record_of
+from benchmarks.posteriors import four_chains, measured, of_users
 from benchmarks.records import SINCE
-from benchmarks.tables import models, posteriors
-from benchmarks.user_models import USER_MODELS
+from benchmarks.tables import made
+from benchmarks.user_models import USER_MODELS, with_data
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -36,14 +33,13 @@ RECORD = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["kidiq-kidscore_momhsiq", "nes2000-nes"])
 def test_means_and_standard_deviations_are_those_of_the_reference(name, data_folder):
-    folder = data_folder / "posteriordb"
-    if not folder.is_dir():
+    if not (data_folder / "posteriordb").is_dir():
         pytest.skip("the posteriors are not in shared/data")
-    posterior = posteriordb.load(folder, name)
-    mcmc = four_chains(pm.ParallelHMC(posteriordb.MODELS[name]))
-    mcmc.run(jax.random.key(0), posterior["data"])
-    draws = dict(posteriordb.scalars(mcmc.get_samples(group_by_chain=True)))
-    result = posteriordb.against_reference(posterior["reference"], draws)
+    posterior = published.read(name, data_folder / "german_credit_numeric.txt")
+    mcmc = four_chains(pm.ParallelHMC(posterior.model))
+    mcmc.run(jax.random.key(0), *posterior.arguments)
+    draws = dict(published.scalars(mcmc.get_samples(group_by_chain=True)))
+    result = published.against_reference(posterior.reference, draws)
     assert result.z_score <= 4  # combined Monte Carlo standard errors, of the worst scalar
     assert result.sd_error <= 0.1
 
@@ -51,9 +47,9 @@ def test_means_and_standard_deviations_are_those_of_the_reference(name, data_fol
 def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
     assert path_ratio(RECORD) == pytest.approx((10_000 / 2_000) / (500 / 1_000))
     assert outcome_of(RECORD) == "right"
-    assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in models([RECORD])
-    assert "| jacobi | 60 to 80 | 3 to 4 | -0.50 |" in posteriors([RECORD])
-    assert "| 10,000 | NUTS: R-hat 1.9 | right |" in models([RECORD | {"rhat_nuts": 1.9}])
+    assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in made("models", [RECORD])
+    assert "| jacobi | 60 to 80 | 3 to 4 | -0.50 |" in made("posteriors", [RECORD])
+    assert "| 10,000 | NUTS: R-hat 1.9 | right |" in made("models", [RECORD | {"rhat_nuts": 1.9}])
     assert outcome_of(RECORD | {"rhat": 1.2}) == (
         "R-hat 1.20, mean 2.0 errors off, standard deviation 3% off"
     )
@@ -68,7 +64,7 @@ def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(USER_MODELS))
 def test_models_that_users_run_have_a_density_and_a_gradient(name):
-    model, arguments = USER_MODELS[name]()
+    model, arguments = with_data(name)
     info = initialize_model(jax.random.key(0), model, model_args=arguments)
     value, gradient = jax.value_and_grad(info.potential_fn)(info.param_info.z)
     assert np.isfinite(value)
@@ -78,9 +74,7 @@ def test_models_that_users_run_have_a_density_and_a_gradient(name):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::parallel_mcmc.AdaptationWarning")
 def test_a_row_counts_gradients_of_both_samplers():
-    model, arguments = USER_MODELS["ordinal"]()
-    options = Options("posteriors", (), Path(), 0, repeats=1, max_seconds=1, max_iterations=200)
-    record = record_of(Posterior("ordinal", "users", model, arguments, None), options)
+    record = measured(lambda: of_users("ordinal"), seed=0)
     assert record["D"] == 6 and record["settled"] == [True] * 4
     assert 0 < record["warmup_gradients"] < 1_000 < record["warmup_gradients_nuts"]
     assert 0 < record["sample_gradients"] < 1_000 < record["sample_gradients_nuts"]
