@@ -31,6 +31,11 @@ def if_run(cell: Cell) -> Cell:
     return lambda r: cell(r) if "status" in r else ""
 
 
+def known(name: str) -> Cell:
+    """Megabytes; nothing where they were not measured."""
+    return lambda r: entry(name, ",.0f", 1e-6)(r) if name in r else ""
+
+
 def of_the_least(r: Record) -> str:
     """Of memory: the plan and its arguments against the draws and the randomness."""
     inputs = r["bytes_of_inputs"]
@@ -103,6 +108,13 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         ("of the least", of_the_least),
         *((name, if_run(COLUMNS[name])) for name in ("iterations", "steps run one by one")),
         ("MB of the process", if_run(entry("bytes_of_process", ",.0f", 1e-6))),
+    ),
+    "stored": (
+        *CHAIN, "window", ("MB of draws", known("bytes_of_draws")),
+        ("MB of the store", known("bytes_of_store")),
+        ("MB of the process", known("bytes_of_process")),
+        ("s a window, alone", lambda r: median("seconds_alone")(r) if "seconds_alone" in r else ""),
+        ("in a store", lambda r: median("seconds_stored")(r) if "seconds_stored" in r else ""),
     ),
     "swap": (
         "T", "chains", "sampler", "solver", ("iterations", iterations_of),

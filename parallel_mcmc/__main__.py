@@ -8,7 +8,6 @@ are no sequential ones.
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import warnings
@@ -132,8 +131,6 @@ def main(arguments: list[str] | None = None) -> None:
         if not os.access(options.output, os.W_OK):
             raise PermissionError(f"the folder {options.output} cannot be written to")
         target = make_target(options)
-    # As Ctrl-C: a run with a store finishes its window.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     errors = ValueError, MemoryError, OSError, ImportError
     with jax.enable_x64(options.float64), one_line(*errors):
         run(options, target)

@@ -15,7 +15,7 @@ import numpy as np
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._mcmc.trace import Trace
-from parallel_mcmc._store.store import STATE, Store
+from parallel_mcmc._store.store import STATE, Store, StoreError
 from parallel_mcmc.version import __version__
 
 NAMING = ("coords", "dims", "extra_event_dims", "index_origin")
@@ -84,6 +84,9 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
     warmup = during_warmup(mcmc)
     if warmup is not None and mcmc._states is warmup._states:  # there has been no run yet
         mcmc, warmup = warmup, None
+    if getattr(mcmc, "_stored", None) is not None:  # which may have been interrupted
+        mcmc = copy.copy(mcmc)
+        mcmc.num_samples = mcmc._num_drawn
     data = arviz.from_numpyro(mcmc, **options)
     groups = ["posterior", "sample_stats"]
     if warmup is not None:
@@ -184,7 +187,8 @@ def open_store(path: Any) -> Any:
     import xarray
 
     store = Store(path)
-    store.committed()
+    if not store.num_draws():
+        raise StoreError(f"{store.path} has no draws yet; wait for its first window.")
     tree = xarray.open_datatree(store.path, engine="zarr", consolidated=True)
     del tree[STATE]
     with warnings.catch_warnings():

@@ -12,7 +12,7 @@ import parallel_mcmc as pm
 
 WINDOW = 20
 KERNEL = pm.random_walk(lambda x: -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 4, 0.7)
-START = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(2)}
+START = {"a": jnp.ones((2, 3)), "b": jnp.ones(2)}
 
 
 def run(num_samples, store=None, **changed):

@@ -35,23 +35,30 @@ def test_the_draws_are_those_without_a_store(path):
         np.testing.assert_allclose(stored[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("first", [20, 33, 40, 49])
+@pytest.mark.parametrize("first", [7, 20, 33, 49])
 def test_an_extended_run_is_the_run_in_one_go(first, path, whole):
     run(first, path)
     assert_equal(run(50, path), whole)
 
 
+def test_it_is_so_by_default_and_with_a_solver(path, tmp_path):
+    kernel = pm.mala(lambda x: -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 2, 0.3)
+    default = {"kernel": kernel, "solver": pm.jacobi(), "window": None}
+    run(30, path, **default)
+    assert_equal(run(80, path, **default), run(80, tmp_path / "whole.zarr", **default))
+
+
 def test_a_finished_run_is_read_and_not_changed(path, whole):
     run(50, path)
-    before = files_of(path / "posterior")
+    before = files_of(path)
     assert_equal(run(50, path), whole)
-    assert files_of(path / "posterior").keys() == before.keys()
+    assert files_of(path) == before
 
 
 def test_a_start_that_was_killed_is_no_hindrance(path, whole):
-    (path.parent / "run.zarr.new" / "sampler_state").mkdir(parents=True)
+    (path.parent / ".run.zarr.new" / "sampler_state").mkdir(parents=True)
     assert_equal(run(50, path), whole)
-    assert not (path.parent / "run.zarr.new").exists()
+    assert not (path.parent / ".run.zarr.new").exists()
 
 
 def test_no_more_steps_are_taken_than_asked_for(path):
@@ -139,6 +146,37 @@ def test_what_is_no_store_is_refused_and_left_alone(content, path):
     assert (path / "zarr.json").read_bytes() == content
 
 
+def test_a_file_is_refused(path):
+    path.write_text("mine")
+    with pytest.raises(pm.StoreError, match="is a file, not a store"):
+        run(20, path)
+    assert path.read_text() == "mine"
+
+
+def test_a_store_without_draws_says_so(path):
+    with Store(path) as store:
+        store.begin({"identity": {}, "rows": 20}, [np.zeros(2)])
+    with pytest.raises(pm.StoreError, match="no draws yet"):
+        pm.open_store(path)
+
+
+def test_names_that_zarr_cannot_hold_are_refused(path):
+    kernel = pm.random_walk(lambda x: -jnp.sum(x["a/b"] ** 2), 0.7)
+    with pytest.raises(ValueError, match="cannot hold 'a/b'"):
+        run(20, path, kernel=kernel, start={"a/b": jnp.zeros(2)})
+
+
+def test_a_model_that_calls_back_to_python_is_refused(path):
+    def logdensity_fn(x):
+        return jax.pure_callback(
+            lambda x: -np.sum(x**2, dtype=x.dtype), jax.ShapeDtypeStruct((), x["b"].dtype), x["b"],
+            vmap_method="sequential",
+        )  # fmt: skip
+
+    with pytest.raises(pm.StoreError, match="calls back to Python"):
+        run(20, path, kernel=pm.random_walk(logdensity_fn, 0.7))
+
+
 def test_a_run_with_a_store_is_not_diagnosed(path):
     with pytest.raises(ValueError, match="diagnose a short run"):
         pm.sample(jax.random.key(0), KERNEL, START, 9, num_chains=2, store=path, diagnose=True)
@@ -159,13 +197,34 @@ def damage_zeros(file):
     file.write_bytes(bytes(file.stat().st_size))
 
 
+LAST_WINDOWS = {
+    "draws": ["posterior/a/c/0/2/0"],
+    "two windows": ["posterior/a/c/0/2/0", "posterior/a/c/0/1/0"],
+    "index": ["posterior/draw/c/2"],
+    "state": ["sampler_state/state.0/c/3/0/0"],
+    "report": ["sampler_state/solve.num_sequential_steps/c/2/0"],
+    "checksum": ["sampler_state/checksum/c/3"],
+    "draws and checksum": ["posterior/a/c/0/2/0", "sampler_state/checksum/c/3"],
+    "metadata": ["zarr.json"],
+}
+
+
 @pytest.mark.parametrize("damage", [damage_nothing_left, damage_cut, damage_zeros])
-@pytest.mark.parametrize("chunk", ["posterior/a/c/0/2/0", "posterior/a/c/0/1/0"])
-def test_damaged_last_windows_are_found_and_made_anew(damage, chunk, path, whole):
+@pytest.mark.parametrize("files", LAST_WINDOWS.values(), ids=LAST_WINDOWS)
+def test_damaged_last_windows_are_found_and_made_anew(damage, files, path, whole):
     run(50, path)
-    for number in range(int(chunk.split("/")[4]), 3):  # all from there on, as where power was lost
-        damage(path / f"posterior/a/c/0/{number}/0")
+    for file in files:
+        damage(path / file)
     assert_equal(run(50, path), whole)
+    run(70, path)
+
+
+def test_a_damaged_start_is_refused(path):
+    run(20, path)
+    for state in (0, 1):
+        damage_nothing_left(path / f"sampler_state/state.0/c/{state}/0/0")
+    with pytest.raises(pm.StoreError, match="damaged from its start on"):
+        run(40, path)
 
 
 def test_readers_see_complete_windows_alone(path, whole):
@@ -183,7 +242,7 @@ def test_arviz_reads_the_store(path):
     posterior = pm.open_store(path)["posterior"]
     np.testing.assert_array_equal(posterior["b"], trace.position["b"][:])
     assert posterior.attrs["solver"] == "sequential"
-    assert posterior.attrs["solve_sequential_steps"] == [60, 60]  # the last window as a whole
+    assert posterior.attrs["solve_sequential_steps"] == [50, 50]
     tree = xarray.open_datatree(path, engine="zarr", consolidated=True)
     assert {"posterior", "sample_stats"} <= set(tree.children)
 

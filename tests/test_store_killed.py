@@ -49,7 +49,7 @@ def drawn(path):
 def has_grown(path, before):
     try:
         return drawn(path) > before
-    except (pm.StoreError, KeyError):
+    except pm.StoreError:
         return False
 
 

@@ -25,7 +25,6 @@ from parallel_mcmc._mcmc.transition import (
     recursion,
     run_parallel,
 )
-from parallel_mcmc._store.store import Store
 
 
 def sample(
@@ -136,11 +135,10 @@ def sample(
             )[:-1]  # fmt: skip
 
         made_of = identity_of(transition, pairs[:, 0], states, positions, solver)
-        with Store(store) as opened:
-            trace = sample_stored(
-                opened, made_of, states, num_samples, window,
-                lambda num_steps: chosen(None, num_steps), draw, progress_bar,
-            )  # fmt: skip
+        trace = sample_stored(
+            store, made_of, states, num_samples, window,
+            lambda num_steps: chosen(None, num_steps), draw, progress_bar,
+        )  # fmt: skip
     else:
         choice = chosen(window, num_samples)
         with showing(num_chains * num_samples, progress_bar) as bar:

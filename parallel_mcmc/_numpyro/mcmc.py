@@ -154,6 +154,11 @@ class MCMC(SequentialMCMC):
             report(self._last_state.solve, "finish", None)
 
     @property
+    def _num_drawn(self) -> int:
+        """Of each chain: fewer than asked for where a run with a store was interrupted."""
+        return self.num_samples if self._stored is None else self._stored.num_samples
+
+    @property
     def _states(self) -> dict[str, Any] | None:
         """Fields of all draws, as NumPyro keeps them; of a stored run read when first used."""
         if self._in_memory is None and self._stored is not None:
@@ -187,14 +192,14 @@ class MCMC(SequentialMCMC):
         """
         if self._chosen is None:
             return {}
-        num_steps = self.num_samples * (self._division or 1)
+        num_steps = self._num_drawn * (self._division or 1)
         return summary.critical_path(self._last_state, self._chosen.choice.solver, num_steps)
 
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
         steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
         # After a warm-up alone there are no draws.
-        draws = "" if self._settings is None else f"{self.num_samples:,} draws{steps}"
+        draws = "" if self._settings is None else f"{self._num_drawn:,} draws{steps}"
         solve = self._last_state.solve.summary(draws)
         return f"{solve} ({self.solve_settings()['solver_choice']})"
 
@@ -235,13 +240,8 @@ class MCMC(SequentialMCMC):
             parts.append(collected)
         if main.num_steps:
             if self._chosen is None:
-                self._chosen = choice_of_run(
-                    kernel.divided(division), state, one, self.num_chains, main.num_steps, args,
-                    kwargs, self._compiled, self._division,
-                )  # fmt: skip
-                self._settings = kernel.settings(state, self._chosen)
-                if self._divides:
-                    self._settings["thinning"] = division
+                self._choose(state, main.num_steps // division, args, kwargs)
+            assert self._chosen is not None
             run = self._program("solve", one, main, self._chosen.options, args, kwargs)
             shown = self.progress_bar and not any_traced(state)
             chains = 1 if one else self.num_chains
@@ -253,6 +253,19 @@ class MCMC(SequentialMCMC):
         if not parts:  # of a run of no steps, as NumPyro makes to compile
             parts = [self._program("none", one, main, None, args, kwargs)((state, 0))[0]]
         return dict(zip(collect_fields, joined(parts, size), strict=True)), state
+
+    def _choose(self, state, num_steps, args, kwargs):
+        """The solver of this run, of so many undivided steps from ``state`` on."""
+        if self._divides and self._division is None:
+            self._division = division_of(state.warmup)
+        division, one = self._division or 1, is_prng_key(state.rng_key)
+        self._chosen = choice_of_run(
+            self.sampler.divided(division), state, one, self.num_chains, num_steps * division,
+            args, kwargs, self._compiled, self._division,
+        )  # fmt: skip
+        self._settings = self.sampler.settings(state, self._chosen)
+        if self._divides:
+            self._settings["thinning"] = division
 
     def _program(self, name, one, collect, options, args, kwargs):
         """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""

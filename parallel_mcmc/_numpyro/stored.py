@@ -1,31 +1,24 @@
 """A run of `MCMC` with a store: windows of draws, each a run from the last state before it.
 
-A window is drawn by a copy of the `MCMC` that has no store and shares its compiled programs, as a
+A window is drawn by a twin of the `MCMC` that has no store and shares its compiled programs, as a
 user would by setting ``post_warmup_state`` to ``last_state``.
 """
 
-import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import numpy as np
 from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import auto
+from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._mcmc.progress import counting
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.state import ParallelState
 from parallel_mcmc._store import identity
 from parallel_mcmc._store.store import Store
-from parallel_mcmc._store.windows import (
-    StoredRun,
-    Window,
-    draw_in_windows,
-    open_run,
-    rows_of_window,
-)
+from parallel_mcmc._store.windows import StoredRun, Window, check_names, draw_in_windows, rows_of
 
 if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mcmc import MCMC
@@ -38,11 +31,11 @@ ARVIZ_NAMES = {
 }
 """Fields of states, and what `arviz.from_numpyro` calls them; lp is minus the potential energy."""
 
-PLAIN = (bool, int, float, str, tuple, type(None))
-"""Values of options that are the same in every process."""
-
-NO_OPTIONS = "solver", "window", "_run", "_sample_fn", "_potential_fn_gen", "_postprocess_fn"
-"""What else a kernel has."""
+KNOWN_OTHERWISE = (
+    "solver", "window", "_model", "_potential_fn", "_init_strategy", "_make_algorithm", "_blocks",
+    "_run", "_warned", "_sample_fn", "_potential_fn_gen", "_postprocess_fn",
+)  # fmt: skip
+"""What else a kernel has: in the program of its step, or compared by itself, or of one process."""
 
 
 class Arguments(NamedTuple):
@@ -56,24 +49,27 @@ class Arguments(NamedTuple):
 
 
 class States:
-    """What `MCMC` keeps of a run, ``(chains, draws, ...)``: read from its store when asked for."""
+    """What `MCMC` keeps of a run, ``(chains, draws, ...)``: read from its store when asked for.
 
-    def __init__(self, path: Any, sample_field: str, fields: tuple[str, ...]):
+    Attributes:
+        num_samples: steps after the warm-up; fewer than asked for where the run was interrupted.
+    """
+
+    def __init__(self, path: Any, sample_field: str, fields: tuple[str, ...], num_samples: int):
         self.path, self.sample_field, self.fields = path, sample_field, fields
+        self.num_samples = num_samples
 
     def read(self) -> dict[str, Any]:
         store = Store(self.path)
-        stats = store.arrays("sample_stats")
+        stats, draws = store.arrays("sample_stats"), store.arrays("posterior")
         found: dict[str, Any] = {
-            self.sample_field: {
-                name: array[:] for name, array in sorted(store.arrays("posterior").items())
-            }
+            self.sample_field: {name: array[:] for name, array in sorted(draws.items())}
         }
         for field in self.fields:
             name = ARVIZ_NAMES.get(field, field)
             if name in stats:
-                sign = -1 if field == "potential_energy" else 1
-                found[field] = sign * stats[name][:] if sign < 0 else stats[name][:]
+                value = stats[name][:]
+                found[field] = -value if field == "potential_energy" else value
         return found
 
 
@@ -96,50 +92,66 @@ def check_storable(kernel: Any, num_samples: int, thinning: int, has_state: bool
 
 def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
     """Run, or go on with, the chains of a store; sets what `MCMC.run` sets, but for the draws."""
-    from parallel_mcmc._arviz import datasets_of, from_mcmc
+    from parallel_mcmc._arviz import attributes, datasets_of, from_mcmc
 
     mcmc._args, mcmc._kwargs = given.args, given.kwargs  # as NumPyro's `run`, for ArviZ
-    num_rows = mcmc.num_samples // mcmc.thinning
+    thinning, num_chains, num_rows = mcmc.thinning, mcmc.num_chains, num_rows_of(mcmc)
     like = template(mcmc, given)
     buffer = like.buffer
+    made_of = identity_of(mcmc, like, given)
 
     def begin() -> ParallelState:
-        part = part_of(mcmc, mcmc.num_samples)
+        part = part_of(mcmc, rows * thinning)
         part.warmup(given.rng_key, *given.args, init_params=given.init_params, **given.kwargs)
         return part._last_state._replace(buffer=())
 
-    def draw(state: ParallelState, number: int) -> Window:
-        part = part_of(mcmc, rows * mcmc.thinning)
+    def choose(first: ParallelState) -> None:
+        """For windows from the state before all of them, so that it is the same every time."""
+        state = first._replace(buffer=buffer)
+        mcmc._choose(state, rows * thinning, given.args, given.kwargs)
+        assert mcmc._settings is not None
+        mcmc._settings = mcmc._settings | {"store": str(path)}
+
+    def draw(state: ParallelState, number: int, num_rows: int) -> Window:
+        part = part_of(mcmc, num_rows * thinning)
         part._warmup_state = state._replace(buffer=buffer)
         run_once(part, given._replace(rng_key=state.rng_key, init_params=None))
-        for name in ("_chosen", "_settings", "_division"):
-            setattr(mcmc, name, getattr(part, name))
         groups = datasets_of(from_mcmc(part, log_likelihood=False))
         return Window(part._last_state._replace(buffer=()), part._last_state.solve, groups)
 
+    def whole(solve: SolveInfo, state: ParallelState) -> ParallelState:
+        if num_chains == 1:
+            solve = jax.tree.map(lambda leaf: leaf[0], solve)
+        return state._replace(solve=solve, buffer=buffer)
+
+    def described(solve: SolveInfo, state: ParallelState) -> dict[str, Any]:
+        mcmc._last_state = whole(solve, state)
+        return attributes(solve, mcmc.solve_settings()) | mcmc.critical_path()
+
     with Store(path) as store:
-        made_of = identity_of(mcmc, like, given)
         num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(like.z))
-        window = mcmc.sampler.window and max(1, mcmc.sampler.window // mcmc.thinning)
-        rows = open_run(store, made_of) or rows_of_window(num_rows, num_bytes, window)
-        with counting(mcmc.num_chains * num_rows, mcmc.progress_bar) as tell:
+        window = mcmc.sampler.window and max(1, mcmc.sampler.window // thinning)
+        rows = rows_of(store, made_of, num_bytes, window)
+        with counting(num_chains * num_rows, mcmc.progress_bar) as tell:
             run = StoredRun(
-                made_of, begin, lambda: like._replace(buffer=()), draw,
-                lambda draws: tell(mcmc.num_chains * draws),
+                made_of, rows, begin, lambda: like._replace(buffer=()), choose, draw, described,
+                lambda draws: tell(num_chains * draws),
             )  # fmt: skip
-            stored = draw_in_windows(store, run, num_rows, rows)
-        solve = stored.solve if mcmc.num_chains > 1 else jax.tree.map(lambda a: a[0], stored.solve)
-        mcmc._last_state = stored.state._replace(buffer=buffer, solve=solve)
-        if mcmc._settings is not None:
-            mcmc._settings = mcmc._settings | {"store": str(store.path)}
-            store.describe(described(mcmc))
+            stored = draw_in_windows(store, run, num_rows)
+    mcmc._last_state = whole(stored.solve, stored.state)
     fields = (*mcmc._default_fields, *given.extra_fields)
-    return States(store.path, mcmc._sample_field, tuple(f for f in fields if f != "z"))
+    kept = tuple(field for field in fields if field != mcmc._sample_field)
+    return States(store.path, mcmc._sample_field, kept, stored.num_draws * thinning)
+
+
+def num_rows_of(mcmc: "MCMC") -> int:
+    return mcmc.num_samples // mcmc.thinning
 
 
 def part_of(mcmc: "MCMC", num_samples: int) -> "MCMC":
-    """A copy without a store, which shares compiled programs, for so many steps."""
-    part = copy.copy(mcmc)
+    """A twin without a store, for so many steps; it shares all else, compiled programs included."""
+    part = object.__new__(type(mcmc))
+    part.__dict__.update(mcmc.__dict__)  # `copy.copy` would leave the programs out
     part._store, part._stored, part.progress_bar, part.num_samples = None, None, False, num_samples
     part._states = part._states_flat = None
     return part
@@ -165,10 +177,14 @@ def template(mcmc: "MCMC", given: Arguments) -> ParallelState:
 
 
 def identity_of(mcmc: "MCMC", like: ParallelState, given: Arguments) -> dict[str, Any]:
-    """What must be the same for a stored run to go on."""
+    """What must be the same for a stored run to go on.
+
+    Raises:
+        ValueError: for sites whose names zarr cannot hold.
+        StoreError: for what cannot be compared.
+    """
     kernel, arguments = mcmc.sampler, (given.args, given.kwargs)
-    one = is_prng_key(like.rng_key)
-    first = like if one else jax.tree.map(lambda leaf: leaf[0], like)
+    first = like if is_prng_key(like.rng_key) else jax.tree.map(lambda leaf: leaf[0], like)
 
     def step(z, x, adapt_state, rng_key):
         chain = kernel.chain(kernel.target(*arguments), z, adapt_state, arguments)
@@ -178,31 +194,23 @@ def identity_of(mcmc: "MCMC", like: ParallelState, given: Arguments) -> dict[str
     def constrained(z):
         return kernel.postprocess_fn(*arguments)(z)
 
+    check_names(jax.eval_shape(constrained, first.z))
+    made = first.z, first.x, first.adapt_state, first.rng_key
     options = {
-        name: repr(value) if isinstance(value, PLAIN) else identity.values(value)
+        name: identity.option(value)
         for name, value in vars(kernel).items()
-        if name not in NO_OPTIONS and isinstance(value, (*PLAIN, np.ndarray, jax.Array))
+        if name not in KNOWN_OTHERWISE
     }
-    strategy = getattr(kernel._init_strategy, "func", kernel._init_strategy)
     return {
         "num_chains": mcmc.num_chains,
         "num_warmup": mcmc.num_warmup,
         "thinning": "auto" if mcmc._divides else mcmc.thinning,
-        "model, data or kernel": identity.program(
-            step, first.z, first.x, first.adapt_state, first.rng_key
-        )
+        "model, data or kernel": identity.program(step, *made)
         + identity.program(constrained, first.z),
-        "option of the kernel": {**options, "init_strategy": strategy.__name__},
+        "option of the kernel": options,
+        "init_strategy": identity.option(kernel._init_strategy),
         "rng_key": identity.values(given.rng_key),
         "init_params": identity.values(given.init_params),
         "extra_fields": list(given.extra_fields),
         "solver": repr(kernel.solver or auto()),
     }
-
-
-def described(mcmc: "MCMC") -> dict[str, Any]:
-    """Attributes for the groups of the whole run."""
-    from parallel_mcmc._arviz import attributes
-
-    report = attributes(mcmc._last_state.solve, mcmc.solve_settings())
-    return report | mcmc.critical_path()

@@ -4,13 +4,15 @@
       zarr.json            the metadata of all arrays, replaced as the last act of each window
       posterior/           and other groups of ArviZ's schema, a chunk of each array for each window
       sampler_state/       a row for each window, and one before the first: the chains' states;
-                           the report of each solve, and a checksum of each window's draws
+                           the report of each solve, and checksums of all that a window wrote
 
 The root's metadata say how long arrays are. A window counts once these are replaced, in one rename;
-whatever an unfinished one has left behind is written anew.
+whatever an unfinished one has left behind is written anew. All else is on the disk by then, and the
+metadata before them are kept, so that a loss of power costs the last window at most.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 STATE = "sampler_state"
+METADATA, BEFORE = "zarr.json", "zarr.json.before"
 
 
 class StoreError(ValueError):
@@ -55,6 +58,10 @@ class Store:
             raise StoreError(
                 f"Another process is writing to {self.path}; wait for it, or give another path."
             ) from error
+        if self.path.exists() and not self.path.is_dir():
+            self._lock.release()
+            raise StoreError(f"{self.path} is a file, not a store; give another path.")
+        self._recover()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -63,7 +70,7 @@ class Store:
     # Reading.
 
     def is_new(self) -> bool:
-        return not self.path.exists() or not any(self.path.iterdir())
+        return not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
 
     def committed(self) -> Any:
         """The store as of its last complete window.
@@ -73,7 +80,7 @@ class Store:
         """
         try:
             root = self._zarr.open_consolidated(str(self.path), mode="r")
-            root[f"{STATE}/checksum"]
+            root[f"{STATE}/checksum"], root[STATE].attrs["rows"]
         except Exception as error:
             raise StoreError(
                 f"{self.path} cannot be read as a store of parallel_mcmc ({error}); give another "
@@ -87,7 +94,9 @@ class Store:
 
     def state(self, window: int) -> list[np.ndarray]:
         """The leaves of the chains' states before this window."""
-        return [array[window] for _, array in leaves_of(self.committed()[STATE])]
+        group = self.committed()[STATE]
+        names = [name for name, _ in group.arrays() if name.startswith("state.")]
+        return [group[f"state.{i}"][window] for i in range(len(names))]
 
     def report(self) -> dict[str, np.ndarray]:
         """Of the solves, ``(windows, chains)``."""
@@ -98,23 +107,25 @@ class Store:
             if name.startswith("solve.")
         }
 
-    def num_intact(self, rows: int) -> int:
-        """Leading windows of ``rows`` draws up to the last whose draws are as they were written.
+    def num_intact(self, most: int) -> int:
+        """Windows up to the last, of ``most``, that is as it was written, with all that it wrote.
 
-        The last windows may be damaged where power was lost: they do not count.
+        Raises:
+            StoreError: if the start of the chains is damaged, too.
         """
         root = self.committed()
-        checksums = root[f"{STATE}/checksum"][:]
-        num_windows = len(checksums)
-        while num_windows:
-            begin = (num_windows - 1) * rows
-            if checksum(root, begin, rows) == checksums[num_windows - 1]:
-                break
-            num_windows -= 1
-        return num_windows
+        rows, checksums = root[STATE].attrs["rows"], root[f"{STATE}/checksum"]
+        for num_windows in range(most, -1, -1):
+            try:
+                found = checksum(written(root, num_windows, rows))
+                if found == int(checksums[num_windows]):
+                    return num_windows
+            except Exception:  # zarr's codecs raise errors of many kinds
+                continue
+        raise StoreError(f"{self.path} is damaged from its start on; remove it to begin anew.")
 
     def num_draws(self) -> int:
-        return next((array.shape[axis] for array, axis in over_draws(self.committed())), 0)
+        return next((array.shape[axis] for _, array, axis in over_draws(self.committed())), 0)
 
     def array(self, group: str, name: str) -> Any:
         """Draws on disk, ``(chains, draws, ...)``: read when they are indexed."""
@@ -135,15 +146,13 @@ class Store:
 
     def begin(self, attributes: dict[str, Any], state: list[np.ndarray]) -> None:
         """A new store, with the state before the first window, there in one rename."""
-        new = self.path.with_name(f"{self.path.name}.new")
+        new = self.path.with_name(f".{self.path.name}.new")
         shutil.rmtree(new, ignore_errors=True)  # of a process that was killed here
         root = self._zarr.open_group(str(new), mode="w", zarr_format=3)
         group = root.create_group(STATE, attributes=attributes)
+        put_row(group, "checksum", 0, np.uint64(checksum(state)))
         for i, leaf in enumerate(state):
-            put_row(group, f"state.{i:03}", 0, leaf)
-        group.create_array(
-            "checksum", shape=(0,), chunks=(1,), dtype="uint64", dimension_names=["window"]
-        )
+            put_row(group, f"state.{i}", 0, leaf)
         self._commit(new)
         new.replace(self.path)
 
@@ -160,29 +169,35 @@ class Store:
             state: leaves, after the window.
             report: of the solve, by chain.
         """
-        begin = window * rows
+        draws = [
+            groups[name][variable].values
+            for name in sorted(groups)
+            for variable in sorted(groups[name].variables)
+            if "draw" in groups[name][variable].dims
+        ]
         for name, dataset in groups.items():
-            self._put_draws(name, dataset, begin, rows)
+            self._put_draws(name, dataset, window * rows, rows)
         root = self._zarr.open_group(str(self.path), mode="r+", use_consolidated=False)
         group = root[STATE]
         for i, leaf in enumerate(state):
-            put_row(group, f"state.{i:03}", window + 1, leaf)
+            put_row(group, f"state.{i}", window + 1, leaf)
         for name, value in report.items():
             put_row(group, f"solve.{name}", window, value)
-        put_row(group, "checksum", window, np.uint64(checksum(root, begin, rows)))
-        self._commit()
+        told = [value for _, value in sorted(report.items())]
+        put_row(group, "checksum", window + 1, np.uint64(checksum([*draws, *told, *state])))
+        self._commit(self.path)
 
     def describe(self, attributes: dict[str, Any]) -> None:
         """Set attributes of all groups of draws."""
         root = self._zarr.open_group(str(self.path), mode="r+", use_consolidated=False)
-        for name, group in root.groups():
+        for name, _ in self.committed().groups():
             if name != STATE:
-                group.attrs.update(attributes)
-        self._commit()
+                root[name].attrs.update(attributes)
+        self._commit(self.path)
 
     def _put_draws(self, name: str, dataset: Any, begin: int, rows: int) -> None:
         kept = {"group": name, "consolidated": False, "zarr_format": 3}
-        if not (self.path / name).exists() or begin == 0:
+        if begin == 0:
             chunks = {
                 variable: {"chunks": tuple(rows if d == "draw" else n for d, n in sizes.items())}
                 for variable, sizes in ((v, dataset[v].sizes) for v in dataset.variables)
@@ -190,20 +205,30 @@ class Store:
             dataset.to_zarr(self.path, mode="w", encoding=chunks, **kept)
             return
         parts = dataset.drop_vars([v for v in dataset.variables if "draw" not in dataset[v].dims])
-        if not parts.sizes.get("draw"):
+        if "draw" not in parts.dims:
             return
         end = begin + parts.sizes["draw"]
         group = self._zarr.open_group(str(self.path / name), mode="r+", use_consolidated=False)
-        for array, axis in over_draws({name: group}):
+        for _, array, axis in over_draws({name: group}):
             array.resize((*array.shape[:axis], end, *array.shape[axis + 1 :]))
         group["draw"][begin:end] = parts["draw"].values  # xarray writes no index into a region
         parts.to_zarr(self.path, region={"draw": slice(begin, end)}, mode="r+", **kept)
 
-    def _commit(self, path: Path | None = None) -> None:
+    def _commit(self, path: Path) -> None:
+        metadata = path / METADATA
+        shutil.copyfile(metadata, path / BEFORE)
+        if hasattr(os, "sync"):
+            os.sync()
         with warnings.catch_warnings():
             # Consolidated metadata are not yet part of zarr's specification.
             warnings.simplefilter("ignore", UserWarning)
-            self._zarr.consolidate_metadata(str(path or self.path))
+            self._zarr.consolidate_metadata(str(path))
+
+    def _recover(self) -> None:
+        """Where a loss of power has left no metadata, those before."""
+        metadata, before = self.path / METADATA, self.path / BEFORE
+        if before.exists() and (not metadata.exists() or not is_json(metadata)):
+            before.replace(metadata)
 
 
 def packages() -> tuple[Any, Any]:
@@ -217,8 +242,11 @@ def packages() -> tuple[Any, Any]:
     return zarr, filelock
 
 
-def leaves_of(group: Any) -> list[tuple[str, Any]]:
-    return sorted((name, array) for name, array in group.arrays() if name.startswith("state."))
+def is_json(file: Path) -> bool:
+    try:
+        return isinstance(json.loads(file.read_bytes()), dict)
+    except ValueError:
+        return False
 
 
 def put_row(group: Any, name: str, row: int, value: Any) -> None:
@@ -234,25 +262,34 @@ def put_row(group: Any, name: str, row: int, value: Any) -> None:
     array[row] = value
 
 
-def over_draws(root: Any) -> Iterator[tuple[Any, int]]:
-    """Arrays over draws, in the order of their names, and the axis of draws."""
+def over_draws(root: Any) -> Iterator[tuple[str, Any, int]]:
+    """Arrays over draws by path, in the order of their names, and the axis of draws."""
     groups = root.items() if isinstance(root, dict) else root.groups()
     for name, group in sorted(groups, key=lambda item: item[0]):
         if name == STATE:
             continue
-        for _, array in sorted(group.arrays(), key=lambda item: item[0]):
+        for variable, array in sorted(group.arrays(), key=lambda item: item[0]):
             dims = array.metadata.dimension_names or ()
             if "draw" in dims:
-                yield array, dims.index("draw")
+                yield f"{name}/{variable}", array, dims.index("draw")
 
 
-def checksum(root: Any, begin: int, rows: int) -> int:
-    """Of the draws of a window; 0 where they cannot be read."""
+def written(root: Any, num_windows: int, rows: int) -> list[np.ndarray]:
+    """What the last of so many windows wrote; of none, what the start did."""
+    group, window = root[STATE], num_windows - 1
+    names = [name for name, _ in group.arrays() if name.startswith("state.")]
+    state = [group[f"state.{i}"][num_windows] for i in range(len(names))]
+    if window < 0:
+        return state
+    part = slice(window * rows, num_windows * rows)
+    draws = [array[(slice(None),) * axis + (part,)] for _, array, axis in over_draws(root)]
+    names = sorted(name for name, _ in group.arrays() if name.startswith("solve."))
+    return [*draws, *(group[name][window] for name in names), *state]
+
+
+def checksum(arrays: list) -> int:
+    """Of values, shapes and types; never 0, which is what a checksum that is lost reads as."""
     found = hashlib.blake2b(digest_size=8)
-    try:
-        for array, axis in over_draws(root):
-            part = array[(slice(None),) * axis + (slice(begin, begin + rows),)]
-            found.update(np.ascontiguousarray(part).tobytes())
-    except Exception:  # zarr's codecs raise errors of many kinds
-        return 0
-    return int.from_bytes(found.digest(), "little")
+    for array in map(np.ascontiguousarray, arrays):
+        found.update(f"{array.shape} {array.dtype} ".encode() + array.tobytes())
+    return int.from_bytes(found.digest(), "little") or 1

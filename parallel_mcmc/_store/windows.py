@@ -1,7 +1,8 @@
 """The loop of a stored run: draw a window, write it while the next is drawn.
 
-A window is drawn from the state before it alone, always in full, so that a run that was interrupted
-or extended has the draws of one that was not. The last window may be stored in part.
+A window is drawn from the state before it alone, and windows are equally long however many draws
+are asked for: so a run that was interrupted or extended has the draws of one that was not. A last
+window that was drawn in part is drawn once more, as a whole, if more of it is wanted.
 """
 
 import warnings
@@ -18,7 +19,7 @@ from parallel_mcmc._store.interruption import interruptible
 from parallel_mcmc._store.store import Store, StoreError
 
 MOST_ROWS, MOST_BYTES = 10_000, 2**25
-"""Draws of a window where the user does not say: all, but at most so many, of so many bytes."""
+"""Draws of a window, of all chains, where the user does not say."""
 
 
 class Window(NamedTuple):
@@ -41,42 +42,41 @@ class StoredRun(NamedTuple):
 
     Attributes:
         identity: what must be the same to go on, in words that name it.
+        rows: draws of a window.
         begin: the state before the first window, after a warm-up.
         like: a state like that one, with other values; called where `begin` is not.
-        draw: ``(state, window) -> Window``, of the rows of a window.
+        choose: given the state before the first window, chooses how windows are drawn.
+        draw: ``(state, window, rows) -> Window``, of as many draws.
+        attributes: of ArviZ's groups, given the report on all solves and the state at the end.
         tell: called with the number of draws that are stored.
     """
 
     identity: dict[str, Any]
+    rows: int
     begin: Callable[[], Any]
     like: Callable[[], Any]
-    draw: Callable[[Any, int], Window]
+    choose: Callable[[Any], None]
+    draw: Callable[[Any, int, int], Window]
+    attributes: Callable[[SolveInfo, Any], dict[str, Any]]
     tell: Callable[[int], None]
 
 
 class Stored(NamedTuple):
-    """What a stored run has come to: the report on all solves, and the state after the last."""
+    """What a stored run has come to: its draws, the report on all solves, the state at the end."""
 
+    num_draws: int
     solve: SolveInfo
     state: Any
 
 
-def rows_of_window(num_rows: int, bytes_per_row: int, window: int | None) -> int:
-    """How many draws a window has, if not ``window``: equal windows, as few as there may be.
+def rows_of(store: Store, identity: dict[str, Any], bytes_per_row: int, window: int | None) -> int:
+    """Draws of a window: of the run that is stored there, which must be the same, or of a new one.
 
-    >>> rows_of_window(15_000, 40, None), rows_of_window(1_000, 40, None)
-    (7500, 1000)
+    Raises:
+        StoreError: if it is another run.
     """
-    if window is not None:
-        return min(window, num_rows)
-    most = max(1, min(MOST_ROWS, MOST_BYTES // max(bytes_per_row, 1)))
-    return -(-num_rows // -(-num_rows // most))
-
-
-def open_run(store: Store, identity: dict[str, Any]) -> int | None:
-    """Draws of a window of the run that is stored there, or None; it must be the same run."""
     if store.is_new():
-        return None
+        return window or max(1, min(MOST_ROWS, MOST_BYTES // max(bytes_per_row, 1)))
     kept = store.attributes()
     differing = [name for name, value in identity.items() if kept["identity"].get(name) != value]
     if differing:
@@ -87,79 +87,93 @@ def open_run(store: Store, identity: dict[str, Any]) -> int | None:
     return kept["rows"]
 
 
-def draw_in_windows(store: Store, run: StoredRun, num_rows: int, rows: int) -> Stored:
-    """Draw what is missing of ``num_rows`` draws, in windows of ``rows``; ``store`` is open.
+def check_names(names: Any) -> None:
+    """Raise before anything long starts."""
+    for name in names:
+        if "/" in name:
+            raise ValueError(
+                f"A store cannot hold {name!r}, as zarr takes what is before a slash for a folder; "
+                "give it another name."
+            )
+
+
+def draw_in_windows(store: Store, run: StoredRun, num_draws: int) -> Stored:
+    """Draw what is missing of ``num_draws`` of each chain; the store is open.
 
     Raises:
-        StoreError: if more draws are there than are asked for.
+        StoreError: if more draws are there than are asked for, or the start is damaged.
         OSError: if a window cannot be written; those before it are there.
     """
-    num_windows = -(-num_rows // rows)
     if store.is_new():
-        state, done = run.begin(), 0
-        attributes = {"identity": run.identity, "rows": rows}
-        writing(store, 0, lambda: store.begin(attributes, leaves(state)))
+        first = state = run.begin()
+        done = there = 0
+        attributes = {"identity": run.identity, "rows": run.rows}
+        writing(store, "the start", lambda: store.begin(attributes, leaves(state)))
     else:
         there = store.num_draws()
-        if there > num_rows:
+        if there > num_draws:
             raise StoreError(
-                f"{store.path} has {there:,} draws of each chain, more than the {num_rows:,} asked "
-                "for; ask for at least as many, or read it with pm.open_store."
+                f"{store.path} has {there:,} draws of each chain, more than the {num_draws:,} "
+                "asked for; ask for at least as many, or read it with pm.open_store."
             )
-        # A window that is stored in part is drawn once more, if more of it is wanted.
-        complete = num_windows if there == num_rows else there // rows
-        done = min(store.num_intact(rows), complete)
-        state = restored(store, done, run.like())
-    run.tell(min(done * rows, num_rows))
+        complete = -(-there // run.rows) if there == num_draws else there // run.rows
+        done, like = store.num_intact(complete), run.like()
+        first, state = restored(store, 0, like), restored(store, done, like)
+    run.choose(first)
+    num_windows = -(-num_draws // run.rows)
+    run.tell(min(done * run.rows, num_draws))
 
-    def write(window: int, drawn: Window) -> None:
-        end = min((window + 1) * rows, num_rows)
+    def write(window: int, drawn: Window, end: int) -> None:
         datasets = {
-            name: placed(dataset, window * rows, end) for name, dataset in drawn.datasets.items()
+            name: numbered(dataset, window * run.rows) for name, dataset in drawn.datasets.items()
         }
-        store.append(window, rows, datasets, leaves(drawn.state), by_chain(drawn.solve))
+        store.append(window, run.rows, datasets, leaves(drawn.state), by_chain(drawn.solve))
         run.tell(end)
 
     written: Future | None = None
     with interruptible() as interrupted, ThreadPoolExecutor(1) as writer:
         for window in range(done, num_windows):
-            drawn = run.draw(state, window)
+            end = min((window + 1) * run.rows, num_draws)
+            drawn = run.draw(state, window, end - window * run.rows)
             if written is not None:
-                writing(store, window - 1, written.result)
-            written = writer.submit(write, window, drawn)
+                writing(store, f"window {window - 1}", written.result)
+            written = writer.submit(write, window, drawn, end)
             state = drawn.state
             if interrupted():
                 break
         if written is not None:
-            writing(store, window, written.result)
-    solve, draws = combined(store.report(), rows), store.num_draws()
-    if draws < num_rows:
-        warnings.warn(
-            f"Interrupted after {draws:,} of {num_rows:,} draws, which are in {store.path}; the "
-            "same call goes on from there.",
-            stacklevel=3,
-        )
-    return Stored(solve, state)
+            writing(store, f"window {window}", written.result)
+            there = end
+        solve = combined(store.report(), run.rows)
+        if written is not None:
+            described = run.attributes(solve, state)
+            writing(store, "the report", lambda: store.describe(described))
+        if there < num_draws:
+            warnings.warn(
+                f"Interrupted after {there:,} of {num_draws:,} draws, which are in {store.path}; "
+                "the same call goes on from there.",
+                stacklevel=3,
+            )
+    return Stored(there, solve, state)
 
 
-def writing(store: Store, window: int, write: Callable[[], None]) -> None:
-    """Say what is there where a window cannot be written."""
+def writing(store: Store, what: str, write: Callable[[], None]) -> None:
+    """Say what is there where something cannot be written."""
     try:
         write()
     except OSError as error:
         raise OSError(
             error.errno,
-            f"window {window} could not be written to {store.path} ({error.strerror or error}); "
-            "those before it are there: make room, and the same call goes on from there",
+            f"{what} could not be written to {store.path} ({error.strerror or error}); what was "
+            "written before is there: make room, and the same call goes on from there",
         ) from error
 
 
-def placed(dataset: Any, begin: int, end: int) -> Any:
-    """The draws of a window up to ``end``, under their numbers in the run."""
+def numbered(dataset: Any, begin: int) -> Any:
+    """The draws of a window under their numbers in the run."""
     if "draw" not in dataset.dims:
         return dataset
-    dataset = dataset.isel(draw=slice(0, end - begin))
-    return dataset.assign_coords(draw=np.arange(begin, end))
+    return dataset.assign_coords(draw=begin + np.arange(dataset.sizes["draw"]))
 
 
 def leaves(state: Any) -> list[np.ndarray]:
@@ -171,19 +185,18 @@ def restored(store: Store, window: int, like: Any) -> Any:
     found, structure = store.state(window), jax.tree.structure(like)
     templates = jax.tree.leaves(like)
     shapes = [(leaf.shape, leaf.dtype) for leaf in map(plain, templates)]
-    if shapes != [(leaf.shape, leaf.dtype) for leaf in found]:
+    if shapes != [(np.shape(leaf), leaf.dtype) for leaf in found]:
         raise StoreError(
             f"The chains' state in {store.path} is of another kernel or version; give another path."
         )
     return jax.tree.unflatten(structure, map(as_kind_of, templates, found))
 
 
-def as_kind_of(template: Any, leaf: np.ndarray) -> Any:
-    if isinstance(template, jax.Array) and jax.dtypes.issubdtype(
-        template.dtype, jax.dtypes.prng_key
-    ):
-        return jax.random.wrap_key_data(jax.numpy.asarray(leaf), impl=jax.random.key_impl(template))
-    return jax.numpy.asarray(leaf)
+def as_kind_of(template: Any, leaf: Any) -> Any:
+    array = jax.numpy.asarray(leaf)
+    if jax.dtypes.issubdtype(jax.numpy.result_type(template), jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(template))
+    return array
 
 
 def by_chain(solve: SolveInfo) -> dict[str, np.ndarray]:
