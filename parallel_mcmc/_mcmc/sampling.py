@@ -6,15 +6,25 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
+from parallel_mcmc._core.mesh import (
+    CHAINS,
+    check_mesh,
+    check_no_diagnosis,
+    check_no_window,
+    placed,
+    time_axis,
+)
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.kernel import transition_at
+from parallel_mcmc._mcmc.on_mesh import run_on_mesh
 from parallel_mcmc._mcmc.progress import advance, showing
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import (
@@ -37,6 +47,7 @@ def sample(
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
     diagnose: bool = False,
+    mesh: Mesh | None = None,
 ) -> Trace:
     """Draw samples, all steps of all chains at once.
 
@@ -53,6 +64,9 @@ def sample(
         diagnose: report the `Predictability` of each chain: ``trace.predictability.verdict()``
             says in words whether it is worth solving in parallel (arXiv:2508.16817). It costs one
             more pass, with D products with the kernel's Jacobian per step.
+        mesh: devices to share the work, with axes named ``"chains"`` and ``"time"``, or one of
+            them, which divide ``num_chains`` and ``num_samples``. Draws stay where they are made:
+            see the docs, Many devices.
 
     Returns:
         A `Trace`. The draws are those of the sequential sampler for the same key.
@@ -87,6 +101,11 @@ def sample(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
         )
     check_window(window, num_samples)
+    if mesh is not None:
+        mesh = check_mesh(mesh, num_samples, num_chains)
+        check_no_window(window, num_samples, mesh)
+        check_no_diagnosis(diagnose, mesh)
+        window = window if time_axis(mesh) is None else num_samples
     positions = check_position(initial_position, num_chains)
     transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
@@ -111,10 +130,13 @@ def sample(
         num_chains,
         lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
     )
+    chains = pairs[:, 0], states
+    if mesh is not None:
+        chains = placed(mesh, chains, CHAINS)
     with showing(num_chains * num_samples, progress_bar) as bar:
         position, stats, solve, predictability = _sample(
-            transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-            pairs[:, 0], states, bar,
+            transition, choice.solver, choice.window, num_samples, progress_bar, diagnose, mesh,
+            *chains, bar,
         )  # fmt: skip
     trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(solve, on_failure, trace)
@@ -126,33 +148,46 @@ def _start(transition, positions, keys):
     return over_chains(transition.init)(positions, keys)
 
 
-@compiled(num_static=6)
-def _sample(transition, solver, window, num_samples, shows_progress, diagnose, keys, states, bar):
+@compiled(num_static=7)
+def _sample(
+    transition, solver, window, num_samples, shows_progress, diagnose, mesh, keys, states, bar
+):
+    time = time_axis(mesh)
+
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
         return (state.position, stats_of(state, info)), x
 
-    def run(chain, key, state):
-        inputs = transition.draw_inputs(key, num_samples, state)
+    def run(chain, state, inputs, probes_key=None):
         _, (kept, trajectory), solve = run_parallel(
             transition,
             state,
             inputs,
             solver=solver,
-            window=window,
+            window=window if time is None else None,
+            rng_key=probes_key,
             transform=keep,
             tell=functools.partial(jax.debug.callback, advance, bar, chain)
             if shows_progress
             else None,
         )
         if not diagnose:
-            return *kept, solve, None
+            return kept, (solve, None)
         x0 = transition.ravel(state)
         allowed = aimed_at(solver.tol, x0.dtype)
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
-        return *kept, solve, predictability
+        return kept, (solve, predictability)
 
-    return over_chains(run)(jnp.arange(keys.shape[0]), keys, states)
+    def draw_and_run(chain, key, state):
+        return run(chain, state, transition.draw_inputs(key, num_samples, state))
+
+    if mesh is None:
+        kept, reports = over_chains(draw_and_run)(jnp.arange(keys.shape[0]), keys, states)
+    else:
+        kept, reports = run_on_mesh(
+            run, over_chains, transition, solver.linearize, num_samples, mesh, keys, states
+        )
+    return *kept, *reports
 
 
 def over_chains(f: Callable) -> Callable:

@@ -1,0 +1,106 @@
+"""A mesh of devices: chains along one of its axes, and each chain's time along the other.
+
+The axes are named ``chains`` and ``time``. Device number i of the time axis holds the i-th piece of
+every chain, and steps of equally many are on each.
+"""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from parallel_mcmc._core.across import Axis
+from parallel_mcmc._core.linearize import Linearize, Probes, drawn
+
+CHAINS, TIME = "chains", "time"
+
+
+def check_mesh(mesh: Any, num_steps: int, num_chains: int | None = None) -> Mesh:
+    """The mesh with axes of the kind `jax.shard_map` takes from a program without a mesh.
+
+    Args:
+        mesh: as given by the user.
+        num_steps: T.
+        num_chains: None where there is one chain only, and no axis for chains.
+
+    Raises:
+        TypeError: if it is not a `jax.sharding.Mesh` of devices.
+        ValueError: for axes of other names, or of a kind or size that does not fit.
+    """
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}; make one with "
+            "jax.make_mesh((4,), ('time',))."
+        )
+    known = (TIME,) if num_chains is None else (CHAINS, TIME)
+    if not set(mesh.axis_names) <= set(known):
+        raise ValueError(
+            f"The axes of a mesh must be among {known}, got {mesh.axis_names}; rename them, "
+            + ("or use pm.sample for several chains." if num_chains is None else "or drop them.")
+        )
+    if AxisType.Manual in mesh.axis_types:
+        raise ValueError(
+            "The mesh has axes of type Manual, as inside jax.shard_map; call this outside, with a "
+            "mesh of type Auto or Explicit."
+        )
+    for name, number, what in ((TIME, num_steps, "steps"), (CHAINS, num_chains, "chains")):
+        size = mesh.shape.get(name, 1)
+        if number is not None and number % size:
+            fewer, more = number - number % size, number + size - number % size
+            take = f"{fewer:,} or {more:,}" if fewer else f"{more:,}"
+            raise ValueError(
+                f"The {size} devices of the mesh's axis '{name}' must divide the {what}, got "
+                f"{number:,}; take {take} {what}."
+            )
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
+
+
+def check_no_window(window: int | None, num_steps: int, mesh: Mesh) -> None:
+    if time_axis(mesh) is not None and window is not None and window < num_steps:
+        raise ValueError(
+            f"A chain whose time is over devices is solved as a whole, got window={window}; leave "
+            "the window out, or take more devices or fewer steps."
+        )
+
+
+def check_no_diagnosis(diagnose: bool, mesh: Mesh) -> None:
+    if diagnose and time_axis(mesh) is not None:
+        raise ValueError(
+            "A chain whose time is over devices is not diagnosed; give diagnose=True to a shorter "
+            "run without the axis 'time'."
+        )
+
+
+def time_axis(mesh: Mesh | None) -> Axis | None:
+    """The axis over which time lies, if it has several devices."""
+    size = 1 if mesh is None else mesh.shape.get(TIME, 1)
+    return None if size == 1 else Axis(TIME, size)
+
+
+def cut(mesh: Mesh, tree: Any, *names: str | None) -> Any:
+    """`placed` for what a program computes; what makes an array is then cut, too."""
+    where = NamedSharding(mesh, spec(mesh, *names))
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where), tree)
+
+
+def probes_on(
+    mesh: Mesh, linearize: Linearize | None, rng_key: Any, shape: tuple[int, int], dtype: Any
+) -> tuple[Any, PartitionSpec]:
+    """What to give a linearisation for its key, ``shape`` being that of all states, and its spec.
+
+    They are the probes of one device, of which each device has those of its piece.
+    """
+    probes = drawn(linearize, rng_key, shape, dtype)
+    names = (TIME,) if isinstance(probes, Probes) else ()
+    return cut(mesh, probes, *names), spec(mesh, *names)
+
+
+def spec(mesh: Mesh, *names: str | None) -> PartitionSpec:
+    """Leading axes of an array along axes of the mesh, as far as it has them."""
+    return PartitionSpec(*(name if name in mesh.axis_names else None for name in names))
+
+
+def placed(mesh: Mesh, tree: Any, *names: str | None) -> Any:
+    """Arrays on the devices of the mesh, cut along their leading axes."""
+    where = NamedSharding(mesh, spec(mesh, *names))
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, where), tree)
