@@ -18,7 +18,7 @@ from four_devices import (
     pieces_of,
     slow,
 )
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from recursions import assert_same_chain, chain, gated, inputs_of, linear, quiet, x0_of
 
 import parallel_mcmc as pm
@@ -168,8 +168,13 @@ def test_a_guess_and_inputs_that_are_cut_already_and_keys_among_them():
     assert_same_report(many.info, one.info)
 
 
+def manual():
+    return Mesh(np.array(jax.devices()), ("time",), axis_types=(AxisType.Manual,))
+
+
 WHAT_DOES_NOT_FIT = {
     "name": (lambda: Mesh(np.array(jax.devices()), ("devices",)), {}, "must be among"),
+    "kind": (manual, {}, "call this outside"),
     "chains": (over_both, {}, "use pm.sample"),
     "size": (lambda: over_time(3), {"T": 200}, "take 198 or 201 steps"),
     "window": (over_time, {"window": 60}, "leave the window out"),
@@ -186,6 +191,16 @@ def test_what_does_not_fit_is_refused_with_a_next_step(what):
     u = jnp.zeros((options.pop("T", T), 3))
     with pytest.raises(ValueError, match=message):
         pm.solve(linear, jnp.ones(3), u, mesh=make(), **options)
+
+
+def test_a_mesh_of_one_device_is_no_different():
+    u = jax.random.normal(jax.random.key(0), (T, 3))
+    one, many = (
+        pm.solve(decides, jnp.zeros(2), u, solver=pm.jacobi(), mesh=mesh)
+        for mesh in (None, over_time(1))
+    )
+    np.testing.assert_array_equal(many.trajectory, one.trajectory)
+    assert_same_report(many.info, one.info)
 
 
 def test_no_mesh_is_refused_as_well(unchecked):

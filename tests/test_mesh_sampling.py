@@ -41,6 +41,10 @@ def draws(mesh=None, start=START, **options):
     return pm.sample(jax.random.key(0), MALA, start, T, mesh=mesh, **options)
 
 
+def on_one_device(start=START, **options):
+    return draws(None, jax.device_put(start, jax.devices()[0]), **options)
+
+
 def assert_same_trace(many, one):
     """Up to rounding: a program for other shapes rounds the sums of a step in another order."""
     np.testing.assert_allclose(many.position, one.position, rtol=0, atol=ATOL)
@@ -57,7 +61,7 @@ def assert_same_trace(many, one):
 @pytest.mark.parametrize("over", ["both", *(pytest.param(o, marks=slow) for o in MESHES)])
 def test_draws_over_devices_are_those_of_one_device_and_stay_where_they_are_made(over):
     mesh = MESHES.get(over, over_both)()
-    one, many = draws(), draws(mesh)
+    one, many = on_one_device(), draws(mesh)
     assert not np.all(one.sample_stats["accepted"])
     assert_same_trace(many, one)
     for array in (many.position, *many.sample_stats.values()):
@@ -71,7 +75,7 @@ def test_draws_over_devices_are_those_of_one_device_and_stay_where_they_are_made
 @slow
 @on_four
 def test_one_chain_is_cut_along_time():
-    one = draws(start=START[0], num_chains=1, solver=pm.quasi_deer())
+    one = on_one_device(START[0], num_chains=1, solver=pm.quasi_deer())
     many = draws(over_time(), START[0], num_chains=1, solver=pm.quasi_deer())
     assert_same_trace(many, one)
 
@@ -83,13 +87,31 @@ def test_chains_that_need_more_iterations_than_others_do_not_wait_for_them_for_e
     many = draws(over_both(), start)
     of_devices = np.max(many.solve.num_iterations.reshape(2, 2), axis=1)
     assert of_devices[0] < of_devices[1]
-    assert_same_trace(many, draws(None, start))
+    assert_same_trace(many, on_one_device(start))
+
+
+@on_four
+def test_several_chains_go_over_the_devices_by_default():
+    """Also with a progress bar, which is moved from all of them."""
+
+    def devices_of(num_chains, start):
+        options = {"num_chains": num_chains, "solver": pm.sequential(), "progress_bar": True}
+        return len(draws(start=start, **options).position.devices())
+
+    assert devices_of(4, START) == 4
+    assert devices_of(3, START[:3]) == 3
+    assert devices_of(1, START[0]) == 1
+    assert devices_of(4, jax.device_put(START, jax.devices()[1])) == 1
+    with jax.default_device(jax.devices()[1]):
+        assert devices_of(4, START) == 1
+    inside = jax.jit(lambda x: pm.sample(jax.random.key(0), MALA, x, 9, num_chains=4)[0])
+    assert len(inside(START).devices()) == 1
 
 
 @on_four
 @pytest.mark.parametrize("over", ["both", pytest.param("time", marks=slow)])
 def test_step_by_step_devices_take_turns(over):
-    one = draws(solver=pm.sequential())
+    one = on_one_device(solver=pm.sequential())
     assert_same_trace(draws(MESHES.get(over, over_both)(), solver=pm.sequential()), one)
 
 
@@ -102,7 +124,7 @@ def test_a_kernel_that_depends_on_batching_runs_step_by_step(monkeypatch):
     def recursion(transition):
         return lambda x, u: 1.01 * plain(transition)(x, u)
 
-    expected = draws(num_chains=1, start=START[0], solver=pm.sequential())
+    expected = on_one_device(START[0], num_chains=1, solver=pm.sequential())
     monkeypatch.setattr(transitions, "recursion", recursion)
     jax.clear_caches()
     with pytest.warns(pm.ConvergenceWarning, match="came out otherwise in a second evaluation"):

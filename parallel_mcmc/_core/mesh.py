@@ -7,6 +7,8 @@ every chain, and steps of equally many are on each.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from parallel_mcmc._core.across import Axis
@@ -55,6 +57,24 @@ def check_mesh(mesh: Any, num_steps: int, num_chains: int | None = None) -> Mesh
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
 
 
+def mesh_of_chains(num_chains: int, *arguments: Any) -> Mesh | None:
+    """The devices of this process over which several chains go if no mesh is given.
+
+    As many as divide the chains. None where that is one, where a device has been chosen, by
+    `jax.default_device` or by ``arguments`` that are committed to one, and inside `jit`.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
+    chosen = getattr(jax.config, "jax_default_device", None) is not None or any(
+        isinstance(leaf, jax.core.Tracer) or (leaf.committed and len(leaf.devices()) == 1)
+        for leaf in arrays
+    )
+    if chosen or num_chains == 1:
+        return None
+    devices = jax.local_devices()
+    size = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    return Mesh(np.array(devices[:size]), (CHAINS,)) if size > 1 else None
+
+
 def check_no_window(window: int | None, num_steps: int, mesh: Mesh) -> None:
     if time_axis(mesh) is not None and window is not None and window < num_steps:
         raise ValueError(
@@ -75,6 +95,12 @@ def time_axis(mesh: Mesh | None) -> Axis | None:
     """The axis over which time lies, if it has several devices."""
     size = 1 if mesh is None else mesh.shape.get(TIME, 1)
     return None if size == 1 else Axis(TIME, size)
+
+
+def any_elsewhere(tree: Any) -> bool:
+    """Whether other processes hold a part of an array, so that this one cannot look at it."""
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return any(not leaf.is_fully_addressable for leaf in arrays)
 
 
 def cut(mesh: Mesh, tree: Any, *names: str | None) -> Any:
@@ -101,6 +127,22 @@ def spec(mesh: Mesh, *names: str | None) -> PartitionSpec:
 
 
 def placed(mesh: Mesh, tree: Any, *names: str | None) -> Any:
-    """Arrays on the devices of the mesh, cut along their leading axes."""
+    """Arrays on the devices of the mesh, cut along their leading axes.
+
+    Where several processes share the mesh, each has the same arrays, or a part of one that is on
+    the devices of all.
+    """
     where = NamedSharding(mesh, spec(mesh, *names))
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, where), tree)
+
+    def put(leaf):
+        traced = isinstance(leaf, jax.core.Tracer)
+        if traced or not mesh.is_multi_process or any_elsewhere(leaf):
+            return jax.device_put(leaf, where)
+        if jax.dtypes.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf)
+            )
+        known = np.asarray(leaf, jnp.result_type(leaf))
+        return jax.make_array_from_callback(known.shape, where, lambda rows: known[rows])
+
+    return jax.tree.map(put, tree)

@@ -14,6 +14,7 @@ from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.linearize import ability
 from parallel_mcmc._core.mesh import (
     TIME,
+    any_elsewhere,
     check_mesh,
     check_no_diagnosis,
     check_no_window,
@@ -109,7 +110,7 @@ def solve(
         window,
         num_steps,
         x,
-        None if any_traced((x0, inputs)) else attempt,
+        None if any_traced((x0, inputs)) or any_elsewhere(inputs) else attempt,
         able=lambda: ability(f, x0, inputs),
     )
     if mesh is None:

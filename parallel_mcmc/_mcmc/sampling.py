@@ -15,6 +15,7 @@ from parallel_mcmc._core.mesh import (
     check_mesh,
     check_no_diagnosis,
     check_no_window,
+    mesh_of_chains,
     placed,
     time_axis,
 )
@@ -66,7 +67,9 @@ def sample(
             more pass, with D products with the kernel's Jacobian per step.
         mesh: devices to share the work, with axes named ``"chains"`` and ``"time"``, or one of
             them, which divide ``num_chains`` and ``num_samples``. Draws stay where they are made:
-            see the docs, Many devices.
+            see the docs, Many devices. By default several chains go over as many of the process's
+            devices as divide them, unless the key, the position or `jax.default_device` is on a
+            device of your choice.
 
     Returns:
         A `Trace`. The draws are those of the sequential sampler for the same key.
@@ -101,11 +104,14 @@ def sample(
             f"num_samples and num_chains must be at least 1, got {num_samples} and {num_chains}."
         )
     check_window(window, num_samples)
-    if mesh is not None:
+    if mesh is None:
+        mesh = mesh_of_chains(num_chains, rng_key, initial_position)
+    else:
         mesh = check_mesh(mesh, num_samples, num_chains)
         check_no_window(window, num_samples, mesh)
         check_no_diagnosis(diagnose, mesh)
-        window = window if time_axis(mesh) is None else num_samples
+    if time_axis(mesh) is not None:
+        window = num_samples
     positions = check_position(initial_position, num_chains)
     transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
@@ -127,7 +133,7 @@ def sample(
         num_samples,
         jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
         None if any_traced((pairs, states)) else attempt,
-        num_chains,
+        num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
         lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
     )
     chains = pairs[:, 0], states
