@@ -193,6 +193,21 @@ def test_what_does_not_fit_is_refused_with_a_next_step(what):
         pm.solve(linear, jnp.ones(3), u, mesh=make(), **options)
 
 
+@on_four
+def test_inside_another_mesh_one_is_refused_and_none_is_taken():
+    u, explicit = jnp.zeros((T, 3)), jax.make_mesh((4,), ("time",))
+    automatic = over_time()
+    options = {"solver": pm.sequential()}
+    with jax.set_mesh(explicit), pytest.raises(ValueError, match="call this outside"):
+        pm.solve(linear, jnp.ones(3), u, mesh=explicit, **options)
+    with jax.set_mesh(automatic):
+        solution = pm.solve(linear, jnp.ones(3), u, mesh=automatic, **options)
+        kernel = pm.random_walk(lambda x: -jnp.sum(x**2), 0.5)
+        trace = pm.sample(jax.random.key(0), kernel, jnp.ones((4, 2)), 9, num_chains=4, **options)
+    assert len(solution.trajectory.devices()) == 4
+    assert trace.position.shape == (4, 9, 2)
+
+
 def test_a_mesh_of_one_device_is_no_different():
     u = jax.random.normal(jax.random.key(0), (T, 3))
     one, many = (

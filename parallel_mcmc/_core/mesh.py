@@ -54,21 +54,29 @@ def check_mesh(mesh: Any, num_steps: int, num_chains: int | None = None) -> Mesh
                 f"The {size} devices of the mesh's axis '{name}' must divide the {what}, got "
                 f"{number:,}; take {take} {what}."
             )
-    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
+    around = jax.sharding.get_abstract_mesh()
+    if not around.empty and around != mesh.abstract_mesh:
+        raise ValueError(
+            "Inside jax.set_mesh or jax.shard_map there is another mesh, or one whose axes are not "
+            "of type Auto; call this outside, or give the mesh axis_types=(AxisType.Auto, ...)."
+        )
+    return mesh
 
 
 def mesh_of_chains(num_chains: int, *arguments: Any) -> Mesh | None:
     """The devices of this process over which several chains go if no mesh is given.
 
     As many as divide the chains. None where that is one, where a device has been chosen, by
-    `jax.default_device` or by ``arguments`` that are committed to one, and inside `jit`.
+    `jax.default_device` or by ``arguments`` that are committed to one, where `jax.set_mesh` has
+    chosen many, and inside `jit`.
     """
     arrays = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
     chosen = getattr(jax.config, "jax_default_device", None) is not None or any(
         isinstance(leaf, jax.core.Tracer) or (leaf.committed and len(leaf.devices()) == 1)
         for leaf in arrays
     )
-    if chosen or num_chains == 1:
+    if chosen or num_chains == 1 or not jax.sharding.get_abstract_mesh().empty:
         return None
     devices = jax.local_devices()
     size = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
