@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.rows import all_of, before, sum_of
 from parallel_mcmc._core.scans import affine_scan
@@ -77,7 +78,7 @@ def limited(
 
 def behind(r: Float[Array, "T D"], k: Int[Array, ""]) -> Bool[Array, "T 1"]:
     """Steps whose map is needed; in a tree, products of the others may overflow."""
-    return (jnp.arange(len(r)) > k)[:, None]
+    return (across.numbers(len(r)) > k)[:, None]
 
 
 def secant(change: Float[Array, "*T D"], predicted: Float[Array, "*T D"]) -> Float[Array, "*T"]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import FEW, NO_FARTHER, NOISE, NOT_FALLING, PROPORTION, WAIT
 from parallel_mcmc._core.tolerance import grain
 
@@ -103,4 +104,4 @@ def typical(size: Float[Array, " W"], wanted: Bool[Array, " W"], slides: bool) -
     size = jnp.where(wanted, size, 0)
     if slides:
         return jnp.max(size)
-    return jnp.sqrt(jnp.sum(size**2) / jnp.sum(wanted))
+    return jnp.sqrt(across.total(jnp.sum(size**2)) / across.total(jnp.sum(wanted)))

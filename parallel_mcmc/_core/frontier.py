@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import MOST_STEPS, STALLED
 from parallel_mcmc._core.linearize import Recursion
 
@@ -32,9 +33,9 @@ def num_steps_to_make(
         k: the frontier; its own step is f at a solved state and needs nothing.
         num_left: steps of the window that have to be solved; others are ignored.
     """
-    W = near.shape[0]
+    W = across.whole(near.shape[0])
     num_left = jnp.minimum(num_left, W)
-    num_bad = jnp.sum(~near & (jnp.arange(W) < num_left))
+    num_bad = across.total(jnp.sum(~near & (across.numbers(near.shape[0]) < num_left)))
     stalls = (gained < MOST_STEPS) & (num_bad <= W // STALLED)
     return jnp.where(stalls, jnp.clip(num_left - 1 - k, 0, MOST_STEPS), 0).astype(jnp.int32)
 
@@ -50,20 +51,29 @@ def make_steps(
     """Replace the ``num_steps`` states after step k, which is solved, by running f from there.
 
     A `while_loop` that carries only these states: under `vmap` it does not run if no chain has
-    steps to make, and each iteration costs each chain a step.
+    steps to make, and each iteration costs each chain a step. On a mesh all devices make the same
+    steps, with their inputs gathered.
     """
-    length = min(MOST_STEPS, x.shape[0])
-    first = jnp.minimum(k, x.shape[0] - 1) + 1
-    begin = jnp.minimum(first, x.shape[0] - length)
-    made = jax.lax.dynamic_slice_in_dim(x, begin, length)
+    W = across.whole(x.shape[0])
+    length = min(MOST_STEPS, W)
+    first = jnp.minimum(k, W - 1) + 1
+    begin = jnp.minimum(first, W - length)
+    on_mesh = across.devices() is not None
+    if on_mesh:
+        made, inputs = across.some_rows((x, inputs), begin, length)
+        offset = -begin
+    else:
+        made = jax.lax.dynamic_slice_in_dim(x, begin, length)
 
     def make(carry):
         t, last, made = carry
         last = f(last, jax.tree.map(lambda leaf: leaf[offset + t], inputs))
         return t + 1, last, made.at[t - begin].set(last)
 
-    start = first, x[first - 1], made
+    start = first, across.row_of(x, first - 1), made
     _, _, made = jax.lax.while_loop(lambda carry: carry[0] < first + num_steps, make, start)
+    if on_mesh:
+        return across.with_rows(x, made, begin)
     return jax.lax.dynamic_update_slice_in_dim(x, made, begin, 0)
 
 

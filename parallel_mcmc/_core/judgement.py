@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
@@ -82,20 +83,21 @@ def judged(
     looked = stand | must_be_exact
     # Coordinates that do not tremble keep their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
-    rows = wanted & (jnp.arange(block.window) >= seen.k)
+    rows = wanted & (across.numbers(block.window) >= seen.k)
     copies = looks(x, seen.scale, rows[:, None] & columns)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
     off = most_of(in_units(values - copies, noise(copies, seen.scale)))
     tips = (off > OWN_MOVES) & all_of(jnp.isfinite(values))
-    num_ties = jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32)
-    stand &= jnp.all((off <= PROPORTION) | tips | ~wanted) & (num_ties <= limits.most_ties)
+    num_ties = across.total(jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32))
+    in_proportion = across.all_devices(jnp.all((off <= PROPORTION) | tips | ~wanted))
+    stand &= in_proportion & (num_ties <= limits.most_ties)
     goes_on = must_be_exact & ~progress.done
     x, f_values = either(goes_on, (copies[0], values[0]), (x, progress.f_values))
     states = x
     if slides:
         states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
     new = another(snapshot, states, moved, n + looked, known)  # residuals do not fall at a look
-    num_left = jnp.minimum(block.num_steps - offset, block.window)
+    num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
     # As found by the loop, which may round differently.
     all_stand = stand | progress.early
     judgement = Judgement(

@@ -22,7 +22,7 @@ accept decisions are held fixed (arXiv:2508.18413). `Ability` says what JAX can 
 
 import enum
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -175,7 +175,7 @@ def probed_diagonal(
     f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
 ):
     T, D = x_prev.shape
-    probes = jax.random.rademacher(rng_key, (T, num_probes, D), x_prev.dtype)
+    probes = probes_from(rng_key, (T, num_probes, D), x_prev.dtype)
 
     def at(x, u, probes):
         def product(z):
@@ -230,13 +230,42 @@ def probed_blocks(
     f: Recursion, x_prev: Float[Array, "T D"], inputs: Any, rng_key: Any, num_probes: int
 ):
     shape = x_prev.shape[0], num_probes, half_of(x_prev)
-    probes = jax.random.rademacher(rng_key, shape, x_prev.dtype)
+    probes = probes_from(rng_key, shape, x_prev.dtype)
 
     def at(x, u, probes):
         f_value, estimates = block_estimates(f, x, u, probes)
         return f_value, Block2x2(*estimates.mean(axis=0))
 
     return at_all_steps(f, at, x_prev, inputs, probes)
+
+
+class Probes(NamedTuple):
+    """In the place of a key: probes drawn before the solve, because a device has only its rows."""
+
+    signs: Float[Array, "T K H"]
+
+
+def probes_from(rng_key: Any, shape: tuple[int, int, int], dtype: Any) -> Float[Array, "T K H"]:
+    if isinstance(rng_key, Probes):
+        return rng_key.signs
+    return jax.random.rademacher(rng_key, shape, dtype)
+
+
+def drawn(linearize: Linearize | None, rng_key: Any, shape: tuple[int, int], dtype: Any) -> Any:
+    """The `Probes` that a linearisation would draw for states ``(T, D)``; the key if it draws none.
+
+    Memory: ``num_probes`` times that of the states.
+    """
+    if isinstance(linearize, Partial) and linearize.function in PROBED:
+        T, D = shape
+        num_probes = dict(linearize.options)["num_probes"]
+        size = D // PROBED[linearize.function]
+        return Probes(jax.random.rademacher(rng_key, (T, num_probes, size), dtype))
+    return rng_key
+
+
+PROBED = {probed_diagonal: 1, probed_blocks: 2}
+"""Linearisations with random probes, and how many of their probes make a state."""
 
 
 def check_num_probes(num_probes: int) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import STANDING
 from parallel_mcmc._core.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc._core.linear_maps import LinearMap
@@ -60,7 +61,7 @@ def moves(
         block, offset: the steps, and where the window begins.
         progress, seen, details: the last evaluation, and what it shows.
     """
-    x, scale, row = details.x, seen.scale, jnp.arange(block.window)
+    x, scale, row = details.x, seen.scale, across.numbers(block.window)
     begun = progress.num_iterations > 0
     behind = (row > seen.k) & ~seen.stops
     # States that are right to rounding also stay until all steps are: where maps are large, a chain
@@ -89,7 +90,7 @@ def moves(
     x_new, num_made = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
     end = seen.lead + num_made
-    following = x_new[jnp.minimum(end, block.window - 1)]
+    following = across.row_of(x_new, jnp.minimum(end, across.whole(block.window) - 1))
     same = all_of(jnp.abs(following - safe) <= rounding(safe))
     stood = num_standing_still(progress.stood, same)
     stood = jnp.where(begun & ~seen.stops, stood, progress.stood)

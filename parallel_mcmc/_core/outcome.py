@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import FEW
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.rows import (
@@ -49,7 +50,8 @@ class Block(NamedTuple):
         x_start: the state before the first step.
         inputs: of all L steps.
         num_steps: how many of them have to be solved; the window may slide into the rest.
-        window: steps iterated on at a time, L for a window that does not slide.
+        window: steps iterated on at a time, L for a window that does not slide. On a mesh, L and
+            the window are those of one device.
         extend_guess: whether steps that no window has reached start from the last state that a
             window has reached, and not from ``states``.
         num_before: the most iterations of any earlier block.
@@ -171,8 +173,9 @@ def outcome(
     few = all_of(jnp.abs(r) <= noise(x, scale, FEW)) & (size > 0)
     evidence = watched(progress.evidence, size, few)
     evidence = either(evaluated, evidence, progress.evidence)
-    num_left = jnp.minimum(block.num_steps - offset, block.window)
-    wanted = jnp.arange(block.window) < num_left
+    length = across.whole(block.window)
+    num_left = jnp.minimum(block.num_steps - offset, length)
+    wanted = across.numbers(block.window) < num_left
     near = agrees | (evidence.trembled >= 0)
     # An early stop needs all steps: poor iterates may widen the scale.
     enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
@@ -191,7 +194,7 @@ def outcome(
     asks = may_ask & all_tremble(counts, num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
-    at_frontier = progress.f_values[jnp.minimum(k, block.window - 1)]
+    at_frontier = across.row_of(progress.f_values, jnp.minimum(k, length - 1))
     done = (k >= num_left) | at_the_limit | ~all_of(jnp.isfinite(at_frontier))
     seen = Outcome(
         k=k,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.correction import Correction, behind
 from parallel_mcmc._core.kalman import Map, kalman_scan
 from parallel_mcmc._core.rows import all_of, before
@@ -28,6 +29,11 @@ def penalised(
     trust_radius: float,
 ) -> Correction:
     """The rule above. A, r, factor, scale, k: as for every `correction.Correct`."""
+    if across.devices() is not None:
+        raise ValueError(
+            "elk() and quasi_elk() cannot have a chain's time over devices; take pm.deer() or "
+            "pm.quasi_deer(), or a mesh with the axis 'chains' alone."
+        )
     d = before(affine_scan(A, r))
     image = A.apply(d)
     radius = trust_radius * scale

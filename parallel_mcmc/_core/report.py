@@ -142,7 +142,9 @@ def report(info: SolveInfo, on_failure: str, result: Any) -> None:
     message = describe_failure(info)
     if message and on_failure == "raise":
         raise ConvergenceError(message, result)
-    if message:
+    # Processes that share a chain all have its report; one of them says it.
+    is_shared = isinstance(info.status, jax.Array) and not info.status.is_fully_addressable
+    if message and not (is_shared and jax.process_index()):
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import SHORT_ROW
 
 
@@ -18,6 +19,11 @@ def before(a: Array, first: Any = 0) -> Array:
     >>> before(jnp.array([1, 2, 3]), first=7).tolist()
     [7, 1, 2]
     """
+    return before_here(a, across.from_before(a, first))
+
+
+def before_here(a: Array, first: Any = 0) -> Array:
+    """`before` among the rows of this device."""
     # On a GPU padding is fused into the kernel that reads it; a concatenation is not.
     moved = jax.lax.pad(a, jnp.zeros((), a.dtype), [(1, -1, 0)] + [(0, 0, 0)] * (a.ndim - 1))
     index = jnp.arange(len(a)).reshape(-1, *[1] * (a.ndim - 1))
@@ -31,7 +37,10 @@ def after(a: Array) -> Array:
     >>> after(jnp.array([1, 2, 3])).tolist()
     [2, 3, 0]
     """
-    return jax.lax.pad(a, jnp.zeros((), a.dtype), [(-1, 1, 0)] + [(0, 0, 0)] * (a.ndim - 1))
+    moved = jax.lax.pad(a, jnp.zeros((), a.dtype), [(-1, 1, 0)] + [(0, 0, 0)] * (a.ndim - 1))
+    if across.devices() is None:
+        return moved
+    return moved.at[-1].set(across.from_after(a))
 
 
 def some_rows(tree: Any, begin: Int[Array, ""], length: int) -> Any:
@@ -51,7 +60,7 @@ def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Ar
 
 def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:
     """x_{t-1}, the state before one step."""
-    return jnp.where(t == 0, x_start, states[jnp.maximum(t - 1, 0)])
+    return jnp.where(t == 0, x_start, across.row_of(states, jnp.maximum(t - 1, 0)))
 
 
 def shift(a: Shaped[Array, "W ..."], k: Int[Array, ""], behind: Any = None) -> Array:
@@ -92,15 +101,20 @@ def of_row(whole: Callable, pair: Callable, a: Array) -> Array:
     return functools.reduce(pair, [a[..., i] for i in range(a.shape[-1])])
 
 
+def every(true: Bool[Array, " T"]) -> Bool[Array, ""]:
+    """Whether all rows are true."""
+    return across.all_devices(jnp.all(true))
+
+
 def num_leading(true: Bool[Array, " T"]) -> Int[Array, ""]:
     """How many are true before the first that is not."""
-    return jnp.min(first_false(true))
+    return across.least(jnp.min(first_false(true)))
 
 
 def first_false(true: Bool[Array, " T"]) -> Int[Array, " T"]:
     """Numbers whose minimum is the index of the first that is false, or T."""
     T = len(true)
-    return jnp.where(true, T, jnp.arange(T, dtype=jnp.int32))
+    return jnp.where(true, across.whole(T), across.numbers(T, jnp.int32))
 
 
 def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[Array]:
@@ -123,7 +137,12 @@ def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[A
     numbers = [number.astype(jnp.int32) for number in (*least, *terms)]
     most = jnp.full((), jnp.iinfo(jnp.int32).max, jnp.int32)
     begin = [most] * len(least) + [jnp.zeros((), n.dtype) for n in numbers[len(least) :]]
-    return list(jax.lax.reduce(numbers, begin, combine, (0,)))
+    here = list(jax.lax.reduce(numbers, begin, combine, (0,)))
+    if across.devices() is None:
+        return here
+    n = len(least)
+    of_all = across.gathered(jnp.stack(here))
+    return [*jnp.min(of_all[:, :n], axis=0), *jnp.sum(of_all[:, n:], axis=0, dtype=jnp.int32)]
 
 
 def either(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

@@ -6,10 +6,23 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.linearize import ability
+from parallel_mcmc._core.mesh import (
+    TIME,
+    any_elsewhere,
+    check_mesh,
+    check_no_diagnosis,
+    check_no_window,
+    placed,
+    probes_on,
+    spec,
+    time_axis,
+)
 from parallel_mcmc._core.pilot import pilot
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import Solution, check_on_failure, report
@@ -35,6 +48,7 @@ def solve(
     rng_key: Any = None,
     on_failure: Literal["finish", "raise"] = "finish",
     diagnose: bool = False,
+    mesh: Mesh | None = None,
 ) -> Solution:
     """Evaluate the recursion x_t = f(x_{t-1}, u_t) for all t = 1..T in parallel.
 
@@ -56,9 +70,17 @@ def solve(
             Inside `jit` there is no warning and no error: look at ``info.status``.
         diagnose: report the `Predictability` of the trajectory. This costs one more pass over it,
             with D products per step.
+        mesh: devices to solve on together, with one axis named ``"time"``; T must be a multiple of
+            its size. Each device holds a piece of the inputs, the states and the result, and the
+            chain is solved without windows: see the docs, Many devices.
 
     Returns:
         `Solution`: the trajectory, equal to the sequential one, and a `SolveInfo`.
+
+    Raises:
+        ValueError, TypeError: while tracing, for arguments that do not fit.
+        ConvergenceError: where it is asked for.
+        MemoryError: if the device has too little memory, with what to try.
 
     Costs per iteration: T evaluations of f and of the solver's products with its Jacobian, and one
     linear scan of O(log T) depth. On a CPU, when nearly all is solved and the rest converges
@@ -73,6 +95,10 @@ def solve(
     check_on_failure(on_failure)
     num_steps = num_steps_of(inputs)
     rng_key = jax.random.key(0) if rng_key is None else rng_key
+    if mesh is not None:
+        mesh = check_mesh(mesh, num_steps)
+        check_no_window(window, num_steps, mesh)
+        check_no_diagnosis(diagnose, mesh)
 
     def attempt(solver, num_steps):
         first = jax.tree.map(lambda leaf: leaf[:num_steps], inputs)
@@ -84,10 +110,17 @@ def solve(
         window,
         num_steps,
         x,
-        None if any_traced((x0, inputs)) else attempt,
+        None if any_traced((x0, inputs)) or any_elsewhere(inputs) else attempt,
         able=lambda: ability(f, x0, inputs),
     )
-    solution = _solve(f, choice.solver, choice.window, diagnose, x0, inputs, scale, guess, rng_key)
+    if mesh is None:
+        solution = _solve(
+            f, choice.solver, choice.window, diagnose, x0, inputs, scale, guess, rng_key
+        )
+    else:
+        everywhere = placed(mesh, (x0, scale, rng_key))
+        pieces = placed(mesh, (inputs, guess), TIME)
+        solution = _solve_on_mesh(f, choice.solver, mesh, everywhere, pieces)
     report(solution.info, on_failure, solution)
     return solution
 
@@ -101,6 +134,35 @@ def _solve(f, solver, window, diagnose, x0, inputs, scale, guess, rng_key):
     tol = aimed_at(solver.tol, vector0.dtype)
     predictability = assess(step, vector0, inputs, trajectory, tol) if diagnose else None
     return Solution(jax.vmap(unravel)(trajectory), info, predictability)
+
+
+@compiled(num_static=3)
+def _solve_on_mesh(f, solver, mesh, everywhere, pieces):
+    """`_solve` on several devices, each with a piece of time."""
+    axis, over_time = time_axis(mesh), spec(mesh, TIME)
+    x0, scale, rng_key = everywhere
+    x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
+    shape = num_steps_of(pieces[0]), x.size
+    probes, of_probes = probes_on(mesh, solver.linearize, rng_key, shape, x.dtype)
+
+    def piece(everywhere, probes, pieces):
+        (x0, scale), (inputs, guess) = everywhere, pieces
+        step, vector0, ravel, unravel, scale = of_vectors(f, x0, inputs, scale)
+        guess = None if guess is None else jax.vmap(ravel)(guess)
+        with across.over(axis):
+            trajectory, info = solve_vectors(
+                step, vector0, inputs, solver, num_steps_of(inputs), probes, scale, guess
+            )
+        return jax.vmap(unravel)(trajectory), info
+
+    run = jax.shard_map(
+        piece,
+        mesh=mesh,
+        in_specs=(spec(mesh), of_probes, over_time),
+        out_specs=(over_time, spec(mesh)),
+        check_vma=False,  # a loop's condition is from gathered numbers, equal on all devices
+    )
+    return Solution(*run((x0, scale), probes, pieces))
 
 
 @compiled(num_static=2)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.rows import some_rows
 
@@ -36,10 +37,32 @@ def finish(
 
     This runs in pieces of about sqrt(L) steps: under `vmap` every iteration of a
     `while_loop` copies the whole trajectory, which must not happen at every step. A piece
-    that no chain needs is not run.
+    that no chain needs is not run. Where time lies over several devices they take turns.
     """
     length = states.shape[0]
-    end = length if end is None else end
+    end = across.whole(length) if end is None else end
+    if across.devices() is None:
+        return finish_piece(f, states, x_start, inputs, wanted, allowed, end)[:2]
+    # Rows of this device are numbered from its first.
+    end = end - across.rank() * length
+
+    def run(is_mine, carry):
+        states, moved, num_steps = carry
+        first = across.from_before(states[-1:], x_start)
+        came_in = across.from_before(moved[None], False)
+        states, num_more, moves_on = finish_piece(
+            f, states, first, inputs, wanted & is_mine, allowed, end, came_in & is_mine
+        )
+        return states, jnp.where(is_mine, moves_on, moved), num_steps + num_more
+
+    carry = states, jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+    states, _, num_steps = across.in_turn(run, carry)
+    return states, across.total(num_steps)
+
+
+def finish_piece(f, states, x_start, inputs, wanted, allowed, end, moved=None):
+    """`finish` on one device; ``moved`` says whether the state before its rows has moved."""
+    length = states.shape[0]
     piece = max(1, int(length**0.5))
     index = jnp.arange(length, dtype=jnp.int32)
 
@@ -72,6 +95,8 @@ def finish(
             num_steps + jnp.sum(replaced, dtype=jnp.int32),
         )
 
-    carry = (states, next_wanted(0), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
-    states, _, _, num_steps = jax.lax.while_loop(lambda carry: carry[1] < length, body, carry)
-    return states, num_steps
+    begin = next_wanted(0) if moved is None else jnp.where(moved, 0, next_wanted(0))
+    moved = jnp.zeros((), bool) if moved is None else moved
+    carry = (states, begin, moved, jnp.zeros((), jnp.int32))
+    states, _, moved, num_steps = jax.lax.while_loop(lambda carry: carry[1] < length, body, carry)
+    return states, num_steps, moved

@@ -12,8 +12,10 @@ right, so the scale is the spread of the chain itself. NaN is never within toler
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import GRAIN, NOISE, ROUNDING, SPREAD_ROWS
 from parallel_mcmc._core.quartiles import quartiles
 
@@ -24,7 +26,10 @@ def spread(x: Float[Array, "T D"]) -> Float[Array, " D"]:
     Quartiles, so that outliers do not count. If they are equal, the root mean square distance from
     the median; 0, which allows no error, if the result is not finite.
     """
-    sample = x[:: max(1, x.shape[0] // SPREAD_ROWS)]
+    T = across.whole(x.shape[0])
+    every = max(1, T // SPREAD_ROWS)
+    one_device = across.devices() is None
+    sample = x[::every] if one_device else across.rows_at(x, np.arange(0, T, every))
     lower, middle, upper = quartiles(sample)
     width = (upper - lower) / 1.349
     width = jnp.where(width == 0, jnp.sqrt(jnp.mean((sample - middle) ** 2, axis=0)), width)

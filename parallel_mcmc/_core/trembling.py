@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import (
     FEW,
     LATTICE_PAIRS,
@@ -159,10 +160,10 @@ def may_tremble(
         noise: of each step, see `tolerance`.
     """
     width = jnp.maximum(jnp.abs(r), evidence.moved[:, None] * noise)
-    width = jnp.max(jnp.where(wanted[:, None], width, 0), axis=0)
+    width = across.most(jnp.max(jnp.where(wanted[:, None], width, 0), axis=0))
     own = jnp.where(wanted[:, None], own, 0)
-    large = more_than(2, jnp.abs(own) > OWN_MOVES * width, own != 0)
-    at_all = jnp.any((r != 0) & wanted[:, None], axis=0)
+    large = across.total(excess(2, jnp.abs(own) > OWN_MOVES * width, own != 0)) > 0
+    at_all = across.any_device(jnp.any((r != 0) & wanted[:, None], axis=0))
     # This uses the values of f, as an iterate may lie between points of the grid.
     exactly = at_all & (on_grid(x + r, wanted) | on_lattice(own, noise))
     return Trembling(at_all, exactly, at_all & (exactly | ~large))
@@ -171,8 +172,9 @@ def may_tremble(
 def on_grid(x: Float[Array, "W D"], wanted: Bool[Array, " W"]) -> Bool[Array, " D"]:
     """Whether states are whole numbers, or multiples of a unit coarser than their rounding."""
     x = jnp.where(wanted[:, None], x, 0)
-    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)), 1)
-    return jnp.all(x == to_grid(x, unit), axis=0)
+    largest = across.most(jnp.max(jnp.abs(x), axis=0))
+    unit = jnp.minimum(power_of_two(4 * jnp.finfo(x.dtype).eps * largest), 1)
+    return across.all_devices(jnp.all(x == to_grid(x, unit), axis=0))
 
 
 def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Array, " D"]:
@@ -180,21 +182,21 @@ def on_lattice(own: Float[Array, "W D"], noise: Float[Array, "W D"]) -> Bool[Arr
 
     All pairs are compared, as a chain may move only in some steps, or by alternating sizes.
     """
-    W, D = own.shape
+    W, D = across.whole(own.shape[0]), own.shape[1]
     num_rows = min(W, LATTICE_ROWS, math.isqrt(LATTICE_PAIRS // D) + 1)
     row = np.random.default_rng(0).choice(W, num_rows, replace=False)
-    size, noise = jnp.abs(own[row]), noise[row]
+    size, noise = jnp.abs(across.rows_at(own, row)), across.rows_at(noise, row)
     moves = size > noise
     pairs = moves[:, None] & moves & ~np.eye(len(row), dtype=bool)[:, :, None]
     equal = jnp.abs(size[:, None] - size) <= noise
-    return more_than(LATTICE_SHARE, pairs & equal, pairs)
+    return excess(LATTICE_SHARE, pairs & equal, pairs) > 0
 
 
-def more_than(
+def excess(
     n: int, these: Bool[Array, "*rows D"], those: Bool[Array, "*rows D"]
-) -> Bool[Array, " D"]:
-    """Whether n times the number of ``these`` exceeds that of ``those``, as one sum."""
-    return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1))) > 0
+) -> Int[Array, " D"]:
+    """By how much n times the number of ``these`` exceeds that of ``those``, as one sum."""
+    return jnp.sum(n * these.astype(jnp.int32) - those, axis=tuple(range(these.ndim - 1)))
 
 
 def looks(

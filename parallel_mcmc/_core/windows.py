@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import PROPORTION
 from parallel_mcmc._core.iteration import iterate
 from parallel_mcmc._core.keys import check_keys
 from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.outcome import Block, Limits
 from parallel_mcmc._core.report import SolveInfo, Status
-from parallel_mcmc._core.rows import finite_rows, first_of, num_leading, window_of
+from parallel_mcmc._core.rows import every, finite_rows, first_of, num_leading, window_of
 from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver
 from parallel_mcmc._core.stepwise import finish, scan_steps
 from parallel_mcmc._core.tolerance import aimed_at, rounding, scaled, spread
@@ -57,8 +58,10 @@ def solve_vectors(
     """`solve` for states that are vectors.
 
     ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far.
+    Where time lies over several devices, T and ``window`` are the rows of one of them.
     """
     check_dtype(x0.dtype)
+    f = across.alone(f)
     limits = Limits(
         tol=jnp.asarray(solver.tol or 0, x0.dtype),
         max_iterations=jnp.asarray(solver.max_iterations or MOST_ITERATIONS, jnp.int32),
@@ -68,7 +71,7 @@ def solve_vectors(
     # Reduced-precision products (TF32) change accept decisions.
     with jax.default_matmul_precision("highest"):
         if solver.linearize is None:
-            trajectory = scan_steps(f, x0, inputs)
+            trajectory = all_steps(f, x0, inputs)
             return trajectory, run_info(finite_rows(trajectory), x0.dtype)
         check_keys(f, x0, jax.eval_shape(first_of, inputs))
         return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, tell)
@@ -78,11 +81,11 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
     """The report on T steps that were run one by one on request."""
     zero = jnp.zeros((), jnp.int32)
     return SolveInfo(
-        status=jnp.where(jnp.all(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
+        status=jnp.where(every(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=zero,
         residual=jnp.zeros((), dtype),
-        frontier=jnp.where(jnp.all(finite), zero, num_leading(finite)),
-        num_sequential_steps=zero + finite.size,
+        frontier=jnp.where(every(finite), zero, num_leading(finite)),
+        num_sequential_steps=zero + across.whole(finite.size),
         num_resets=zero,
         num_limited=zero,
         num_frontier_steps=zero,
@@ -108,7 +111,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
         guess = jnp.broadcast_to(x0, (T, D))
     else:
         finite = finite_rows(guess)
-        num_replaced = jnp.sum(~finite, dtype=jnp.int32)
+        num_replaced = across.total(jnp.sum(~finite, dtype=jnp.int32))
         guess = jnp.where(finite[:, None], guess, x0)
 
     def upcoming(tree, begin, length):
@@ -119,29 +122,29 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
     def run_block(carry, begin):
         states, frontier, x_start, stood, num_before = carry
         u = inputs if num_blocks == 1 else upcoming(inputs, begin, length)
-        n = jnp.minimum(W, T - begin)
+        n = jnp.minimum(across.whole(W), across.whole(T) - begin)
         # A window may reach beyond the end.
-        told = None if tell is None else lambda k: tell(jnp.minimum(begin + k, T))
+        told = None if tell is None else lambda k: tell(jnp.minimum(begin + k, across.whole(T)))
         block = Block(x_start, u, n, W, extend_guess, num_before)
         done, outcome = iterate(f, solver, block, states, frontier, stood, limits, rng_key, told)
         offset = done.frontier if length > W else zero
         solved = offset + outcome.k
         x = window_of(done.states, offset, W)
         off = jnp.abs(done.f_values - x)
-        off = jnp.where((jnp.arange(W) < n - offset)[:, None], off, 0)
+        off = jnp.where((across.numbers(W) < n - offset)[:, None], off, 0)
         beyond = jnp.where(outcome.within[:, None], off - rounding(x), 0)
         # Steps after the frontier may also agree with f at the state before them: they are kept
         # unless that state moves.
         agrees = jnp.arange(length) < offset
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
-        wanted = ~agrees & (jnp.arange(length) < n)
+        wanted = ~agrees & (across.numbers(length) < n)
         nothing = jnp.zeros_like(x0)
         states, num_steps = finish(f, done.states, x_start, u, wanted, nothing, n)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,
-            residual=jnp.max(off, axis=0),
-            worst=jnp.max(beyond, axis=0),
+            residual=across.most(jnp.max(off, axis=0)),
+            worst=across.most(jnp.max(beyond, axis=0)),
             scale=outcome.scale,
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
@@ -179,6 +182,15 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
     return trajectory, info._replace(num_resets=info.num_resets + num_replaced)
 
 
+def all_steps(f, x0, inputs):
+    """`scan_steps`, also where time lies over several devices: they take turns."""
+    if across.devices() is None:
+        return scan_steps(f, x0, inputs)
+    states = jnp.zeros((num_steps_of(inputs), x0.size), x0.dtype)
+    nothing = jnp.zeros_like(x0)
+    return finish(f, states, x0, inputs, jnp.ones(len(states), bool), nothing)[0]
+
+
 def write_block(trajectory, states, begin):
     """Write a block into the trajectory, except beyond the end: no array exceeds the chain."""
     T, W = trajectory.shape[0], states.shape[0]
@@ -196,7 +208,7 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     the chain. While a chain comes in from a distant start it may not be. The steps of such a
     window are run again, as far as that moves the chain.
     """
-    T = trajectory.shape[0]
+    T = across.whole(trajectory.shape[0])
     begin = W * jnp.arange(blocks.frontier.size, dtype=jnp.int32)
     frontier = blocks.frontier
     if limits.scale is not None:
@@ -225,10 +237,10 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     status = jnp.where(solved, Status.CONVERGED, Status.FINISHED_SEQUENTIALLY)
     frontier = jnp.where(solved, T, begin[gap] + frontier[gap])
     return trajectory, SolveInfo(
-        status=jnp.where(jnp.all(finite), status, Status.NON_FINITE).astype(jnp.int32),
+        status=jnp.where(every(finite), status, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=jnp.sum(blocks.num_iterations, dtype=jnp.int32),
         residual=residual,
-        frontier=jnp.where(jnp.all(finite), frontier, num_leading(finite)).astype(jnp.int32),
+        frontier=jnp.where(every(finite), frontier, num_leading(finite)).astype(jnp.int32),
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),

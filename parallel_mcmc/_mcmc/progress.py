@@ -17,14 +17,18 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def showing(total: int, shown: bool = True) -> Iterator[int]:
-    """The number of a tqdm bar that `advance` moves; 0 if no bar is shown."""
+    """The number of a tqdm bar that `advance` moves; 0 if no bar is shown.
+
+    Of several processes the first shows it; all have the same number, as they share the program.
+    """
     if not shown:
         yield 0
         return
     from tqdm.auto import tqdm
 
+    silent = {"disable": True} if jax.process_index() else {}
     number = next(_numbers)
-    with tqdm(total=total, unit="draw") as bar:
+    with tqdm(total=total, unit="draw", **silent) as bar:
         _bars[number] = bar, {}
         try:
             yield number

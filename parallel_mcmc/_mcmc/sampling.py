@@ -6,15 +6,26 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
+from parallel_mcmc._core.mesh import (
+    CHAINS,
+    check_mesh,
+    check_no_diagnosis,
+    check_no_window,
+    mesh_of_chains,
+    placed,
+    time_axis,
+)
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.kernel import transition_at
+from parallel_mcmc._mcmc.on_mesh import run_on_mesh
 from parallel_mcmc._mcmc.progress import advance, showing
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
@@ -39,6 +50,7 @@ def sample(
     on_failure: Literal["finish", "raise"] = "finish",
     progress_bar: bool = False,
     diagnose: bool = False,
+    mesh: Mesh | None = None,
     store: Any = None,
 ) -> Trace:
     """Draw samples, all steps of all chains at once.
@@ -56,6 +68,11 @@ def sample(
         diagnose: report the `Predictability` of each chain: ``trace.predictability.verdict()``
             says in words whether it is worth solving in parallel (arXiv:2508.16817). It costs one
             more pass, with D products with the kernel's Jacobian per step.
+        mesh: devices to share the work, with axes named ``"chains"`` and ``"time"``, or one of
+            them, which divide ``num_chains`` and ``num_samples``. Draws stay where they are made:
+            see the docs, Many devices. By default several chains go over as many of the process's
+            devices as divide them, unless the key, the position or `jax.default_device` is on a
+            device of your choice.
         store: path of a zarr store, such as ``"run.zarr"``. Draws, statistics and the states of the
             chains are written there after each ``window`` of steps, by default of up to 10,000, and
             memory does not grow with ``num_samples``. The same call goes on where the last one has
@@ -99,6 +116,19 @@ def sample(
     check_window(window, num_samples)
     if store is not None and diagnose:
         raise ValueError("A run with a store is not diagnosed; diagnose a short run without.")
+    if mesh is None:
+        mesh = mesh_of_chains(num_chains, rng_key, initial_position)
+    else:
+        mesh = check_mesh(mesh, num_samples, num_chains)
+        check_no_window(window, num_samples, mesh)
+        check_no_diagnosis(diagnose, mesh)
+    if time_axis(mesh) is not None:
+        if store is not None:
+            raise ValueError(
+                "A run with a store is solved window by window; give it a mesh without the axis "
+                "'time'."
+            )
+        window = num_samples
     positions = check_position(initial_position, num_chains)
     transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
@@ -114,6 +144,9 @@ def sample(
         return attempt_once(transition, solver, num_steps, key, state)
 
     x = jax.eval_shape(jax.vmap(transition.ravel), states)
+    chains = pairs[:, 0], states
+    if mesh is not None:
+        chains = placed(mesh, chains, CHAINS)
 
     def chosen(window, num_steps):
         return choose(
@@ -122,29 +155,30 @@ def sample(
             num_steps,
             jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
             None if any_traced((pairs, states)) else attempt,
-            num_chains,
+            num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
             lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
         )
 
     if store is not None:
+        keys, start = chains
 
         def draw(choice, num_steps, states, begin):
             return _sample(
-                transition, choice.solver, choice.window, num_steps, False, False, pairs[:, 0],
+                transition, choice.solver, choice.window, num_steps, False, False, mesh, keys,
                 states, 0, begin,
             )[:-1]  # fmt: skip
 
         made_of = identity_of(transition, pairs[:, 0], states, positions, solver)
         trace = sample_stored(
-            store, made_of, states, num_samples, window,
+            store, made_of, start, num_samples, window,
             lambda num_steps: chosen(None, num_steps), draw, progress_bar,
         )  # fmt: skip
     else:
         choice = chosen(window, num_samples)
         with showing(num_chains * num_samples, progress_bar) as bar:
             _, position, stats, solve, predictability = _sample(
-                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose,
-                pairs[:, 0], states, bar, None,
+                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose, mesh,
+                *chains, bar, None,
             )  # fmt: skip
         trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(trace.solve, on_failure, trace)
@@ -156,37 +190,51 @@ def _start(transition, positions, keys):
     return over_chains(transition.init)(positions, keys)
 
 
-@compiled(num_static=6)
+@compiled(num_static=7)
 def _sample(
-    transition, solver, window, num_samples, shows_progress, diagnose, keys, states, bar, begin
-):
+    transition, solver, window, num_samples, shows_progress, diagnose, mesh, keys, states, bar,
+    begin,
+):  # fmt: skip
     """The chains from ``states`` on; ``begin`` is their step, if it is not the first."""
+    time = time_axis(mesh)
 
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
         return (state.position, stats_of(state, info)), x
 
-    def run(chain, key, state):
-        inputs = transition.draw_inputs(keys_of_steps(key, num_samples, begin), state)
+    def draw(key, state):
+        return transition.draw_inputs(keys_of_steps(key, num_samples, begin), state)
+
+    def run(chain, state, inputs, probes_key=None):
         last, (kept, trajectory), solve = run_parallel(
             transition,
             state,
             inputs,
             solver=solver,
-            window=window,
+            window=window if time is None else None,
+            rng_key=probes_key,
             transform=keep,
             tell=functools.partial(jax.debug.callback, advance, bar, chain)
             if shows_progress
             else None,
         )
         if not diagnose:
-            return last, *kept, solve, None
+            return kept, (last, solve, None)
         x0 = transition.ravel(state)
         allowed = aimed_at(solver.tol, x0.dtype)
         predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
-        return last, *kept, solve, predictability
+        return kept, (last, solve, predictability)
 
-    return over_chains(run)(jnp.arange(keys.shape[0]), keys, states)
+    def draw_and_run(chain, key, state):
+        return run(chain, state, draw(key, state))
+
+    if mesh is None:
+        kept, reports = over_chains(draw_and_run)(jnp.arange(keys.shape[0]), keys, states)
+    else:
+        kept, reports = run_on_mesh(
+            run, over_chains, transition, draw, solver.linearize, num_samples, mesh, keys, states
+        )
+    return reports[0], *kept, *reports[1:]
 
 
 def over_chains(f: Callable) -> Callable:

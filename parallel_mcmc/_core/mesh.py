@@ -1,0 +1,156 @@
+"""A mesh of devices: chains along one of its axes, and each chain's time along the other.
+
+The axes are named ``chains`` and ``time``. Device number i of the time axis holds the i-th piece of
+every chain, and steps of equally many are on each.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from parallel_mcmc._core.across import Axis
+from parallel_mcmc._core.linearize import Linearize, Probes, drawn
+
+CHAINS, TIME = "chains", "time"
+
+
+def check_mesh(mesh: Any, num_steps: int, num_chains: int | None = None) -> Mesh:
+    """The mesh with axes of the kind `jax.shard_map` takes from a program without a mesh.
+
+    Args:
+        mesh: as given by the user.
+        num_steps: T.
+        num_chains: None where there is one chain only, and no axis for chains.
+
+    Raises:
+        TypeError: if it is not a `jax.sharding.Mesh` of devices.
+        ValueError: for axes of other names, or of a kind or size that does not fit.
+    """
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}; make one with "
+            "jax.make_mesh((4,), ('time',))."
+        )
+    known = (TIME,) if num_chains is None else (CHAINS, TIME)
+    if not set(mesh.axis_names) <= set(known):
+        raise ValueError(
+            f"The axes of a mesh must be among {known}, got {mesh.axis_names}; rename them, "
+            + ("or use pm.sample for several chains." if num_chains is None else "or drop them.")
+        )
+    if AxisType.Manual in mesh.axis_types:
+        raise ValueError(
+            "The mesh has axes of type Manual, as inside jax.shard_map; call this outside, with a "
+            "mesh of type Auto or Explicit."
+        )
+    for name, number, what in ((TIME, num_steps, "steps"), (CHAINS, num_chains, "chains")):
+        size = mesh.shape.get(name, 1)
+        if number is not None and number % size:
+            fewer, more = number - number % size, number + size - number % size
+            take = f"{fewer:,} or {more:,}" if fewer else f"{more:,}"
+            raise ValueError(
+                f"The {size} devices of the mesh's axis '{name}' must divide the {what}, got "
+                f"{number:,}; take {take} {what}."
+            )
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
+    around = jax.sharding.get_abstract_mesh()
+    if not around.empty and around != mesh.abstract_mesh:
+        raise ValueError(
+            "Inside jax.set_mesh or jax.shard_map there is another mesh, or one whose axes are not "
+            "of type Auto; call this outside, or give the mesh axis_types=(AxisType.Auto, ...)."
+        )
+    return mesh
+
+
+def mesh_of_chains(num_chains: int, *arguments: Any) -> Mesh | None:
+    """The devices of this process over which several chains go if no mesh is given.
+
+    As many as divide the chains. None where that is one, where a device has been chosen, by
+    `jax.default_device` or by ``arguments`` that are committed to one, where `jax.set_mesh` has
+    chosen many, and inside `jit`.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
+    chosen = getattr(jax.config, "jax_default_device", None) is not None or any(
+        isinstance(leaf, jax.core.Tracer) or (leaf.committed and len(leaf.devices()) == 1)
+        for leaf in arrays
+    )
+    if chosen or num_chains == 1 or not jax.sharding.get_abstract_mesh().empty:
+        return None
+    devices = jax.local_devices()
+    size = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    return Mesh(np.array(devices[:size]), (CHAINS,)) if size > 1 else None
+
+
+def check_no_window(window: int | None, num_steps: int, mesh: Mesh) -> None:
+    if time_axis(mesh) is not None and window is not None and window < num_steps:
+        raise ValueError(
+            f"A chain whose time is over devices is solved as a whole, got window={window}; leave "
+            "the window out, or take more devices or fewer steps."
+        )
+
+
+def check_no_diagnosis(diagnose: bool, mesh: Mesh) -> None:
+    if diagnose and time_axis(mesh) is not None:
+        raise ValueError(
+            "A chain whose time is over devices is not diagnosed; give diagnose=True to a shorter "
+            "run without the axis 'time'."
+        )
+
+
+def time_axis(mesh: Mesh | None) -> Axis | None:
+    """The axis over which time lies, if it has several devices."""
+    size = 1 if mesh is None else mesh.shape.get(TIME, 1)
+    return None if size == 1 else Axis(TIME, size)
+
+
+def any_elsewhere(tree: Any) -> bool:
+    """Whether other processes hold a part of an array, so that this one cannot look at it."""
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return any(not leaf.is_fully_addressable for leaf in arrays)
+
+
+def cut(mesh: Mesh, tree: Any, *names: str | None) -> Any:
+    """`placed` for what a program computes; what makes an array is then cut, too."""
+    where = NamedSharding(mesh, spec(mesh, *names))
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where), tree)
+
+
+def probes_on(
+    mesh: Mesh, linearize: Linearize | None, rng_key: Any, shape: tuple[int, int], dtype: Any
+) -> tuple[Any, PartitionSpec]:
+    """What to give a linearisation for its key, ``shape`` being that of all states, and its spec.
+
+    They are the probes of one device, of which each device has those of its piece.
+    """
+    probes = drawn(linearize, rng_key, shape, dtype)
+    names = (TIME,) if isinstance(probes, Probes) else ()
+    return cut(mesh, probes, *names), spec(mesh, *names)
+
+
+def spec(mesh: Mesh, *names: str | None) -> PartitionSpec:
+    """Leading axes of an array along axes of the mesh, as far as it has them."""
+    return PartitionSpec(*(name if name in mesh.axis_names else None for name in names))
+
+
+def placed(mesh: Mesh, tree: Any, *names: str | None) -> Any:
+    """Arrays on the devices of the mesh, cut along their leading axes.
+
+    Where several processes share the mesh, each has the same arrays, or a part of one that is on
+    the devices of all.
+    """
+    where = NamedSharding(mesh, spec(mesh, *names))
+
+    def put(leaf):
+        traced = isinstance(leaf, jax.core.Tracer)
+        if traced or not mesh.is_multi_process or any_elsewhere(leaf):
+            return jax.device_put(leaf, where)
+        if jax.dtypes.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf)
+            )
+        known = np.asarray(leaf, jnp.result_type(leaf))
+        return jax.make_array_from_callback(known.shape, where, lambda rows: known[rows])
+
+    return jax.tree.map(put, tree)

@@ -1,0 +1,65 @@
+"""A chain over the devices of two processes: each sees its part, and the first one speaks."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, warnings
+import jax
+
+rank, port = int(sys.argv[1]), sys.argv[2]
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=rank)
+import jax.numpy as jnp
+import numpy as np
+import parallel_mcmc as pm
+
+assert (jax.device_count(), jax.local_device_count()) == (2, 1)
+mesh = jax.make_mesh((2,), ("time",))
+kernel, start = pm.mala(lambda x: -jnp.sum(x**2) / 2, 0.9), np.ones(2)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    trace = pm.sample(
+        jax.random.key(0), kernel, start, 100, solver=pm.jacobi(max_iterations=5), mesh=mesh,
+        progress_bar=True,
+    )
+said = [warning for warning in said if warning.category is pm.ConvergenceWarning]
+assert len(said) == (rank == 0), said
+assert not trace.position.is_fully_addressable
+assert "steps one by one" in repr(trace)
+alone = pm.sample(jax.random.key(0), kernel, start, 100, solver=pm.sequential())
+(part,) = trace.position.addressable_shards
+assert part.data.shape == (1, 50, 2)
+np.testing.assert_allclose(part.data, np.asarray(alone.position)[part.index], atol=1e-5)
+u = trace.position[0]  # from the devices of both
+solution = pm.solve(lambda x, u: x / 2 + u, jnp.zeros(2), u, solver=pm.jacobi(), mesh=mesh)
+assert int(solution.info.status) == pm.Status.CONVERGED
+print("well")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_chain():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(rank), port],
+            cwd=Path(__file__).resolve().parents[1],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    results = [process.communicate(timeout=300) for process in processes]
+    for output, errors in results:
+        assert output.strip().endswith("well"), errors
+    assert ["100/100" in errors for _, errors in results] == [True, False]
