@@ -166,6 +166,14 @@ def with_rows(a: Array, rows: Array, begin: Any) -> Array:
     return jnp.where(inside, rows[jnp.clip(place, 0, len(rows) - 1)], a)
 
 
+def summed_up(sums: Array) -> Array:
+    """Cumulative sums over the whole chain, from those of each device."""
+    if devices() is None:
+        return sums
+    before = jnp.concatenate([jnp.zeros(1, sums.dtype), jnp.cumsum(gathered(sums[-1]))])
+    return sums + before[rank()]
+
+
 def of_last(tree: Any) -> Any:
     """What the last device has."""
     return tree if devices() is None else jax.tree.map(lambda leaf: leaf[-1], gathered(tree))

@@ -10,11 +10,20 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+from jax.sharding import Mesh
 from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
+from parallel_mcmc._core.mesh import (
+    CHAINS,
+    check_mesh,
+    check_no_diagnosis,
+    check_no_window,
+    placed,
+    time_axis,
+)
 from parallel_mcmc._core.programs import kept, within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
@@ -49,6 +58,9 @@ class MCMC(SequentialMCMC):
             cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
             of ``thinning=1``, as where helpers do not settle. The first chain decides. Costs 20
             trajectories, beyond ``num_warmup``, and memory for all steps; see `division`.
+        mesh: devices to solve on, with axes named ``"chains"`` and ``"time"``, or one of them,
+            which divide ``num_chains`` and the draws: see the docs, Many devices. The warm-up is on
+            one device. For one chain, or for ``chain_method="vectorized"``.
         store: path of a zarr store, such as ``"run.zarr"``: `run` writes draws, statistics and the
             states of the chains there after each window, of the kernel's ``window`` or up to 10,000
             draws, and memory does not grow with ``num_samples``. The same `run` goes on where the
@@ -92,6 +104,7 @@ class MCMC(SequentialMCMC):
         num_samples: int,
         num_chains: int = 1,
         thinning: int | Literal["auto"] = 1,
+        mesh: Mesh | None = None,
         store: Any = None,
         **others: Any,
     ):
@@ -106,8 +119,25 @@ class MCMC(SequentialMCMC):
             thinning=1 if self._divides else thinning, **others,
         )  # fmt: skip
         self._store = store
+        self._mesh = None if mesh is None else self._checked(mesh)
         if store is not None:
             check_storable(sampler, num_samples, self.thinning, False)
+
+    def _checked(self, mesh: Mesh) -> Mesh:
+        """Refuse what cannot be solved on a mesh, before anything long starts."""
+        if not isinstance(self.sampler, ParallelKernel):
+            raise ValueError("A mesh needs a kernel of this package, such as pm.ParallelHMC.")
+        if self.num_chains > 1 and self.chain_method != "vectorized":
+            raise ValueError('Several chains on a mesh need chain_method="vectorized".')
+        mesh = check_mesh(mesh, self.num_samples // self.thinning, self.num_chains)
+        check_no_window(self.sampler.window, self.num_samples, mesh)
+        check_no_diagnosis(self.sampler.diagnose, mesh)
+        if time_axis(mesh) is not None and self._store is not None:
+            raise ValueError(
+                "A run with a store is solved window by window; give it a mesh without the axis "
+                "'time'."
+            )
+        return mesh
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
@@ -245,6 +275,8 @@ class MCMC(SequentialMCMC):
             run = self._program("solve", one, main, self._chosen.options, args, kwargs)
             shown = self.progress_bar and not any_traced(state)
             chains = 1 if one else self.num_chains
+            if self._mesh is not None and not one:
+                state = placed(self._mesh, state, CHAINS)
             with showing(chains * main.num_steps, shown) as bar:
                 collected, state = run((state, bar))
                 if shown:
@@ -272,7 +304,8 @@ class MCMC(SequentialMCMC):
         solves = name == "solve"
         kernel = self.sampler.divided(self._division or 1) if solves else self.sampler
         shows_progress = self.progress_bar and solves
-        run = phase(kernel, one, collect, options, shows_progress, self.postprocess_fn)
+        mesh = self._mesh if solves else None
+        run = phase(kernel, one, collect, options, shows_progress, self.postprocess_fn, mesh)
         key = name, one, collect, options, shows_progress, self._division
         return self._compiled(key, run, args, kwargs)
 

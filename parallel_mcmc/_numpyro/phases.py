@@ -9,8 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 from numpyro.util import nested_attrgetter
 
+from parallel_mcmc._core import across
+from parallel_mcmc._core.mesh import CHAINS, TIME, probes_on, spec, time_axis
 from parallel_mcmc._mcmc.progress import advance
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.next_step import adapted_until
@@ -29,13 +32,14 @@ def phase(
     options: Options | None,
     shows_progress: bool,
     postprocess_fn: Callable | None,
+    mesh: Mesh | None = None,
 ) -> Callable:
     """``((state, bar), args, kwargs) -> (collected, state)``, of one chain or of a batch.
 
-    A solve with ``options``, which say how; the warm-up without.
+    A solve with ``options``, which say how; the warm-up without. A solve may be on a mesh.
     """
 
-    def run_chain(bar, index, state, args, kwargs):
+    def run_chain(bar, index, state, args, kwargs, collect=collect, probes_key=None):
         target = kernel.target(args, kwargs)
         postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
         if options is not None:
@@ -43,7 +47,7 @@ def phase(
             with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
             history, state = solved(
                 kernel, target, (args, kwargs), state, collect.num_steps, options,
-                tell if shows_progress else None, with_gradients,
+                tell if shows_progress else None, with_gradients, probes_key,
             )  # fmt: skip
         else:
             history, state = adapted(kernel, target, (args, kwargs), state, collect)
@@ -51,6 +55,8 @@ def phase(
 
     def run(values, args, kwargs):
         state, bar = values
+        if mesh is not None:
+            return run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs)
         if one:
             return run_chain(bar, 0, state, args, kwargs)
         chains = jnp.arange(state.i.shape[0])
@@ -61,6 +67,43 @@ def phase(
         return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
 
     return run
+
+
+def run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs):
+    """`phase` with chains, and time, over the devices of a mesh: see `parallel_mcmc._mcmc.on_mesh`.
+
+    Each device collects what it has drawn.
+    """
+    if one:
+        state = jax.tree.map(lambda leaf: leaf[None], state)
+    axis = time_axis(mesh)
+    num_steps, kept = collect.num_steps, collect.kept
+    if axis is not None:
+        num_steps, end = num_steps // axis.size, len(kept) // axis.size
+        kept = range(kept.start, kept.start + end * kept.step, kept.step)
+    part = collect._replace(num_steps=num_steps, kept=kept)
+    shape = collect.num_steps, state.x.shape[1]
+    linearize = options.solver.linearize
+    probes, of_probes = probes_on(mesh, linearize, jax.random.key(0), shape, state.x.dtype)
+
+    def piece(chains, state, bar, probes, args, kwargs):
+        def run(chain, state):
+            return run_chain(bar, chain, state, args, kwargs, part, probes)
+
+        with across.over(axis):
+            return jax.vmap(run)(chains, state)
+
+    of_chains, everywhere = spec(mesh, CHAINS), PartitionSpec()
+    collected, state = jax.shard_map(
+        piece,
+        mesh=mesh,
+        in_specs=(of_chains, of_chains, everywhere, of_probes, everywhere, everywhere),
+        out_specs=(spec(mesh, CHAINS, TIME), of_chains),
+        check_vma=False,  # a loop's condition is from gathered numbers, equal on all its devices
+    )(jnp.arange(state.i.shape[0]), state, bar, probes, args, kwargs)
+    if one:
+        return jax.tree.map(lambda leaf: leaf[0], (collected, state))
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state
 
 
 def adapted(
@@ -94,21 +137,22 @@ def solved(
     options: Options,
     tell: Callable | None,
     with_gradients: bool,
+    probes_key: Any,
 ) -> tuple[ParallelState, ParallelState]:
     """All states of the chain, with a leading axis of time, and the last one.
 
-    Without gradients ``z_grad`` has the last row alone.
+    Without gradients ``z_grad`` has the last row alone. On a mesh the states are those of a device.
     """
     chain = kernel.chain(potential_fn, state.z, state.adapt_state, model_args)
     draws, info, predictability = solve_steps(
         chain, state.x, state.rng_key, state.i, num_steps, options, kernel.diagnose, tell,
-        with_gradients,
+        with_gradients, probes_key,
     )  # fmt: skip
 
     def throughout(tree):
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_steps, *leaf.shape)), tree)
 
-    steps = jnp.arange(1, num_steps + 1, dtype=state.i.dtype)
+    steps = 1 + across.numbers(num_steps, state.i.dtype)
     history = state._replace(
         i=state.i + steps,
         mean_accept_prob=means(state, draws),
@@ -120,7 +164,7 @@ def solved(
         buffer=(),
         **draws._asdict(),
     )
-    last = jax.tree.map(lambda leaf: leaf[-1], history)
+    last = across.of_last(jax.tree.map(lambda leaf: leaf[-1], history))
     return history, emptied(last._replace(buffer=state.buffer))
 
 
@@ -128,12 +172,13 @@ def means(state: ParallelState, draws: Draws) -> Any:
     """The mean acceptance up to each draw, counted anew from the end of the warm-up on."""
     rates, end = draws.accept_prob, state.plan.num_warmup
     done = jnp.where(state.i < end, state.i, state.i - end)
-    sums = jnp.cumsum(rates)
-    steps = jnp.arange(1, rates.size + 1)
+    sums = across.summed_up(jnp.cumsum(rates))
+    steps = 1 + across.numbers(rates.size)
     running = (state.mean_accept_prob * done + sums) / (done + steps)
     # Chains that adapt nothing are solved across the end of the warm-up.
     ahead = end - state.i
-    before = jnp.where(ahead > 0, sums[jnp.clip(ahead - 1, 0, rates.size - 1)], 0)
+    last = across.row_of(sums, jnp.clip(ahead - 1, 0, across.whole(rates.size) - 1))
+    before = jnp.where(ahead > 0, last, 0)
     anew = (sums - before) / jnp.maximum(1, steps - ahead)
     crossed = (ahead > 0) & (steps > ahead)
     return jnp.where(crossed, anew, running).astype(rates.dtype)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.diagnostics import Predictability, assess
 from parallel_mcmc._core.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc._core.tolerance import aimed_at
@@ -34,23 +35,26 @@ def solve_steps(
     diagnose: bool,
     tell: Callable | None = None,
     with_gradients: bool = True,
+    probes_key: Any = None,
 ) -> tuple[Draws, SolveInfo, Predictability | None]:
     """The draws of ``num_steps`` steps from ``x``, all at once, and how they were found.
 
     Without gradients ``z_grad`` has one row, of the last draw: they are as large as the draws.
+    Where time lies over several devices, the steps are those of one of them.
     """
     state = chain.transition.unravel(x)
 
     def inputs_of(i):
         return chain.draw_input(jax.random.fold_in(rng_key, i), state)
 
-    inputs = jax.vmap(inputs_of)(begin + jnp.arange(num_steps, dtype=begin.dtype))
+    inputs = jax.vmap(inputs_of)(begin + across.numbers(num_steps, begin.dtype))
     last, draws, info = run_parallel(
         chain.transition,
         state,
         inputs,
         solver=options.solver,
-        window=options.window,
+        window=options.window if across.devices() is None else None,
+        rng_key=probes_key,
         transform=draws_of(chain, with_gradients),
         tell=tell,
     )
