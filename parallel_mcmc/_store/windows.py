@@ -18,7 +18,7 @@ from parallel_mcmc._store.identity import plain
 from parallel_mcmc._store.interruption import interruptible
 from parallel_mcmc._store.store import Store, StoreError
 
-MOST_ROWS, MOST_BYTES = 10_000, 2**25
+MOST_ROWS, MOST_BYTES = 10_000, 2**24
 """Draws of a window, of all chains, where the user does not say."""
 
 
