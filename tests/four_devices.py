@@ -47,10 +47,11 @@ def pass_on_four_devices(file, which):
     if ARE_HERE:
         pytest.skip("this is the process with four devices")
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", which]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, file],
         cwd=Path(__file__).resolve().parents[1],
-        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
         capture_output=True,
         text=True,
         check=False,

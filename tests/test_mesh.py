@@ -210,12 +210,13 @@ def test_inside_another_mesh_one_is_refused_and_none_is_taken():
 
 def test_a_mesh_of_one_device_is_no_different():
     u = jax.random.normal(jax.random.key(0), (T, 3))
+    options = {"solver": pm.jacobi(), "window": T // 4, "diagnose": True}
     one, many = (
-        pm.solve(decides, jnp.zeros(2), u, solver=pm.jacobi(), mesh=mesh)
-        for mesh in (None, over_time(1))
+        pm.solve(decides, jnp.zeros(2), u, mesh=mesh, **options) for mesh in (None, over_time(1))
     )
     np.testing.assert_array_equal(many.trajectory, one.trajectory)
     assert_same_report(many.info, one.info)
+    assert float(many.predictability.exponent) == float(one.predictability.exponent)
 
 
 def test_no_mesh_is_refused_as_well(unchecked):

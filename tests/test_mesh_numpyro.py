@@ -87,6 +87,10 @@ def test_a_chain_that_is_not_solved_is_finished_and_goes_on():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="must divide the steps"):
         pm.MCMC(pm.ParallelHMC(model), num_warmup=9, num_samples=10, mesh=over_time())
+    with pytest.raises(ValueError, match="multiple of thinning"):
+        pm.MCMC(pm.ParallelHMC(model), num_warmup=9, num_samples=22, thinning=5, mesh=over_time())
+    with pytest.raises(ValueError, match="ParallelGibbs adapts nothing"):
+        pm.MCMC(pm.ParallelGibbs(model, []), num_warmup=9, num_samples=8, mesh=over_time())
     with pytest.raises(ValueError, match="vectorized"):
         pm.MCMC(
             pm.ParallelHMC(model), num_warmup=9, num_samples=8, num_chains=4, mesh=over_chains()

@@ -69,7 +69,7 @@ def test_draws_over_devices_are_those_of_one_device_and_stay_where_they_are_made
             number = mesh.shape.get(name, 1)
             assert {rows for _, rows in pieces_of(array, axis)} == {size // number}
             assert len(set(pieces_of(array, axis))) == number
-    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(many.solve))
+    assert all(leaf.shape == (CHAINS,) for leaf in jax.tree.leaves(many.solve))
 
 
 @slow
@@ -106,6 +106,40 @@ def test_several_chains_go_over_the_devices_by_default():
         assert devices_of(4, START) == 1
     inside = jax.jit(lambda x: pm.sample(jax.random.key(0), MALA, x, 9, num_chains=4)[0])
     assert len(inside(START).devices()) == 1
+    again = draws(start=draws(start=START).position[0, -1], num_chains=1)
+    assert len(again.position.devices()) == 1
+
+
+@on_four
+def test_the_default_leaves_transformations_alone():
+    """The data of a log density may be traced where key and start are not."""
+
+    def draw(scale):
+        kernel = pm.random_walk(lambda x: -jnp.sum((x / scale) ** 2), 0.7)
+        return pm.sample(jax.random.key(0), kernel, START, 9, num_chains=4).position
+
+    scales = jnp.array([0.5, 2.0])
+    both = jax.vmap(draw)(scales)
+    for scale, position in zip(scales, both, strict=True):
+        np.testing.assert_allclose(position, draw(scale), atol=ATOL)
+
+
+@on_four
+def test_keys_whose_draws_depend_on_the_batch_stay_on_one_device():
+    key = jax.random.key(0, impl="rbg")
+    options = {"num_chains": CHAINS, "solver": pm.sequential()}
+    trace = pm.sample(key, MALA, START, 9, **options)
+    assert len(trace.position.devices()) == 1
+    with pytest.raises(ValueError, match="kind rbg"):
+        pm.sample(key, MALA, START, 8, mesh=over_chains(), **options)
+
+
+@on_four
+def test_chains_on_several_devices_are_stored(tmp_path):
+    stored = draws(start=START, store=tmp_path / "run.zarr", window=50)
+    np.testing.assert_allclose(stored.position[:], draws(start=START).position, atol=ATOL)
+    with pytest.raises(ValueError, match="without the axis 'time'"):
+        draws(over_time(), store=tmp_path / "other.zarr")
 
 
 @on_four

@@ -161,7 +161,7 @@ def choose(
         most = int(PART_THAT_PAYS * length)
         decision = decide(options, num_steps, x, memory, attempt, able, most)
     why = decision.why
-    if decision.advice:
+    if decision.advice and not jax.process_index():
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."
         warnings.warn(f"{message} {decision.advice}.", ConvergenceWarning, stacklevel=3)
     if options.max_iterations is None:  # num_steps iterations always suffice

@@ -33,6 +33,13 @@ def check_keys(f: Callable, *args: Any) -> None:
             )
 
 
+def is_rbg(rng_key: Any) -> bool:
+    """Whether what a key draws depends on how much is drawn at once."""
+    if not jax.dtypes.issubdtype(rng_key.dtype, jax.dtypes.prng_key):
+        rng_key = jax.random.wrap_key_data(rng_key)
+    return "rbg" in str(jax.random.key_impl(rng_key))
+
+
 def kinds_drawn(jaxpr: Any) -> Iterator[str]:
     """The kinds of keys with which a program, or a program that it calls, draws numbers."""
     for equation in jaxpr.eqns:

@@ -69,7 +69,7 @@ def mesh_of_chains(num_chains: int, *arguments: Any) -> Mesh | None:
 
     As many as divide the chains. None where that is one, where a device has been chosen, by
     `jax.default_device` or by ``arguments`` that are committed to one, where `jax.set_mesh` has
-    chosen many, and inside `jit`.
+    chosen many, and inside `jit` and `vmap`, where arguments are traced.
     """
     arrays = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
     chosen = getattr(jax.config, "jax_default_device", None) is not None or any(
@@ -99,10 +99,39 @@ def check_no_diagnosis(diagnose: bool, mesh: Mesh) -> None:
         )
 
 
+def check_no_store(store: Any, mesh: Mesh) -> None:
+    if store is None:
+        return
+    if time_axis(mesh) is not None:
+        raise ValueError(
+            "A run with a store is solved window by window; give it a mesh without the axis 'time'."
+        )
+    if mesh.is_multi_process:
+        raise ValueError(
+            "A store is written by one process; give it a mesh of this process's devices, or give "
+            "each process chains and a store of its own."
+        )
+
+
 def time_axis(mesh: Mesh | None) -> Axis | None:
     """The axis over which time lies, if it has several devices."""
     size = 1 if mesh is None else mesh.shape.get(TIME, 1)
     return None if size == 1 else Axis(TIME, size)
+
+
+def on_one_device(tree: Any) -> Any:
+    """Without copies: of arrays that are whole on several devices, such as a start from a mesh."""
+
+    def one(leaf):
+        if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
+            return leaf
+        several = leaf.is_fully_addressable and len(leaf.devices()) > 1
+        if not several or not leaf.is_fully_replicated:
+            return leaf
+        return jax.device_put(leaf, min(leaf.devices(), key=lambda device: device.id))
+
+    # Where `jax.set_mesh` has chosen many, arrays are to stay on them.
+    return jax.tree.map(one, tree) if jax.sharding.get_abstract_mesh().empty else tree
 
 
 def any_elsewhere(tree: Any) -> bool:
@@ -143,8 +172,9 @@ def placed(mesh: Mesh, tree: Any, *names: str | None) -> Any:
     where = NamedSharding(mesh, spec(mesh, *names))
 
     def put(leaf):
-        traced = isinstance(leaf, jax.core.Tracer)
-        if traced or not mesh.is_multi_process or any_elsewhere(leaf):
+        if isinstance(leaf, jax.core.Tracer):
+            return jax.lax.with_sharding_constraint(leaf, where)
+        if not mesh.is_multi_process or any_elsewhere(leaf):
             return jax.device_put(leaf, where)
         if jax.dtypes.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
             return jax.random.wrap_key_data(

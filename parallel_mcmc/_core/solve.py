@@ -99,6 +99,7 @@ def solve(
         mesh = check_mesh(mesh, num_steps)
         check_no_window(window, num_steps, mesh)
         check_no_diagnosis(diagnose, mesh)
+        mesh = mesh if time_axis(mesh) else None  # nothing to share
 
     def attempt(solver, num_steps):
         first = jax.tree.map(lambda leaf: leaf[:num_steps], inputs)

@@ -46,7 +46,7 @@ def counting(total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, unit="draw") as bar:
+    with tqdm(total=total, unit="draw", disable=bool(jax.process_index())) as bar:
         yield lambda draws: bar.update(draws - bar.n) and None
 
 

@@ -6,16 +6,21 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
+from parallel_mcmc._core.keys import is_rbg
 from parallel_mcmc._core.mesh import (
     CHAINS,
+    any_elsewhere,
     check_mesh,
     check_no_diagnosis,
+    check_no_store,
     check_no_window,
     mesh_of_chains,
+    on_one_device,
     placed,
     time_axis,
 )
@@ -116,20 +121,21 @@ def sample(
     check_window(window, num_samples)
     if store is not None and diagnose:
         raise ValueError("A run with a store is not diagnosed; diagnose a short run without.")
-    if mesh is None:
-        mesh = mesh_of_chains(num_chains, rng_key, initial_position)
-    else:
+    if mesh is not None:
         mesh = check_mesh(mesh, num_samples, num_chains)
         check_no_window(window, num_samples, mesh)
         check_no_diagnosis(diagnose, mesh)
-    if time_axis(mesh) is not None:
-        if store is not None:
+        check_no_store(store, mesh)
+        if is_rbg(rng_key):
             raise ValueError(
-                "A run with a store is solved window by window; give it a mesh without the axis "
-                "'time'."
+                "Keys of kind rbg draw other numbers on several devices than on one; use "
+                'jax.random.key(seed, impl="threefry2x32"), or no mesh.'
             )
+    if time_axis(mesh) is not None:
         window = num_samples
     positions = check_position(initial_position, num_chains)
+    if mesh is None:
+        positions = on_one_device(positions)
     transition = transition_at(kernel, jax.tree.map(lambda leaf: leaf[0], positions))
 
     # One chain uses the key itself, so that it equals a run of BlackJAX with it.
@@ -138,6 +144,8 @@ def sample(
     with jax.default_matmul_precision("highest"):  # as in the solve
         states = _start(transition, positions, pairs[:, 1])
     check_start(states)
+    if mesh is None and not is_rbg(rng_key):
+        mesh = mesh_of_chains(num_chains, rng_key, initial_position, states)
 
     def attempt(solver, num_steps):
         key, state = jax.tree.map(lambda leaf: leaf[0], (pairs[:, 0], states))
@@ -154,7 +162,7 @@ def sample(
             window,
             num_steps,
             jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-            None if any_traced((pairs, states)) else attempt,
+            None if any_traced((pairs, states)) or any_elsewhere(states) else attempt,
             num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
             lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
         )
@@ -163,6 +171,8 @@ def sample(
         keys, start = chains
 
         def draw(choice, num_steps, states, begin):
+            if mesh is not None:
+                states = placed(mesh, states, CHAINS)
             return _sample(
                 transition, choice.solver, choice.window, num_steps, False, False, mesh, keys,
                 states, 0, begin,
@@ -267,11 +277,11 @@ def check_start(states: Any) -> None:
     logdensity = getattr(states, "logdensity", None)
     if logdensity is None or isinstance(logdensity, jax.core.Tracer):
         return
-    bad = [
-        i for i, value in enumerate(logdensity.ravel().tolist()) if not abs(value) < float("inf")
-    ]
-    if bad:
-        raise ValueError(
-            f"The log density is not finite at the initial position of chain {bad[0]}; start "
-            "inside the support."
-        )
+    for part in logdensity.addressable_shards:  # others are for other processes to look at
+        begin = (part.index[0].start or 0) if part.index else 0
+        bad = np.flatnonzero(~np.isfinite(part.data))
+        if bad.size:
+            raise ValueError(
+                f"The log density is not finite at the initial position of chain {begin + bad[0]}; "
+                "start inside the support."
+            )

@@ -20,6 +20,7 @@ from parallel_mcmc._core.mesh import (
     CHAINS,
     check_mesh,
     check_no_diagnosis,
+    check_no_store,
     check_no_window,
     placed,
     time_axis,
@@ -132,10 +133,17 @@ class MCMC(SequentialMCMC):
         mesh = check_mesh(mesh, self.num_samples // self.thinning, self.num_chains)
         check_no_window(self.sampler.window, self.num_samples, mesh)
         check_no_diagnosis(self.sampler.diagnose, mesh)
-        if time_axis(mesh) is not None and self._store is not None:
+        check_no_store(self._store, mesh)
+        axis, kernel = time_axis(mesh), self.sampler
+        if axis is not None and self.num_samples % self.thinning:
             raise ValueError(
-                "A run with a store is solved window by window; give it a mesh without the axis "
-                "'time'."
+                f"On a mesh num_samples={self.num_samples} must be a multiple of "
+                f"thinning={self.thinning}."
+            )
+        if axis is not None and kernel.num_adaptive_steps(self.num_warmup) < self.num_warmup:
+            raise ValueError(
+                f"{type(kernel).__name__} adapts nothing, so that its warm-up is a part of the "
+                "chain; give num_warmup=0 on a mesh with the axis 'time'."
             )
         return mesh
 

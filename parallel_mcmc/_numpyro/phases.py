@@ -79,6 +79,11 @@ def run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs
     axis = time_axis(mesh)
     num_steps, kept = collect.num_steps, collect.kept
     if axis is not None:
+        if num_steps % axis.size or len(kept) % axis.size or kept.start >= kept.step:
+            raise ValueError(
+                f"The {axis.size} devices of the mesh's axis 'time' must divide the draws, got "
+                f"{len(kept):,} of {num_steps:,} steps; take a multiple of both."
+            )
         num_steps, end = num_steps // axis.size, len(kept) // axis.size
         kept = range(kept.start, kept.start + end * kept.step, kept.step)
     part = collect._replace(num_steps=num_steps, kept=kept)
