@@ -16,7 +16,8 @@ from benchmarks.tables import GPU, made, of_part
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md"] + [
-    ROOT / "docs" / name for name in ("index.md", "benchmarks.md", "performance.md", "long-runs.md")
+    ROOT / "docs" / name
+    for name in ("index.md", "benchmarks.md", "performance.md", "long-runs.md", "many-devices.md")
 ]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 

@@ -22,6 +22,7 @@ SUITES: dict[str, dict[str, tuple[str, str]]] = {
     "scaling": {
         "scaling": ("scaling", "time and memory against T, D, chains and rows of data"),
         "memory": ("memory", "the memory that a million steps are planned in"),
+        "devices": ("devices", "memory of a chain over several devices"),
         "stored": ("stored", "memory of runs with a store, and seconds a window"),
         "trajectories": ("trajectories", "HMC trajectories by their number of leapfrog steps"),
     },

@@ -109,6 +109,11 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         *((name, if_run(COLUMNS[name])) for name in ("iterations", "steps run one by one")),
         ("MB of the process", if_run(entry("bytes_of_process", ",.0f", 1e-6))),
     ),
+    "devices": (
+        *CHAIN, "devices", ("MB of each, temporary", entry("bytes_temporary", ",.0f", 1e-6)),
+        ("draws", entry("bytes_results", ",.0f", 1e-6)),
+        ("most numbers that cross", entry("largest_gathered", ",")),
+    ),
     "stored": (
         *CHAIN, "window", ("MB of draws", known("bytes_of_draws")),
         ("MB of the store", known("bytes_of_store")),
