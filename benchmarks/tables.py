@@ -110,9 +110,12 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         ("MB of the process", if_run(entry("bytes_of_process", ",.0f", 1e-6))),
     ),
     "devices": (
-        *CHAIN, ("devices", entry("devices")), ("MB of each, temporary", entry("bytes_temporary", ",.0f", 1e-6)),
+        "target", "T", ("devices", entry("devices")),
+        ("MB of each, temporary", entry("bytes_temporary", ",.0f", 1e-6)),
         ("draws", entry("bytes_results", ",.0f", 1e-6)),
         ("most numbers that cross", entry("largest_gathered", ",")),
+        ("iterations", if_run(COLUMNS["iterations"])),
+        ("s", if_run(entry("seconds", ",.0f"))),
     ),
     "stored": (
         *CHAIN, "window", ("MB of draws", known("bytes_of_draws")),
