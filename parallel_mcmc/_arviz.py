@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from parallel_mcmc._core.diagnostics import Predictability
+from parallel_mcmc._core.mesh import any_elsewhere
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._mcmc.trace import Trace
 from parallel_mcmc._store.store import STATE, Store, StoreError
@@ -52,6 +53,7 @@ def to_inference_data(
         also ``warmup_gradients`` and ``sample_gradients``, those that had to follow one another.
         Positions that are not dicts are named by their place in the pytree; a single array is
         ``x``. Of an `MCMC` that is NumPyro's own the report is on the last window of each chain.
+        Of a `Trace` over the devices of several processes every process must call, and gets all.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> kernel = pm.mala(lambda x: -0.5 * jnp.sum(x**2), 0.5)
@@ -65,7 +67,7 @@ def to_inference_data(
     groups = {"posterior": named_arrays(trace.position)}
     if trace.sample_stats:
         groups["sample_stats"] = {
-            name: np.asarray(value) for name, value in trace.sample_stats.items()
+            name: fetched(value) for name, value in trace.sample_stats.items()
         }
     attrs = attributes(trace.solve, trace.settings) | predictions(trace.predictability)
     return build(groups, attrs, coords=coords, dims=dims, **options)
@@ -201,9 +203,18 @@ def named_arrays(position: Any) -> dict[str, Any]:
     """Leaves by name: keys and indices of the path, joined by dots."""
     leaves = jax.tree_util.tree_flatten_with_path(position)[0]
     return {
-        jax.tree_util.keystr(path, simple=True, separator=".") or "x": np.asarray(leaf)
+        jax.tree_util.keystr(path, simple=True, separator=".") or "x": fetched(leaf)
         for path, leaf in leaves
     }
+
+
+def fetched(leaf: Any) -> np.ndarray:
+    """The whole array, also where other processes hold a part of it: then all of them must ask."""
+    if any_elsewhere(leaf) and not leaf.is_fully_replicated:
+        from jax.experimental import multihost_utils
+
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
 
 
 def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:

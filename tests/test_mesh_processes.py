@@ -36,6 +36,8 @@ alone = pm.sample(jax.random.key(0), kernel, start, 100, solver=pm.sequential())
 (part,) = trace.position.addressable_shards
 assert part.data.shape == (1, 50, 2)
 np.testing.assert_allclose(part.data, np.asarray(alone.position)[part.index], atol=1e-5)
+data = pm.to_inference_data(trace)
+np.testing.assert_allclose(data["posterior"]["x"], alone.position, atol=1e-5)
 u = trace.position[0]  # from the devices of both
 solution = pm.solve(lambda x, u: x / 2 + u, jnp.zeros(2), u, solver=pm.jacobi(), mesh=mesh)
 assert int(solution.info.status) == pm.Status.CONVERGED
@@ -50,6 +52,26 @@ try:
     pm.sample(jax.random.key(0), kernel, np.ones((2, 2)), 50, store="run.zarr", **options)
 except ValueError as error:
     assert "written by one process" in str(error)
+
+# NumPyro, the warm-up in each process and the solve in both.
+import numpyro, numpyro.distributions as dist
+
+def model():
+    numpyro.sample("x", dist.Normal(0, 1).expand([2]))
+
+def run(mesh):
+    kernel = pm.ParallelHMC(model, num_helpers=0, solver=pm.jacobi())
+    mcmc = pm.MCMC(kernel, num_warmup=50, num_samples=100, progress_bar=False, mesh=mesh)
+    mcmc.run(jax.random.key(0))
+    return mcmc
+
+many, one = run(mesh), run(None)
+x = many.get_samples(group_by_chain=True)["x"]
+assert not x.is_fully_addressable
+(part,) = x.addressable_shards
+expected = np.asarray(one.get_samples(group_by_chain=True)["x"])
+np.testing.assert_allclose(part.data, expected[part.index], atol=1e-4)
+assert "for 100 draws" in many.solve_summary()
 print("well")
 """
 

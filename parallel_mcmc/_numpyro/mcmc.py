@@ -283,8 +283,8 @@ class MCMC(SequentialMCMC):
             run = self._program("solve", one, main, self._chosen.options, args, kwargs)
             shown = self.progress_bar and not any_traced(state)
             chains = 1 if one else self.num_chains
-            if self._mesh is not None and not one:
-                state = placed(self._mesh, state, CHAINS)
+            if self._mesh is not None:
+                state = placed(self._mesh, state, *(() if one else (CHAINS,)))
             with showing(chains * main.num_steps, shown) as bar:
                 collected, state = run((state, bar))
                 if shown:
