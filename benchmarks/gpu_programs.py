@@ -6,6 +6,7 @@ by trying on the device are off, so that matrix products may get other kernels t
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import time
@@ -61,8 +62,11 @@ def prepare() -> None:
     jax.config.update("jax_platforms", "cpu,cuda")
 
 
-def compile_for_h100(function: Callable, *arguments: Any) -> Program:
-    """Compile ``jax.jit(function)`` for arguments, of which shapes are enough."""
+def compile_for_h100(function: Callable, *arguments: Any, num_devices: int = 1) -> Program:
+    """Compile ``jax.jit(function)`` for arguments, of which shapes are enough.
+
+    For several devices the function takes their mesh first, with one axis ``time``.
+    """
     canonical = xla_bridge.canonicalize_platform
     shapes = jax.eval_shape(lambda *arguments: arguments, *arguments)  # not on another device
 
@@ -79,10 +83,14 @@ def compile_for_h100(function: Callable, *arguments: Any) -> Program:
         mock.patch.object(time_blocks, "device_memory", lambda unknown: 0.75 * MEMORY_BYTES),
     ):
         topology = topologies.get_topology_desc(
-            "h100", "cuda", target_config=DESCRIPTION, topology="1x1x1"
+            "h100", "cuda", target_config=DESCRIPTION, topology=f"1x1x{num_devices}"
         )
-        everywhere = NamedSharding(Mesh(topology.devices, ("device",)), PartitionSpec())
-        jitted = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
+        mesh = Mesh(topology.devices, ("time",))
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        if num_devices == 1:
+            jitted = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
+        else:
+            jitted = jax.jit(functools.partial(function, mesh), in_shardings=everywhere)
         begin = time.perf_counter()
         compiled = jitted.trace(*shapes).lower(lowering_platforms=("cuda",)).compile()
         return Program(compiled, (), time.perf_counter() - begin)

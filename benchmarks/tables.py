@@ -117,6 +117,14 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         ("iterations", if_run(COLUMNS["iterations"])),
         ("s", if_run(entry("seconds", ",.0f"))),
     ),
+    "sharded": (
+        "solver", ("devices", entry("devices")), ("kernels", entry("kernels")),
+        ("collectives", entry("collectives")),
+        ("bytes that cross", entry("collective_bytes", ",")),
+        ("MB moved on each", entry("bytes_moved", ",.0f", 1e-6)),
+        ("MB of each, temporary", entry("bytes_temporary", ",.0f", 1e-6)),
+        ("MB of draws", entry("bytes_results", ",.0f", 1e-6)),
+    ),
     "stored": (
         *CHAIN, "window", ("MB of draws", known("bytes_of_draws")),
         ("MB of the store", known("bytes_of_store")),
