@@ -173,6 +173,8 @@ def tune(options: argparse.Namespace, rng_key: Any, target: targets.Target) -> w
     task = warmup.Task(
         rng_key, target.logdensity_fn, target.position, options.chains, options.warmup,
         setup.is_mass_matrix_diagonal, setup.trajectory_length,
+        options.store and options.store.with_name(f"{options.store.name}.warmup.npz"),
+        f"{options.target} {options.data} {options.float64}",
     )  # fmt: skip
     return KERNELS[options.kernel].tune(task)
 

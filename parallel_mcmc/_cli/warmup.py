@@ -7,12 +7,14 @@ one kernel: the mean of their variances is its metric, the median of their step 
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from parallel_mcmc._cli.kept import kept
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._mcmc.adaptation import (
     FEWEST_GRADIENTS,
@@ -44,6 +46,8 @@ class Task(NamedTuple):
         is_mass_matrix_diagonal: as BlackJAX has it.
         trajectory_length: of HMC, step size times number of steps. In the adapted coordinates a
             quarter period, pi / 2, forgets the start of a normal posterior altogether.
+        file: to keep what was found, so that it is not found again; None for none.
+        name: what else it is kept by, such as the target and its precision.
     """
 
     rng_key: Any
@@ -53,6 +57,8 @@ class Task(NamedTuple):
     num_steps: int
     is_mass_matrix_diagonal: bool = True
     trajectory_length: float = math.pi / 2
+    file: Path | None = None
+    name: str = ""
 
 
 class Adapted(NamedTuple):
@@ -85,6 +91,28 @@ class Tuned(NamedTuple):
 
 
 def adapt(
+    task: Task,
+    algorithm: str,
+    target_acceptance_rate: float,
+    tuned_for: int | None = None,
+    **parameters: Any,
+) -> Adapted:
+    """`adapt_anew`, or what that found before, if the task has a file."""
+    made_of = repr(
+        (
+            jax.random.key_data(task.rng_key).tolist(), task.name, task.num_chains, task.num_steps,
+            task.is_mass_matrix_diagonal, algorithm, target_acceptance_rate, tuned_for, parameters,
+        )
+    )  # fmt: skip
+    found = kept(
+        task.file, made_of, Adapted(task.position, 0.0, jnp.zeros(()), ""),
+        lambda: adapt_anew(task, algorithm, target_acceptance_rate, tuned_for, **parameters),
+    )  # fmt: skip
+    position, metric = jax.tree.map(jnp.asarray, (found.position, found.inverse_mass_matrix))
+    return Adapted(position, float(found.step_size), metric, str(found.cost))
+
+
+def adapt_anew(
     task: Task,
     algorithm: str,
     target_acceptance_rate: float,
