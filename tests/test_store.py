@@ -1,8 +1,5 @@
 """`pm.sample` with a store: the same draws, in windows, continued and extended."""
 
-import signal
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,33 +242,6 @@ def test_arviz_reads_the_store(path):
     assert posterior.attrs["solve_sequential_steps"] == [50, 50]
     tree = xarray.open_datatree(path, engine="zarr", consolidated=True)
     assert {"posterior", "sample_stats"} <= set(tree.children)
-
-
-# Interruption ----------------------------------------------------------------------------
-
-
-def test_ctrl_c_ends_at_the_next_window(path, whole):
-    calls_to_go = []
-
-    def press(_):
-        if calls_to_go:
-            calls_to_go.pop()
-            if not calls_to_go:
-                signal.raise_signal(signal.SIGINT)
-
-    def interrupting(x):
-        jax.debug.callback(press, x["b"])
-        return -0.5 * jnp.sum(x["a"] ** 2) - x["b"] ** 4
-
-    kernel = pm.random_walk(interrupting, 0.7)
-    run(20, path, kernel=kernel)
-    calls_to_go += range(10)  # past the start of two chains, within the next window
-    with pytest.warns(UserWarning, match="Interrupted after 40 of 100 draws"):
-        trace = run(100, path, kernel=kernel)
-    assert trace.position["a"].shape == (2, 40, 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert_equal(run(50, path, kernel=kernel), whole)
 
 
 def test_one_report_on_several_solves():

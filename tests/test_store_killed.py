@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 import time
 
 import pytest
@@ -51,6 +52,21 @@ def has_grown(path, before):
         return drawn(path) > before
     except pm.StoreError:
         return False
+
+
+def test_ctrl_c_ends_at_the_next_window(tmp_path, whole):
+    path = tmp_path / "run.zarr"
+    process = start_process(NUM_SAMPLES, path)
+    assert process.stdout.readline() == "ready\n"
+    while not has_grown(path, 0):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0 and output == "done\n", errors  # `run` has returned
+    there = drawn(path)
+    assert 0 < there < NUM_SAMPLES and there % 20 == 0
+    assert f"Interrupted after {there:,} of 1,990 draws" in errors
+    assert_equal(run(NUM_SAMPLES, path), whole)
 
 
 NO_ROOM = """
