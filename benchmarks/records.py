@@ -70,7 +70,7 @@ def commit_of(folder: Path) -> str | None:
 def file_name(record: Record) -> str:
     """The file a record belongs in, such as ``paper-cpu.jsonl``."""
     name = f"{record['suite']}-{record['device']}"
-    return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower() + ".jsonl"
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", name).lower().strip("-") + ".jsonl"
 
 
 def save(record: Record, folder: Path) -> Path:
