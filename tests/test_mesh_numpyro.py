@@ -95,6 +95,10 @@ def test_what_does_not_fit_is_refused():
         pm.MCMC(
             pm.ParallelHMC(model), num_warmup=9, num_samples=8, num_chains=4, mesh=over_chains()
         )
+    with pytest.raises(ValueError, match="kind rbg"):
+        pm.MCMC(pm.ParallelHMC(model), num_warmup=9, num_samples=8, mesh=over_time()).run(
+            jax.random.key(0, impl="rbg"), Y
+        )
     with pytest.raises(ValueError, match="kernel of this package"):
         pm.MCMC(numpyro.infer.NUTS(model), num_warmup=9, num_samples=8, mesh=over_time())
     with pytest.raises(ValueError, match="window by window"):

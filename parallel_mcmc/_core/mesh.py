@@ -4,6 +4,7 @@ The axes are named ``chains`` and ``time``. Device number i of the time axis hol
 every chain, and steps of equally many are on each.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from parallel_mcmc._core import across
 from parallel_mcmc._core.across import Axis
+from parallel_mcmc._core.keys import is_rbg
 from parallel_mcmc._core.linearize import Linearize, Probes, drawn
 
 CHAINS, TIME = "chains", "time"
@@ -99,6 +102,14 @@ def check_no_diagnosis(diagnose: bool, mesh: Mesh) -> None:
         )
 
 
+def check_no_rbg(rng_key: Any) -> None:
+    if is_rbg(rng_key):
+        raise ValueError(
+            "Keys of kind rbg draw other numbers on several devices than on one; use "
+            'jax.random.key(seed, impl="threefry2x32"), or no mesh.'
+        )
+
+
 def check_no_store(store: Any, mesh: Mesh) -> None:
     if store is None:
         return
@@ -144,6 +155,17 @@ def cut(mesh: Mesh, tree: Any, *names: str | None) -> Any:
     """`placed` for what a program computes; what makes an array is then cut, too."""
     where = NamedSharding(mesh, spec(mesh, *names))
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where), tree)
+
+
+def over_devices(mesh: Mesh, piece: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """``piece`` on every device of the mesh, traced for the rows that a device has."""
+
+    def traced(*args: Any) -> Any:
+        with across.over(time_axis(mesh)):
+            return piece(*args)
+
+    # A loop's condition is from gathered numbers, equal on all devices of a chain, unknown to JAX.
+    return jax.shard_map(traced, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def probes_on(

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from parallel_mcmc._core import across
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.linearize import ability
@@ -18,6 +17,7 @@ from parallel_mcmc._core.mesh import (
     check_mesh,
     check_no_diagnosis,
     check_no_window,
+    over_devices,
     placed,
     probes_on,
     spec,
@@ -140,7 +140,7 @@ def _solve(f, solver, window, diagnose, x0, inputs, scale, guess, rng_key):
 @compiled(num_static=3)
 def _solve_on_mesh(f, solver, mesh, everywhere, pieces):
     """`_solve` on several devices, each with a piece of time."""
-    axis, over_time = time_axis(mesh), spec(mesh, TIME)
+    over_time = spec(mesh, TIME)
     x0, scale, rng_key = everywhere
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
     shape = num_steps_of(pieces[0]), x.size
@@ -150,19 +150,12 @@ def _solve_on_mesh(f, solver, mesh, everywhere, pieces):
         (x0, scale), (inputs, guess) = everywhere, pieces
         step, vector0, ravel, unravel, scale = of_vectors(f, x0, inputs, scale)
         guess = None if guess is None else jax.vmap(ravel)(guess)
-        with across.over(axis):
-            trajectory, info = solve_vectors(
-                step, vector0, inputs, solver, num_steps_of(inputs), probes, scale, guess
-            )
+        trajectory, info = solve_vectors(
+            step, vector0, inputs, solver, num_steps_of(inputs), probes, scale, guess
+        )
         return jax.vmap(unravel)(trajectory), info
 
-    run = jax.shard_map(
-        piece,
-        mesh=mesh,
-        in_specs=(spec(mesh), of_probes, over_time),
-        out_specs=(over_time, spec(mesh)),
-        check_vma=False,  # a loop's condition is from gathered numbers, equal on all devices
-    )
+    run = over_devices(mesh, piece, (spec(mesh), of_probes, over_time), (over_time, spec(mesh)))
     return Solution(*run((x0, scale), probes, pieces))
 
 

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from parallel_mcmc._core import across
-from parallel_mcmc._core.mesh import CHAINS, TIME, cut, probes_on, spec, time_axis
+from parallel_mcmc._core.mesh import CHAINS, TIME, cut, over_devices, probes_on, spec
 
 
 def run_on_mesh(
@@ -37,15 +36,11 @@ def run_on_mesh(
     probes, of_probes = probes_on(mesh, linearize, jax.random.key(0), shape, x.dtype)
 
     def piece(numbers, states, inputs, probes):
-        with across.over(time_axis(mesh)):
-            return over_chains(lambda *args: chain(*args, probes))(numbers, states, inputs)
+        return over_chains(lambda *args: chain(*args, probes))(numbers, states, inputs)
 
-    run = jax.shard_map(
-        piece,
-        mesh=mesh,
-        in_specs=(spec(mesh, CHAINS), spec(mesh, CHAINS), spec(mesh, CHAINS, TIME), of_probes),
-        out_specs=(spec(mesh, CHAINS, TIME), spec(mesh, CHAINS)),
-        check_vma=False,  # a loop's condition is from gathered numbers, equal on all its devices
+    of_chains, of_steps = spec(mesh, CHAINS), spec(mesh, CHAINS, TIME)
+    run = over_devices(
+        mesh, piece, (of_chains, of_chains, of_steps, of_probes), (of_steps, of_chains)
     )
     draws, info = run(jnp.arange(keys.shape[0]), states, inputs, probes)
     # A process can look at what is on its own devices alone.

@@ -17,6 +17,7 @@ from parallel_mcmc._core.mesh import (
     any_elsewhere,
     check_mesh,
     check_no_diagnosis,
+    check_no_rbg,
     check_no_store,
     check_no_window,
     mesh_of_chains,
@@ -126,11 +127,7 @@ def sample(
         check_no_window(window, num_samples, mesh)
         check_no_diagnosis(diagnose, mesh)
         check_no_store(store, mesh)
-        if is_rbg(rng_key):
-            raise ValueError(
-                "Keys of kind rbg draw other numbers on several devices than on one; use "
-                'jax.random.key(seed, impl="threefry2x32"), or no mesh.'
-            )
+        check_no_rbg(rng_key)
     if time_axis(mesh) is not None:
         window = num_samples
     positions = check_position(initial_position, num_chains)

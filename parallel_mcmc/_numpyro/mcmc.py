@@ -20,6 +20,7 @@ from parallel_mcmc._core.mesh import (
     CHAINS,
     check_mesh,
     check_no_diagnosis,
+    check_no_rbg,
     check_no_store,
     check_no_window,
     placed,
@@ -171,6 +172,8 @@ class MCMC(SequentialMCMC):
 
         And of those whose trajectories `ParallelHMC` has cut short.
         """
+        if self._mesh is not None:
+            check_no_rbg(rng_key)
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
         self._chosen = self._settings = self._division = None
@@ -261,9 +264,7 @@ class MCMC(SequentialMCMC):
             )  # fmt: skip
             state = new if fresh else state
         one = is_prng_key(rng_key)
-        if self._divides and self._division is None:
-            self._division = division_of(state.warmup)
-        division = self._division or 1
+        division = self._divided_by(state)
         num_adaptive = remaining_warmup(kernel, state, fresh)
         warm, main, size = planned(
             self._collection_params, self.thinning, num_adaptive, division, collect_fields,
@@ -294,11 +295,15 @@ class MCMC(SequentialMCMC):
             parts = [self._program("none", one, main, None, args, kwargs)((state, 0))[0]]
         return dict(zip(collect_fields, joined(parts, size), strict=True)), state
 
-    def _choose(self, state, num_steps, args, kwargs):
-        """The solver of this run, of so many undivided steps from ``state`` on."""
+    def _divided_by(self, state):
+        """Steps that make a draw, as found by the helpers of the first chain of this run."""
         if self._divides and self._division is None:
             self._division = division_of(state.warmup)
-        division, one = self._division or 1, is_prng_key(state.rng_key)
+        return self._division or 1
+
+    def _choose(self, state, num_steps, args, kwargs):
+        """The solver of this run, of so many undivided steps from ``state`` on."""
+        division, one = self._divided_by(state), is_prng_key(state.rng_key)
         self._chosen = choice_of_run(
             self.sampler.divided(division), state, one, self.num_chains, num_steps * division,
             args, kwargs, self._compiled, self._division,

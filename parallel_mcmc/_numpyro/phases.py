@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from numpyro.util import nested_attrgetter
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.mesh import CHAINS, TIME, probes_on, spec, time_axis
+from parallel_mcmc._core.mesh import CHAINS, TIME, over_devices, probes_on, spec, time_axis
 from parallel_mcmc._mcmc.progress import advance
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.next_step import adapted_until
@@ -95,17 +95,13 @@ def run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs
         def run(chain, state):
             return run_chain(bar, chain, state, args, kwargs, part, probes)
 
-        with across.over(axis):
-            return jax.vmap(run)(chains, state)
+        return jax.vmap(run)(chains, state)
 
-    of_chains, everywhere = spec(mesh, CHAINS), PartitionSpec()
-    collected, state = jax.shard_map(
-        piece,
-        mesh=mesh,
-        in_specs=(of_chains, of_chains, everywhere, of_probes, everywhere, everywhere),
-        out_specs=(spec(mesh, CHAINS, TIME), of_chains),
-        check_vma=False,  # a loop's condition is from gathered numbers, equal on all its devices
-    )(jnp.arange(state.i.shape[0]), state, bar, probes, args, kwargs)
+    of_chains, everywhere = spec(mesh, CHAINS), spec(mesh)
+    collected, state = over_devices(
+        mesh, piece, (of_chains, of_chains, everywhere, of_probes, everywhere, everywhere),
+        (spec(mesh, CHAINS, TIME), of_chains),
+    )(jnp.arange(state.i.shape[0]), state, bar, probes, args, kwargs)  # fmt: skip
     if one:
         return jax.tree.map(lambda leaf: leaf[0], (collected, state))
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), collected), state

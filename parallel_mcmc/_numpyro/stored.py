@@ -95,7 +95,8 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
     from parallel_mcmc._arviz import attributes, datasets_of, from_mcmc
 
     mcmc._args, mcmc._kwargs = given.args, given.kwargs  # as NumPyro's `run`, for ArviZ
-    thinning, num_chains, num_rows = mcmc.thinning, mcmc.num_chains, num_rows_of(mcmc)
+    thinning, num_chains = mcmc.thinning, mcmc.num_chains
+    num_rows = mcmc.num_samples // thinning
     like = template(mcmc, given)
     buffer = like.buffer
     made_of = identity_of(mcmc, like, given)
@@ -142,10 +143,6 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
     fields = (*mcmc._default_fields, *given.extra_fields)
     kept = tuple(field for field in fields if field != mcmc._sample_field)
     return States(store.path, mcmc._sample_field, kept, stored.num_draws * thinning)
-
-
-def num_rows_of(mcmc: "MCMC") -> int:
-    return mcmc.num_samples // mcmc.thinning
 
 
 def part_of(mcmc: "MCMC", num_samples: int) -> "MCMC":

@@ -94,9 +94,7 @@ class Store:
 
     def state(self, window: int) -> list[np.ndarray]:
         """The leaves of the chains' states before this window."""
-        group = self.committed()[STATE]
-        names = [name for name, _ in group.arrays() if name.startswith("state.")]
-        return [group[f"state.{i}"][window] for i in range(len(names))]
+        return state_before(self.committed()[STATE], window)
 
     def report(self) -> dict[str, np.ndarray]:
         """Of the solves, ``(windows, chains)``."""
@@ -125,7 +123,7 @@ class Store:
         raise StoreError(f"{self.path} is damaged from its start on; remove it to begin anew.")
 
     def num_draws(self) -> int:
-        return next((array.shape[axis] for _, array, axis in over_draws(self.committed())), 0)
+        return next((array.shape[axis] for array, axis in over_draws(self.committed())), 0)
 
     def array(self, group: str, name: str) -> Any:
         """Draws on disk, ``(chains, draws, ...)``: read when they are indexed."""
@@ -209,7 +207,7 @@ class Store:
             return
         end = begin + parts.sizes["draw"]
         group = self._zarr.open_group(str(self.path / name), mode="r+", use_consolidated=False)
-        for _, array, axis in over_draws({name: group}):
+        for array, axis in over_draws({name: group}):
             array.resize((*array.shape[:axis], end, *array.shape[axis + 1 :]))
         group["draw"][begin:end] = parts["draw"].values  # xarray writes no index into a region
         parts.to_zarr(self.path, region={"draw": slice(begin, end)}, mode="r+", **kept)
@@ -262,27 +260,32 @@ def put_row(group: Any, name: str, row: int, value: Any) -> None:
     array[row] = value
 
 
-def over_draws(root: Any) -> Iterator[tuple[str, Any, int]]:
-    """Arrays over draws by path, in the order of their names, and the axis of draws."""
+def over_draws(root: Any) -> Iterator[tuple[Any, int]]:
+    """Arrays over draws, in the order of their names, and the axis of draws."""
     groups = root.items() if isinstance(root, dict) else root.groups()
     for name, group in sorted(groups, key=lambda item: item[0]):
         if name == STATE:
             continue
-        for variable, array in sorted(group.arrays(), key=lambda item: item[0]):
+        for _, array in sorted(group.arrays(), key=lambda item: item[0]):
             dims = array.metadata.dimension_names or ()
             if "draw" in dims:
-                yield f"{name}/{variable}", array, dims.index("draw")
+                yield array, dims.index("draw")
+
+
+def state_before(group: Any, window: int) -> list[np.ndarray]:
+    """The leaves of the chains' states, in their order."""
+    names = [name for name, _ in group.arrays() if name.startswith("state.")]
+    return [group[f"state.{i}"][window] for i in range(len(names))]
 
 
 def written(root: Any, num_windows: int, rows: int) -> list[np.ndarray]:
     """What the last of so many windows wrote; of none, what the start did."""
     group, window = root[STATE], num_windows - 1
-    names = [name for name, _ in group.arrays() if name.startswith("state.")]
-    state = [group[f"state.{i}"][num_windows] for i in range(len(names))]
+    state = state_before(group, num_windows)
     if window < 0:
         return state
     part = slice(window * rows, num_windows * rows)
-    draws = [array[(slice(None),) * axis + (part,)] for _, array, axis in over_draws(root)]
+    draws = [array[(slice(None),) * axis + (part,)] for array, axis in over_draws(root)]
     names = sorted(name for name, _ in group.arrays() if name.startswith("solve."))
     return [*draws, *(group[name][window] for name in names), *state]
 
