@@ -6,13 +6,15 @@ LARGEST_RHAT = 1.05
 """Of draws that are taken for right."""
 
 
+def path_of(r: Record, by: str = "") -> int:
+    """Gradients in turn from cold, of ours or ``by="_nuts"``, which has no solver to choose."""
+    parts = ["warmup", "choice", "sample"] if not by else ["warmup", "sample"]
+    return sum(r[f"{part}_gradients{by}"] for part in parts)
+
+
 def path_ratio(r: Record) -> float:
     """Gradients in turn from cold per effective draw of the worst scalar: NUTS's over ours."""
-    ours, nuts = (
-        (r[f"warmup_gradients{by}"] + r[f"sample_gradients{by}"]) / r[f"min_ess{by}"]
-        for by in ("", "_nuts")
-    )
-    return nuts / ours
+    return path_of(r, "_nuts") / r["min_ess_nuts"] / (path_of(r) / r["min_ess"])
 
 
 def ratio_cell(r: Record) -> str:

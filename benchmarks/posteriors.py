@@ -66,6 +66,7 @@ class Run(NamedTuple):
 
     draws: dict[str, np.ndarray]
     warmup_gradients: int
+    choice_gradients: int
     sample_gradients: int
     seconds_cold: float
     seconds_warm: float
@@ -75,6 +76,7 @@ class Run(NamedTuple):
         """What it cost, and how far its worst scalar is from the reference."""
         return {
             "warmup_gradients": self.warmup_gradients,
+            "choice_gradients": self.choice_gradients,
             "sample_gradients": self.sample_gradients,
             "seconds_cold": self.seconds_cold,
             "seconds_warm": self.seconds_warm,
@@ -141,7 +143,8 @@ def run_ours(posterior: Posterior, seed: int) -> Run:
     seconds = [seconds_of(run)[0] for _ in range(2)]
     path = mcmc.critical_path()
     warmup = max(path["warmup_gradients"]) + posterior.num_gradients
-    return Run(draws_of(posterior, mcmc), warmup, max(path["sample_gradients"]), *seconds, mcmc)
+    choice, sample = (max(path[f"{part}_gradients"]) for part in ("choice", "sample"))
+    return Run(draws_of(posterior, mcmc), warmup, choice, sample, *seconds, mcmc)
 
 
 def run_nuts(posterior: Posterior, seed: int) -> Run:
@@ -166,4 +169,4 @@ def run_nuts(posterior: Posterior, seed: int) -> Run:
 
     (cold, warmup), (warm, _) = (seconds_of(run) for _ in range(2))
     warmup += posterior.num_gradients
-    return Run(draws_of(posterior, mcmc), warmup, most_leapfrogs(), cold, warm, mcmc)
+    return Run(draws_of(posterior, mcmc), warmup, 0, most_leapfrogs(), cold, warm, mcmc)

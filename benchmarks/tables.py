@@ -21,7 +21,7 @@ from benchmarks.columns import (
     table,
     with_loops,
 )
-from benchmarks.judged import gradients_to, path_ratio, seconds_to, seconds_to_compile
+from benchmarks.judged import gradients_to, path_of, path_ratio, seconds_to, seconds_to_compile
 from benchmarks.records import Record, part_of
 
 PROGRAM = (*CHAIN, "solver")
@@ -46,13 +46,13 @@ def its_iterations(r: Record) -> str:
     return str(r["iterations_reference"]) + " (limit)" * (not r["converged_reference"])
 
 
-def pilot_exponent(r: Record) -> str:
-    """Nats per step along the pilot; a dash where none was run, or a step forgets everything."""
+def exponent_cell(r: Record) -> str:
+    """Nats per step; a dash where it was not looked at, or a step forgets everything."""
     return "-" if r.get("exponent") is None else f"{r['exponent']:.2f}"
 
 
 def gradients(by: str) -> Cell:
-    return of(lambda r: r[f"warmup_gradients{by}"] + r[f"sample_gradients{by}"], ",")
+    return of(lambda r: path_of(r, by), ",")
 
 
 def costs(size: int) -> list[Column]:
@@ -152,9 +152,10 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
     ),
     "posteriors": (
         "model", "unknowns", ("warm-up", entry("warmup_gradients", ",")),
-        ("draws", entry("sample_gradients", ",")), "solver",
+        ("choice", entry("choice_gradients", ",")), ("draws", entry("sample_gradients", ",")),
+        "solver",
         ("iterations", low_to_high("iterations")), ("leapfrogs", low_to_high("leapfrogs")),
-        ("exponent", pilot_exponent), "least ESS",
+        ("exponent", exponent_cell), "least ESS",
         ("NUTS warm-up", entry("warmup_gradients_nuts", ",")),
         ("NUTS draws", entry("sample_gradients_nuts", ",")),
         ("NUTS least ESS", entry("min_ess_nuts", ",.0f")), "NUTS / ours",

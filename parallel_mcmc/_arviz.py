@@ -45,12 +45,13 @@ def to_inference_data(
         ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
         ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
         attributes ``solver``, ``solver_choice`` (why), ``pilot_exponent`` (of a perturbation, in
-        nats per step, where `auto` ran a pilot), ``tol``, ``window``, ``solve_status``,
+        nats per step, where `auto` asked for it), ``tol``, ``window``, ``solve_status``,
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
         and the versions; after ``diagnose=True``, of `sample` or of a kernel, also ``verdict``, in
         words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,
         ``expected_iterations`` and ``error_bound`` (one entry per chain); of a `parallel_mcmc.MCMC`
-        also ``warmup_gradients`` and ``sample_gradients``, those that had to follow one another.
+        also ``warmup_gradients``, ``choice_gradients`` and ``sample_gradients``, as in
+        `MCMC.critical_path`.
         Positions that are not dicts are named by their place in the pytree; a single array is
         ``x``. Of an `MCMC` that is NumPyro's own the report is on the last window of each chain.
         Of a `Trace` over the devices of several processes every process must call, and gets all.

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc._mcmc.division import DIVISIONS, growth, highest_rise
+from parallel_mcmc._mcmc.division import DIVISIONS, growth_of, highest_rise, log_growth
 
 KEY = jax.random.key(0)
 
@@ -47,7 +47,7 @@ def draws(mcmc):
 def test_the_growth_of_a_normal_posterior_is_that_of_its_trajectory():
     """A trajectory of length L takes a perturbation to cos(L) times itself."""
     x = jax.random.normal(KEY, (64, 1))
-    grown = growth(
+    grown = log_growth(
         lambda x: -jnp.sum(x**2) / 2, KEY, x, jnp.asarray(0.05), jnp.ones(1), jnp.asarray(16)
     )
     assert np.mean(grown) == pytest.approx(np.log(np.cos(0.8)), abs=0.02)
@@ -61,12 +61,12 @@ def test_the_highest_rise_is_that_of_random_walks_or_up_to_twice_it(rate, sd):
         walk = np.cumsum(rng.normal(-rate, sd, T))
         rises.append(np.max(walk - np.minimum.accumulate(walk)))
     grown = rng.normal(-rate, sd, (12, 20_000))
-    expected = float(highest_rise(jnp.asarray(grown), T))
+    expected = float(highest_rise(growth_of(jnp.asarray(grown)), T))
     assert 0.9 < expected / np.mean(rises) < 2
 
 
 def test_what_does_not_shrink_rises_without_limit():
-    assert np.isposinf(highest_rise(jnp.full((12, 64), 0.01), 100))
+    assert np.isposinf(highest_rise(growth_of(jnp.full((12, 64), 0.01)), 100))
 
 
 def test_a_chain_that_grows_over_a_quarter_period_is_divided_and_solved():

@@ -22,7 +22,7 @@ RECORD = {
     "target": "eight_schools", "source": "posteriordb", "D": 10, "solver": "jacobi",
     "settled": [True, True], "iterations": [60, 80], "num_sequential_steps": [0, 0],
     "leapfrogs": [3, 4], "exponent": -0.5,
-    "warmup_gradients": 200, "sample_gradients": 300, "min_ess": 1_000.0,
+    "warmup_gradients": 200, "choice_gradients": 50, "sample_gradients": 250, "min_ess": 1_000.0,
     "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
     "rhat": 1.01, "rhat_nuts": 1.02,
     "z_score": 2.0, "sd_error": 0.03, "seconds_warm": 1.0, "seconds_warm_nuts": 2.0,

@@ -1,20 +1,20 @@
 """`auto`: choose the solver from the platform, the size of the chain, memory and the first steps.
 
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
-2. Elsewhere the first steps, up to 256, are run one by one, and the exponent of a perturbation
-   is estimated along them. If it is positive no parallel method helps, and the chain runs step by
-   step. Jacobi is taken if it is expected to need few iterations: it needs no derivative, and
-   nothing else has to be compiled.
-3. Otherwise a pilot, a quarter of the chain or up to 1,024 steps from the same start, is solved by
-   Jacobi, quasi-DEER and, up to ``max_dense`` unknowns, DEER, in at most 200 iterations, or half as
-   many as steps. The one with the fewest gradients in turn is taken. Jacobi is judged by the
-   iterations expected for the whole chain: they do not grow with the chain, and may be more than
-   the pilot has steps. Solvers that need a batch or derivative that JAX does not have are not
-   tried: see `linearize.Ability`.
-4. If no solver solves its pilot, and Jacobi is expected to need more than two thirds as many
-   iterations as steps, the chain runs step by step. A long pilot shows whether iterations grow
-   with the chain, as those of random walks do.
-5. The window is as long as the memory allows.
+2. Elsewhere the exponent of a perturbation is asked for: of the helpers of the warm-up, if they
+   measured it, or along the first 256 steps, run one by one. If it is positive no parallel method
+   helps, and the chain runs step by step.
+3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and two
+   thirds as many as steps: it needs no derivative, nothing else has to be compiled, and each of its
+   iterations has a third of the gradients in turn of others.
+4. Otherwise a pilot, the first 1,024 steps, is solved by quasi-DEER and, up to ``max_dense``
+   unknowns, DEER; by Jacobi, too, if the exponent does not tell. The fewest gradients in turn are
+   taken. A pilot stops where it has taken half as many as Jacobi is expected to, or two thirds as
+   many as its steps. Solvers that need a batch or derivative that JAX does not have are not tried:
+   see `linearize.Ability`.
+5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
+   iterations as steps; else the chain runs step by step.
+6. The window is as long as the memory allows.
 
 A warning says when steps run one by one on an accelerator, because that is slow.
 
@@ -31,15 +31,16 @@ from typing import Any, NamedTuple
 import jax
 
 from parallel_mcmc._core.linearize import Ability
+from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.options import written
-from parallel_mcmc._core.pilot import PART_THAT_PAYS, Attempt, Decision, decide, window_for
+from parallel_mcmc._core.pilot import Attempt, Decision, decide, window_for
 from parallel_mcmc._core.report import ConvergenceWarning
 from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver, check_limits, jacobi, sequential
 from parallel_mcmc._core.time_blocks import device_memory
 from parallel_mcmc._core.windows import check_window
 
 AS_FORESEEN = 4
-"""The iteration limit, as a multiple of what Jacobi is expected to need, if more than 200.
+"""The iteration limit, as a multiple of what the solver is expected to need, if more than 200.
 
 The limit is 200, doubled until it is enough, because each limit needs another compilation.
 """
@@ -68,14 +69,15 @@ class Choice(NamedTuple):
     Attributes:
         solver, window: as in `parallel_mcmc.solve`.
         reason: in words.
-        exponent: of a perturbation along the first steps of the chain, in nats per step; None if
-            they were not run.
+        exponent: of a perturbation, in nats per step; None if it was not looked at.
+        in_turn: evaluations of a step that followed one another in order to choose.
     """
 
     solver: Solver
     window: int
     reason: str
     exponent: float | None = None
+    in_turn: int = 0
 
 
 def auto(
@@ -92,17 +94,18 @@ def auto(
     Args:
         platform: ``"cpu"`` or another; by default the platform of JAX's default device. On a CPU
             the choice is `sequential()`.
-        num_pilot_steps: most steps of the pilot, at least 2. The pilot is a quarter of the chain
-            if that is less, but at least 256 steps, or the chain; and no longer than a window.
+        num_pilot_steps: most steps of the pilot, at least 2; it is no longer than the chain, or
+            than a window.
         max_dense: unknowns up to which DEER is tried; it stores the square of that per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 if JAX does not know that.
         tol: of the solver that is chosen, as in `Solver`.
-        max_iterations: the same; by default 200. If Jacobi is chosen, this is doubled until it is
-            four times the expected number of iterations, as on a chain that forgets slowly.
+        max_iterations: the same; by default 200, doubled until it is four times the expected
+            number of iterations.
 
     With several chains, the first one decides. Costs 256 steps one by one and a perturbation along
-    them, and if that does not decide, up to three compilations and three solves of the pilot. Under
+    them, unless the helpers of a warm-up have measured it, and if that does not decide, up to three
+    compilations and solves of the pilot. `MCMC.critical_path` counts their gradients. Under
     NumPyro's own `MCMC` the choice is made in `init`, for a chain as long as a window, if helpers
     have done the warm-up of the first chain. Inside `jit` there can be no pilot: the choice is DEER
     up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it is
@@ -130,6 +133,7 @@ def choose(
     attempt: Attempt | None,
     num_chains: int = 1,
     able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
+    growth: Growth | None = None,
 ) -> Choice:
     """The solver and the window for a chain.
 
@@ -142,6 +146,7 @@ def choose(
         attempt: how to run the pilot; None if it cannot be run.
         num_chains: chains that share the memory.
         able: what JAX can do with a step; called only if the answer matters.
+        growth: of perturbations, if it is known.
     """
     whole = check_window(window, num_steps)
     options = auto() if solver is None else solver
@@ -158,8 +163,7 @@ def choose(
     decision = Decision(sequential(), "on a CPU steps run fastest one after the other")
     if compares(options):
         length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
-        most = int(PART_THAT_PAYS * length)
-        decision = decide(options, num_steps, x, memory, attempt, able, most)
+        decision = decide(options, num_steps, x, memory, attempt, able, length, growth)
     why = decision.why
     if decision.advice and not jax.process_index():
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."
@@ -173,7 +177,7 @@ def choose(
         if steps < num_steps:
             why += f"; windows of {steps} steps for {memory / 1e6:,.0f} MB"
     chosen = dataclasses.replace(decision.solver, tol=options.tol, max_iterations=limit)
-    choice = Choice(chosen, steps, f"{chosen.name}: {why}", decision.exponent)
+    choice = Choice(chosen, steps, f"{chosen.name}: {why}", decision.exponent, decision.in_turn)
     logger.info("%s", choice.reason)
     return choice
 

@@ -15,8 +15,8 @@ ROUNDING = 4
 NOISE = 64
 """Grains of the spread by which rounding within a step may change its result: see `tolerance`."""
 
-GRAIN = 2.0**-42
-"""The smallest unit of noise: an ulp of float32, a thousand of float64. A step loses some bits
+GRAIN = 2.0**-40
+"""The smallest unit of noise: an ulp of float32, four thousand of float64. A step loses some bits
 where log densities subtract large terms, or coordinates are far from zero."""
 
 MOST_STEPS = 16

@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Int
 
 from parallel_mcmc._core import linearize as lin
 from parallel_mcmc._core.linearize import Ability, Recursion, ability
-from parallel_mcmc._core.lyapunov import MAX_DENSE, Exponent, batch_means, log_growth
+from parallel_mcmc._core.lyapunov import MAX_DENSE, Growth, growth_of, log_growth
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.time_blocks import map_steps
 from parallel_mcmc._core.tolerance import spread
@@ -104,8 +104,8 @@ def assess(
     """
     rng_key = jax.random.key(0) if rng_key is None else rng_key
     x_prev = before(trajectory, x0)
-    growth = log_growth(f, x_prev, inputs, rng_key, max_dense)
-    exponent = batch_means(growth)
+    growth = growth_of(log_growth(f, x_prev, inputs, rng_key, max_dense))
+    exponent = growth.exponent
     rho = jnp.exp(exponent.value)
     if x0.size > max_dense or ability(f, x0, inputs) < Ability.DERIVATIVES:
         amplified = error_bound = jnp.full_like(rho, jnp.nan)
@@ -121,29 +121,24 @@ def assess(
         exponent=exponent.value,
         standard_error=exponent.standard_error,
         contraction=rho,
-        expected_iterations=expected_iterations(exponent, growth, tol),
+        expected_iterations=expected_iterations(growth, tol, trajectory.shape[0]),
         amplification=amplified,
         error_bound=error_bound,
-        num_steps=jnp.asarray(growth.size, jnp.int32),
+        num_steps=jnp.asarray(trajectory.shape[0], jnp.int32),
     )
 
 
-def expected_iterations(
-    exponent: Exponent, growth: Float[Array, " n"], tol: Any, num_steps: Any = None
-) -> Float[Array, ""]:
-    """The rule of thumb above for Jacobi's iterations, from 1 to T.
+def expected_iterations(growth: Growth, tol: Any, num_steps: Any) -> Float[Array, ""]:
+    """The rule of thumb above for Jacobi's iterations, from 1 to T, for ``num_steps`` steps.
 
-    For the chain that ``growth`` is from, or for ``num_steps`` steps of the same kind. If some
-    steps forget everything, a fraction p of them, the longest stretch without such a step counts:
-    about log(p T) / -log(1 - p).
+    If some steps forget everything, a fraction p of them, the longest stretch without such a step
+    counts: about log(p T) / -log(1 - p).
     """
-    T = growth.size if num_steps is None else num_steps
-    log_T = jnp.log(jnp.asarray(T, growth.dtype))
-    rate = -exponent.value
-    sigma = exponent.standard_error * growth.size**0.5
-    b, c = sigma * jnp.sqrt(2 * log_T), -jnp.log(jnp.asarray(tol, growth.dtype))
+    T, rate, sigma = num_steps, -growth.exponent.value, growth.deviation
+    log_T = jnp.log(jnp.asarray(T, rate.dtype))
+    b, c = sigma * jnp.sqrt(2 * log_T), -jnp.log(jnp.asarray(tol, rate.dtype))
     smooth = ((b + jnp.sqrt(b**2 + 4 * rate * c)) / (2 * rate)) ** 2
-    p = jnp.mean(jnp.isneginf(growth).astype(growth.dtype))
+    p = growth.forgetful
     renewed = 1 + jnp.log(jnp.maximum(p * T, 1)) / -jnp.log1p(-p)
     smooth = jnp.where((rate > 0) & jnp.isfinite(sigma), smooth, T)
     expected = jnp.where(p > 0, renewed, jnp.where(jnp.isnan(rate), rate, smooth))

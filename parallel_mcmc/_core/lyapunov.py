@@ -58,6 +58,20 @@ class Exponent(NamedTuple):
     standard_error: Float[Array, ""]
 
 
+class Growth(NamedTuple):
+    """How perturbations of a chain grow, as far as it was seen.
+
+    Attributes:
+        exponent: of the steps that were seen; NaN if none were.
+        deviation: of the growth over n steps, in nats per root of n.
+        forgetful: the part of the steps that forget the state completely.
+    """
+
+    exponent: Exponent
+    deviation: Float[Array, ""]
+    forgetful: Float[Array, ""]
+
+
 def lyapunov_exponent(
     f: Callable[[Any, Any], Any],
     x0: Any,
@@ -195,6 +209,23 @@ def tree_growth(f, x_prev, inputs, v0):
     log_v = s + jnp.log(jnp.max(jnp.abs(M @ v0), axis=-1))
     growth = jnp.diff(log_v, prepend=jnp.zeros_like(log_v[:1]))
     return jnp.where(forgets | jnp.isneginf(log_v), -jnp.inf, growth)
+
+
+def growth_of(growth: Float[Array, " T"]) -> Growth:
+    """What a series of `log_growth` shows."""
+    exponent = batch_means(growth)
+    forgetful = jnp.mean(jnp.isneginf(growth).astype(growth.dtype))
+    return Growth(exponent, exponent.standard_error * growth.size**0.5, forgetful)
+
+
+def evaluations_in_turn(num_steps: int, dim: int, able: Ability) -> int:
+    """Evaluations of f that follow one another in `log_growth` on an accelerator.
+
+    A product with a Jacobian counts two, beside its f.
+    """
+    if able < Ability.DERIVATIVES:
+        return 2 * num_steps
+    return 3 if dim <= MAX_DENSE else 3 * num_steps
 
 
 def batch_means(growth: Float[Array, " T"]) -> Exponent:

@@ -1,4 +1,4 @@
-"""The pilot of `auto`: run the first steps, predict the whole chain, and decide on a solver.
+"""The pilot of `auto`: forecast the whole chain, try solvers on its first steps, and decide.
 
 The rules are listed in `auto`.
 """
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc._core.diagnostics import expected_iterations
 from parallel_mcmc._core.linearize import Ability, Recursion, dense
-from parallel_mcmc._core.lyapunov import batch_means, log_growth
+from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.solvers import (
@@ -36,14 +36,15 @@ if TYPE_CHECKING:
 FEWEST_STEPS = 4
 """Shorter chains run step by step."""
 
-LEAST_STEPS = 256
-"""The least length of a pilot, unless the chain is shorter; shorter pilots say little."""
+STEPS_TO_FORECAST = 256
+"""Run one by one where nothing is known of the chain; fewer say little."""
 
 PART_THAT_PAYS = 2 / 3
-"""Jacobi pays up to this many iterations per step: each has one gradient more than a step."""
+"""Evaluations in turn that pay, per step: an iteration has one gradient more than a step."""
 
-FEW_ITERATIONS = 40
-"""Up to here only Jacobi is tried: others take 6 or more, each with three times the gradients."""
+PART_OF_FORECAST = 1 / 2
+"""Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of Jacobi's
+forecast. A pilot takes as many as the chain, so that both together take no more than Jacobi."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
@@ -59,12 +60,12 @@ class Pilot(NamedTuple):
 
     Attributes:
         info: report of the solve.
-        growth: of a perturbation in each step, as from `lyapunov.log_growth`, ``(n,)``; None
-            for a solver other than `sequential()`.
+        growth: of perturbations, by `sequential()`, in the second half, as the first may still be
+            far from the posterior; None for other solvers.
     """
 
     info: SolveInfo
-    growth: Float[Array, " n"] | None
+    growth: Growth | None
 
 
 Attempt = Callable[[Solver, int], Pilot]
@@ -79,51 +80,45 @@ def pilot(
     trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, key, **others)
     if solver.linearize is not None:
         return Pilot(info, None)
-    return Pilot(info, log_growth(f, before(trajectory, x0), inputs, key))
+    growth = log_growth(f, before(trajectory, x0), inputs, key)
+    return Pilot(info, growth_of(growth[num_steps // 2 :]))
 
 
 class Forecast(NamedTuple):
-    """What the first steps predict for the chain.
+    """What is to be expected of the chain.
 
     Attributes:
         grows: whether perturbations grow, beyond the error and too much for a solve.
-        iterations: of Jacobi for the whole chain, by the rule of thumb; as many as steps if
-            unknown.
+        iterations: of Jacobi for the whole chain, by the rule of thumb; None if unknown.
         exponent: of perturbations, in nats per step; NaN if unknown.
         words: how perturbations behave.
     """
 
     grows: bool
-    iterations: int
+    iterations: int | None
     exponent: float
     words: str
 
 
 @jax.jit
-def figures(growth: Float[Array, " n"], num_steps: Any) -> tuple[Array, Array, Array]:
-    """The exponent, its standard error and Jacobi's iterations, from the second half of a run.
-
-    The first half may still be far from the posterior. One program, so that it compiles once and
-    not for each operation.
-    """
-    growth = growth[growth.size // 2 :]
-    exponent = batch_means(growth)
-    expected = expected_iterations(exponent, growth, aimed_at(None, growth.dtype), num_steps)
+def foreseen(growth: Growth, num_steps: Any) -> tuple[Array, Array, Array]:
+    """The exponent, its standard error and Jacobi's iterations; as one program, not many."""
+    value, error = growth.exponent
+    expected = expected_iterations(growth, aimed_at(None, value.dtype), num_steps)
     # A zero Jacobian: f forgets in one step, or is in pieces whose edges derivatives do not see.
-    unknown = jnp.isnan(expected) | jnp.any(jnp.isneginf(growth))
-    return exponent.value, exponent.standard_error, jnp.where(unknown, num_steps, expected)
+    return value, error, jnp.where(growth.forgetful > 0, jnp.nan, expected)
 
 
-def forecast(pilot: Pilot, num_steps: int) -> Forecast:
-    """The forecast from a sequential pilot."""
-    value, error, iterations = (float(a) for a in figures(pilot.growth, num_steps))
+def forecast(growth: Growth, num_steps: int) -> Forecast:
+    """The forecast for ``num_steps`` steps in which perturbations grow like this."""
+    value, error, iterations = (float(a) for a in foreseen(growth, num_steps))
     grows = (value - 2 * error) * num_steps > MOST_GROWTH
     does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
     factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
     words = f"perturbations {does} by a factor {factor} per step"
     if math.isnan(value):
         words = "how perturbations fare is unknown"
-    return Forecast(grows, round(iterations), value, words)
+    return Forecast(grows, None if math.isnan(iterations) else round(iterations), value, words)
 
 
 class Decision(NamedTuple):
@@ -133,8 +128,9 @@ class Decision(NamedTuple):
         solver: without its iteration limit.
         why: in words.
         advice: for steps that run one by one on an accelerator.
-        iterations: expected of Jacobi for the whole chain; 0 for other solvers.
-        exponent: of a perturbation in the pilot, in nats per step; None if there was none.
+        iterations: expected for the whole chain.
+        exponent: of perturbations, in nats per step; None if it was not looked at.
+        in_turn: evaluations of a step that followed one another in order to decide.
     """
 
     solver: Solver
@@ -142,6 +138,7 @@ class Decision(NamedTuple):
     advice: str = ""
     iterations: int = 0
     exponent: float | None = None
+    in_turn: int = 0
 
 
 def decide(
@@ -151,55 +148,69 @@ def decide(
     memory: float,
     attempt: Attempt | None,
     able: Callable[[], Ability],
-    most_of_jacobi: int,
+    window: int,
+    growth: Growth | None,
 ) -> Decision:
-    """Apply the rules of `auto`; ``most_of_jacobi`` is how many of Jacobi's iterations pay."""
+    """Apply the rules of `auto` for a chain that Jacobi would solve in such windows."""
     dim = x.size
     allowed = able()
     if allowed == Ability.STEPS:
         return Decision(sequential(), "JAX cannot batch a step", IN_PARALLEL)
-    candidates, left_out = [jacobi()], "; a step has no forward-mode derivative for the others"
+    others, left_out = [], "; a step has no forward-mode derivative for other solvers"
     if allowed == Ability.DERIVATIVES:
         newton = [deer()] if dim <= options.max_dense else []
-        candidates, left_out = [jacobi(), quasi_deer(), *newton], ""  # the cheapest first
-    costliest = candidates[-1]
+        others, left_out = [quasi_deer(), *newton], ""  # the cheapest first
+    costliest = [jacobi(), *others][-1]
     if num_steps < FEWEST_STEPS:
         return Decision(sequential(), f"{num_steps} steps are too few")
     if attempt is None:
         return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
-    most_of_jacobi = min(most_of_jacobi, options.max_iterations or most_of_jacobi)
-    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
+    length = min(options.num_pilot_steps, num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
-    first = forecast(attempt(sequential(), min(length, LEAST_STEPS)), num_steps)
-    if first.grows:
-        why = f"{first.words}, so that no parallel method helps"
-        return Decision(sequential(), why, WHERE_IT_GROWS, exponent=first.exponent)
-    if first.iterations <= min(FEW_ITERATIONS, num_steps // 4, most_of_jacobi):
-        why = f"{first.words}: about {first.iterations} iterations to expect{left_out}"
-        return Decision(jacobi(), why, "", first.iterations, first.exponent)
-    limit = min(options.max_iterations or MOST_ITERATIONS, max(1, length // 2))
-    iterations = {}
-    for solver in candidates:
+    in_turn = 0
+    if growth is None:
+        first = min(length, STEPS_TO_FORECAST)
+        growth = attempt(sequential(), first).growth
+        assert growth is not None
+        in_turn = first + evaluations_in_turn(first, dim, allowed)
+    expected = forecast(growth, num_steps)
+
+    def decision(solver, why, advice="", iterations=0):
+        return Decision(solver, why, advice, iterations, expected.exponent, in_turn)
+
+    if expected.grows:
+        why = f"{expected.words}, so that no parallel method helps"
+        return decision(sequential(), why, WHERE_IT_GROWS)
+    slow, unknown = expected.words, expected.iterations is None
+    by_jacobi = expected.iterations or num_steps
+    if not unknown:
+        slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
+    most = min(PART_THAT_PAYS * window, options.max_iterations or window)
+    pays = not unknown and by_jacobi <= most
+    if pays and (by_jacobi <= MOST_ITERATIONS or not others):
+        return decision(jacobi(), slow, "", by_jacobi)
+    # Evaluations in turn that a pilot may take.
+    most = PART_OF_FORECAST * by_jacobi if pays else PART_THAT_PAYS * length
+    found, counts, tried = None, [], ""
+    most_iterations = options.max_iterations or MOST_ITERATIONS
+    for solver in [jacobi(), *others] if unknown else others:
+        limit = int(min(most / gradients_in_turn(solver), most_iterations))
+        if limit < 1:
+            continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
         info = attempt(limited, length).info
+        iterations = int(info.num_iterations)
+        in_turn += iterations * gradients_in_turn(solver)
+        tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            iterations[solver] = int(info.num_iterations)
-    counts = ", ".join(f"{solver.name} {n}" for solver, n in iterations.items())
-    reason = f"a pilot of {length} steps took these iterations: {counts}"
-    if not iterations:
-        reason = f"no solver solved a pilot of {length} steps in {limit} iterations"
-    # If Jacobi did not solve the pilot, its forecast counts only if it is above the limit.
-    solved = iterations.get(jacobi(), limit)
-    if solved < first.iterations < num_steps and length < num_steps:
-        reason += f"; {first.words}, so that jacobi needs about {first.iterations} for all"
-        iterations[jacobi()] = first.iterations
-    if iterations.get(jacobi(), 0) > most_of_jacobi:
-        iterations.pop(jacobi())
-    if not iterations:
-        return Decision(sequential(), reason + left_out, WHERE_IT_LASTS, 0, first.exponent)
-    chosen = min(iterations, key=lambda s: iterations[s] * gradients_in_turn(s))
-    expected = iterations[chosen] * (chosen == jacobi())
-    return Decision(chosen, reason + left_out, "", expected, first.exponent)
+            found, most = (solver, iterations), iterations * gradients_in_turn(solver) - 1
+            counts.append(f"{solver.name} {iterations}")
+    if found is not None:
+        why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
+        return decision(found[0], why, "", found[1])
+    if pays:
+        return decision(jacobi(), slow + tried, "", by_jacobi)
+    return decision(sequential(), slow + tried, WHERE_IT_LASTS)
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

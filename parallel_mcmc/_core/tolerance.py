@@ -47,7 +47,7 @@ def noise(
 def grain(dtype: Any) -> float:
     """The last bit that a step can be expected to get right: see `GRAIN`.
 
-    >>> grain("float32") * 2**23, grain("float64") * 2**42
+    >>> grain("float32") * 2**23, grain("float64") * 2**40
     (1.0, 1.0)
     """
     return max(float(jnp.finfo(dtype).eps), GRAIN)

@@ -6,7 +6,7 @@ about |A_t|. So the bits of thousands of steps settle one by one, or never, as e
 rounds anew. A window is then accepted once all of this holds:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
-  of the state, and all within 8 times that; a grain is an ulp, or 2^-42 in float64;
+  of the state, and all within 8 times that; a grain is an ulp, or 2^-40 in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
   before that;

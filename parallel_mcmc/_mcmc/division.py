@@ -1,4 +1,4 @@
-"""Trajectories shorter than a quarter period, where over a whole one perturbations grow.
+"""How perturbations grow between helpers, and trajectories shorter where they grow too much.
 
 Over a quarter period of a normal posterior HMC forgets its state in one step. On a curved posterior
 two chains with the same randomness may part over a quarter period; over a half or a fourth of it,
@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from parallel_mcmc._core.lyapunov import renormalised
-from parallel_mcmc._mcmc.hmc import draw, hmc, steps_of
+from parallel_mcmc._core.lyapunov import Exponent, Growth, renormalised
+from parallel_mcmc._core.rows import either
+from parallel_mcmc._mcmc.hmc import draw, hmc
 
 DIVISIONS = (1, 2, 4, 8)
 """Parts of a quarter period, and steps that make a draw."""
@@ -42,58 +43,71 @@ class Division(NamedTuple):
     """What was measured, and what follows from it.
 
     Attributes:
-        number: parts of a trajectory, and steps that make a draw; 0 if nothing was measured.
+        number: parts of a trajectory, and steps that make a draw; 0 if that was not asked.
         rise: largest growth to expect over any stretch, for each of `DIVISIONS`; inf where the
-            mean is not negative.
+            mean is not negative, 0 if that was not asked.
+        growth: of perturbations in a step, that of such a part; NaN if it was not measured.
         num_gradients: gradients that followed one another.
     """
 
     number: Int[Array, ""]
     rise: Float[Array, " N"]
+    growth: Growth
     num_gradients: Int[Array, ""]
 
 
-def undivided(dtype: Any) -> Division:
+def unmeasured(dtype: Any) -> Division:
     """Where nothing is measured."""
-    none = jnp.zeros((), jnp.int32)
-    return Division(none, jnp.zeros(len(DIVISIONS), dtype), none)
+    none, nan = jnp.zeros((), jnp.int32), jnp.full((), jnp.nan, dtype)
+    growth = Growth(Exponent(nan, nan), nan, jnp.zeros((), dtype))
+    return Division(none, jnp.zeros(len(DIVISIONS), dtype), growth, none)
 
 
-def divide(
+def measure(
     logdensity_fn: Callable,
     rng_key: Any,
     x: Float[Array, "K D"],
-    step_size: Float[Array, ""],
+    steps_of_part: Callable[[Any], tuple[Any, Any]],
     inverse_mass_matrix: Array,
-    trajectory_length: float,
-    max_num_steps: int,
-    num_draws: int,
+    settled: Any = True,
+    num_draws: int | None = None,
 ) -> Division:
-    """The least of `DIVISIONS` with which a chain is expected to be solved; 1 if there is none.
+    """How perturbations grow, and by which division of a trajectory a chain is to be solved.
+
+    That is the least of `DIVISIONS` with which it is expected to be, or 1 if there is none.
 
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
-        x: positions of helpers that have settled.
-        step_size, inverse_mass_matrix: what they have found.
-        trajectory_length, max_num_steps: of the kernel, undivided.
-        num_draws: of the chain.
+        x: positions of helpers.
+        steps_of_part: leapfrog steps of a part of a trajectory, and their size, given in how many
+            parts it is divided.
+        inverse_mass_matrix: what the helpers have found.
+        settled: whether they have settled; otherwise nothing is worth measuring.
+        num_draws: of the chain; None if trajectories are not to be divided.
     """
-    numbers = jnp.array(DIVISIONS, jnp.int32)
+    numbers = jnp.array(DIVISIONS if num_draws else (1,), jnp.int32)
 
     def of_one(number):
-        num_steps, h = steps_of(trajectory_length / number, step_size, max_num_steps)
-        grown = growth(logdensity_fn, rng_key, x, h, inverse_mass_matrix, num_steps)
-        return highest_rise(grown[TURNING:], num_draws * number), num_steps
+        num_steps, h = steps_of_part(number)
+        num_steps = jnp.where(settled, num_steps, 1)
+        grown = log_growth(logdensity_fn, rng_key, x, h, inverse_mass_matrix, num_steps)
+        return growth_of(grown[TURNING:]), num_steps
 
-    rise, num_steps = jax.vmap(of_one)(numbers)
-    bearable = rise <= MOST_RISE
-    number = jnp.where(jnp.any(bearable), numbers[jnp.argmax(bearable)], 1)
-    num_gradients = 1 + (TURNING + MEASURED) * (jnp.max(num_steps) + 1)
-    return Division(number, rise, num_gradients.astype(jnp.int32))
+    growths, num_steps = jax.vmap(of_one)(numbers)
+    num_gradients = (1 + (TURNING + MEASURED) * (jnp.max(num_steps) + 1)).astype(jnp.int32)
+    nothing = unmeasured(x.dtype)
+    number, rise, chosen = nothing.number, nothing.rise, nothing.number
+    if num_draws:
+        rise = highest_rise(growths, num_draws * numbers)
+        bearable = (rise <= MOST_RISE) & settled
+        chosen = jnp.where(jnp.any(bearable), jnp.argmax(bearable), 0)
+        number = numbers[chosen]
+    growth = jax.tree.map(lambda leaf: leaf[chosen], growths)
+    return Division(number, rise, either(settled, growth, nothing.growth), num_gradients)
 
 
-def growth(
+def log_growth(
     logdensity_fn: Callable,
     rng_key: Any,
     x: Float[Array, "K D"],
@@ -133,10 +147,17 @@ def growth(
     return jax.lax.scan(step, (w, v), jnp.arange(TURNING + MEASURED))[1]
 
 
-def highest_rise(grown: Float[Array, "M K"], num_steps: Any) -> Float[Array, ""]:
-    """The formula above, for a chain that goes on like these."""
-    M = len(grown)
-    rate = -jnp.mean(grown)
-    variance = M * jnp.var(jnp.mean(grown, axis=0))
-    rise = variance / (2 * rate) * jnp.log(jnp.asarray(num_steps, grown.dtype))
+def growth_of(grown: Float[Array, "M K"]) -> Growth:
+    """The mean and the long-run deviation: helpers are independent, their steps are not."""
+    M, K = grown.shape
+    of_helpers = jnp.mean(grown, axis=0)
+    error = jnp.std(of_helpers) / K**0.5
+    exponent = Exponent(jnp.mean(of_helpers), error)
+    return Growth(exponent, error * (M * K) ** 0.5, jnp.zeros_like(error))
+
+
+def highest_rise(growth: Growth, num_steps: Any) -> Float[Array, ""]:
+    """The formula above, for a chain in which perturbations grow like this."""
+    rate = -growth.exponent.value
+    rise = growth.deviation**2 / (2 * rate) * jnp.log(jnp.asarray(num_steps, rate.dtype))
     return jnp.where(rate > 0, rise, jnp.inf)

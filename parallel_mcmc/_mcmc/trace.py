@@ -34,7 +34,7 @@ class Trace(NamedTuple):
         sample_stats: ``(chains, draws)`` under the names of ArviZ's schema.
         solve: `SolveInfo` with one entry per chain.
         settings: what the solve was asked for: solver and why, tolerance, window, limit; and where
-            `auto` ran a pilot, ``pilot_exponent``: of a perturbation, in nats per step.
+            `auto` asked for it, ``pilot_exponent``: of a perturbation, in nats per step.
         predictability: `Predictability` with one entry per chain, where it was asked for.
     """
 

@@ -21,7 +21,7 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
-from parallel_mcmc._core.auto import Auto
+from parallel_mcmc._core.auto import Auto, compares
 from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS, check_helpers
@@ -181,7 +181,9 @@ class AdaptiveKernel(ParallelKernel):
             dense_mass=None if self._dense_mass is None else self.dense_mass(z),
             at_zero=radius is not None,
             radius=RADIUS if radius is None else radius,
-            divides=(*trajectory, num_draws) if trajectory and num_draws else None,
+            trajectory=trajectory,
+            measures=compares(self.solver),
+            num_draws=num_draws if trajectory else None,
         )
         least = FEWEST_GRADIENTS + cost_of_tuning(plan.num_integration_steps)
         return plan if num_warmup >= least else None

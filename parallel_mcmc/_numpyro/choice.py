@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from parallel_mcmc._core.auto import Choice, any_traced, choose, compares
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.linearize import Ability
+from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._mcmc.transition import attempted
 from parallel_mcmc._numpyro.state import Chosen, ParallelState, Plan
@@ -65,6 +67,7 @@ def choice_for(
     able: Ability,
     attempt: Callable | None = None,
     chains: int = 1,
+    growth: Growth | None = None,
 ) -> Chosen:
     """The solver for a chain of vectors like ``x``, and the length of its buffer.
 
@@ -72,7 +75,7 @@ def choice_for(
     """
     length = kernel.window or WINDOW
     choice = choose(
-        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able
+        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able, growth
     )
     if num_steps is None and choice.solver.linearize is None and kernel.window is None:
         length = SEQUENTIAL_WINDOW
@@ -134,7 +137,17 @@ def choice_of_run(
     traced = any_traced((state, args, kwargs))
     together = num_chains if traced or not one else 1
     able = state.plan.able
-    return choice_for(kernel, first.x, num_steps, able, None if traced else attempt, together)
+    if traced:
+        return choice_for(kernel, first.x, num_steps, able, None, together)
+    return choice_for(kernel, first.x, num_steps, able, attempt, together, growth_in(first))
+
+
+def growth_in(state: ParallelState) -> Growth | None:
+    """As the helpers of one chain have measured it."""
+    growth = getattr(state.warmup, "growth", None)
+    if growth is None or not np.isfinite(growth.exponent.value):
+        return None
+    return jax.device_get(growth)
 
 
 def with_choice(
@@ -155,7 +168,9 @@ def with_choice(
             attempt = attempt_of(kernel, first, run.args, run.kwargs, pilots.compiled)
             chains = 1 if one else state.i.shape[0]
             with within_memory():
-                run.chosen = choice_for(kernel, first.x, None, state.plan.able, attempt, chains)
+                run.chosen = choice_for(
+                    kernel, first.x, None, state.plan.able, attempt, chains, growth_in(first)
+                )
     if run.chosen is None:
         return state
     plan = dataclasses.replace(state.plan, options=run.chosen.options)

@@ -18,9 +18,11 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer import init_to_uniform
 
 from parallel_mcmc._core.auto import any_traced
+from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._mcmc.adaptation import RADIUS, AdaptationWarning, why_unsettled
-from parallel_mcmc._mcmc.division import divide, undivided
+from parallel_mcmc._mcmc.division import measure, unmeasured
 from parallel_mcmc._mcmc.helpers import scatter
+from parallel_mcmc._mcmc.hmc import steps_of
 from parallel_mcmc._mcmc.pooling import estimate_of
 from parallel_mcmc._mcmc.rounds import adapt_pool, cost_of_tuning, tuned
 from parallel_mcmc._numpyro.metric import blocks_of
@@ -40,6 +42,7 @@ class Warmup(NamedTuple):
             where it was not asked.
         rise: largest growth of a perturbation to expect for each of `division.DIVISIONS`, in nats;
             0 where it was not asked.
+        growth: of perturbations in a step after the warm-up; NaN where it was not measured.
     """
 
     settled: Bool[Array, ""]
@@ -51,6 +54,7 @@ class Warmup(NamedTuple):
     worst: Int[Array, ""]
     division: Int[Array, ""]
     rise: Float[Array, " N"]
+    growth: Growth
 
 
 class Helped(NamedTuple):
@@ -73,8 +77,10 @@ class HelpersPlan(NamedTuple):
             their number of unknowns suggests.
         at_zero: whether they start around zero rather than around the start of the chain.
         radius: of their starts, in unconstrained values.
-        divides: where trajectories may be divided, their length, the most leapfrog steps of one
-            and the number of draws; else None.
+        trajectory: the length of trajectories and their most leapfrog steps, where they are by
+            length.
+        measures: whether the growth of perturbations is measured, as where a solver is chosen.
+        num_draws: of the chain, where trajectories may be divided.
     """
 
     num_helpers: int
@@ -83,15 +89,17 @@ class HelpersPlan(NamedTuple):
     dense_mass: bool | list | None
     at_zero: bool
     radius: float
-    divides: tuple | None
+    trajectory: tuple[float, int] | None
+    measures: bool
+    num_draws: int | None
 
 
 def without_helpers(dtype: Any) -> Warmup:
     none = jnp.zeros((), jnp.int32)
     zero = jnp.zeros((), dtype)
-    number, rise, _ = undivided(dtype)
+    number, rise, growth, _ = unmeasured(dtype)
     no = jnp.zeros((), bool)
-    return Warmup(no, none, none, no, zero, zero, none, number, rise)
+    return Warmup(no, none, none, no, zero, zero, none, number, rise, growth)
 
 
 def settle(
@@ -107,7 +115,7 @@ def settle(
         return -potential_fn(unravel(x))
 
     key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
-    divided = undivided(x.dtype)
+    measured = unmeasured(x.dtype)
     center = jnp.zeros_like(x) if plan.at_zero else x
     starts = scatter(key_start, center, plan.num_helpers, plan.radius).at[0].set(x)
     is_diagonal = None if plan.dense_mass is None else not plan.dense_mass
@@ -122,10 +130,18 @@ def settle(
         )  # fmt: skip
         if plan.num_integration_steps is not None:
             pool = tuned(logdensity_fn, key_tune, pool, plan.num_integration_steps)
-        if plan.divides is not None:
-            divided = divide(
-                logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x,
-                jnp.exp(pool.log_step_size), pool.inverse_mass_matrix, *plan.divides,
+        if plan.measures or plan.num_draws:
+            step_size = jnp.exp(pool.log_step_size)
+
+            def steps_of_part(number):
+                if plan.trajectory is None:
+                    return jnp.asarray(plan.num_integration_steps), step_size
+                length, most = plan.trajectory
+                return steps_of(length / number, step_size, most)
+
+            measured = measure(
+                logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x, steps_of_part,
+                pool.inverse_mass_matrix, pool.settled, plan.num_draws,
             )  # fmt: skip
     last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
     return Helped(
@@ -134,14 +150,15 @@ def settle(
         inverse_mass_matrix=pool.inverse_mass_matrix,
         warmup=Warmup(
             settled=pool.settled,
-            num_gradients=pool.num_gradients + divided.num_gradients,
+            num_gradients=pool.num_gradients + measured.num_gradients,
             num_rounds=pool.num_rounds,
             from_mode=pool.from_mode,
             rhat=last.rhat,
             gap=last.gap,
             worst=last.worst,
-            division=jnp.where(pool.settled, divided.number, jnp.minimum(divided.number, 1)),
-            rise=divided.rise,
+            division=measured.number,
+            rise=measured.rise,
+            growth=measured.growth,
         ),
     )
 

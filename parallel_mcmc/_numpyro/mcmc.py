@@ -226,7 +226,11 @@ class MCMC(SequentialMCMC):
             print(self.solve_summary(), *costs, sep="\n")
 
     def critical_path(self) -> dict[str, list[int]]:
-        """Gradients that had to follow one another, per chain, in the warm-up and in the last run.
+        """Gradients that had to follow one another, per chain.
+
+        ``warmup_gradients`` are those of the warm-up, ``choice_gradients`` those of the steps and
+        pilots by which `auto` has chosen the solver, for which all chains wait, and
+        ``sample_gradients`` those of the draws of the last run.
 
         What is evaluated side by side counts once, and a product with a step's Jacobian two for
         each gradient in it. Empty where a kernel does not count them.
@@ -234,7 +238,7 @@ class MCMC(SequentialMCMC):
         if self._chosen is None:
             return {}
         num_steps = self._num_drawn * (self._division or 1)
-        return summary.critical_path(self._last_state, self._chosen.choice.solver, num_steps)
+        return summary.critical_path(self._last_state, self._chosen.choice, num_steps)
 
     def solve_summary(self) -> str:
         """The solve of the last run in a line: chains, iterations, residual, steps by hand."""

@@ -6,26 +6,29 @@ from typing import Any
 import jax
 import numpy as np
 
+from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
-from parallel_mcmc._core.solvers import Solver, gradients_in_turn
+from parallel_mcmc._core.solvers import gradients_in_turn
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 
 
-def critical_path(state: Any, solver: Solver, num_steps: int) -> dict[str, list[int]]:
+def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[int]]:
     """As `MCMC.critical_path`, of a chain or a batch of them, ``num_steps`` after its warm-up."""
-    state = jax.device_get(state)
+    state, solver = jax.device_get(state), choice.solver
     if state.adapt_state is None or state.z_grad is None:
         return {}
     solve = state.solve
     if solver.linearize is None:
-        made = num_steps * state.num_steps
+        made = np.atleast_1d(num_steps * state.num_steps)
     else:
         iteration = (state.num_steps + 1) * gradients_in_turn(solver)
         by_hand = solve.num_frontier_steps + solve.num_sequential_steps
-        made = solve.num_iterations * iteration + by_hand * state.num_steps
+        made = np.atleast_1d(solve.num_iterations * iteration + by_hand * state.num_steps)
     return {
         "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
-        "sample_gradients": np.atleast_1d(made).tolist(),
+        # All chains wait for the pilots of the first one, whose trajectories the counts are of.
+        "choice_gradients": [choice.in_turn * int(np.max(state.num_steps) + 1)] * made.size,
+        "sample_gradients": made.tolist(),
     }
 
 
@@ -36,6 +39,7 @@ def lines_on_costs(counts: dict[str, list[int]], foreseen: Predictability | None
         lines.append(
             "Gradients one after the other, of the slowest chain: "
             f"{max(counts['warmup_gradients']):,} in the warm-up, "
+            f"{max(counts['choice_gradients']):,} to choose a solver, "
             f"{max(counts['sample_gradients']):,} for the draws"
         )
     if foreseen is not None and np.any(foreseen.num_steps):
