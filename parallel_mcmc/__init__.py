@@ -41,10 +41,11 @@ from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.kernel import Kernel
 from parallel_mcmc._mcmc.mala import mala
 from parallel_mcmc._mcmc.random_walk import random_walk
+from parallel_mcmc._mcmc.runs import run_parallel, run_sequential
 from parallel_mcmc._mcmc.sampling import sample
 from parallel_mcmc._mcmc.trace import Trace
 from parallel_mcmc._mcmc.trajectory import parallel_integrator
-from parallel_mcmc._mcmc.transition import Transition, run_parallel, run_sequential
+from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc.version import __version__
 
 if TYPE_CHECKING:

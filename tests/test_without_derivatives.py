@@ -12,7 +12,7 @@ from jax.experimental.ode import odeint
 from jax.scipy.special import gammainc
 
 import parallel_mcmc as pm
-from parallel_mcmc._core.linearize import Ability, ability
+from parallel_mcmc._core.ability import Ability, ability
 
 GPU = pm.auto(platform="gpu")
 KEY = jax.random.key(0)

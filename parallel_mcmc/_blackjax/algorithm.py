@@ -15,13 +15,8 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.windows import check_window
-from parallel_mcmc._mcmc.transition import (
-    ability_of,
-    attempt_once,
-    keep_all,
-    keys_of_steps,
-    run_parallel,
-)
+from parallel_mcmc._mcmc.runs import keep_all, run_parallel
+from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps
 
 
 class BlockInfo(NamedTuple):

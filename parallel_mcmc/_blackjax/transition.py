@@ -28,7 +28,8 @@ from jax.flatten_util import ravel_pytree
 
 from parallel_mcmc._core.programs import NUM_KEPT, compiled
 from parallel_mcmc._mcmc.kernel import Kernel
-from parallel_mcmc._mcmc.transition import Transition, keys_of_steps, run_sequential
+from parallel_mcmc._mcmc.runs import run_sequential
+from parallel_mcmc._mcmc.transition import Transition, keys_of_steps
 
 FIELDS = {
     "RWState": ("position",),

@@ -11,7 +11,7 @@
    unknowns, DEER; by Jacobi, too, if the exponent does not tell. The fewest gradients in turn are
    taken. A pilot stops where it has taken half as many as Jacobi is expected to, or two thirds as
    many as its steps. Solvers that need a batch or derivative that JAX does not have are not tried:
-   see `linearize.Ability`.
+   see `ability.Ability`.
 5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
    iterations as steps; else the chain runs step by step.
 6. The window is as long as the memory allows.
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from parallel_mcmc._core.linearize import Ability
+from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.options import written
 from parallel_mcmc._core.pilot import Attempt, Decision, decide, window_for

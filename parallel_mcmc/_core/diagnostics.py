@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from parallel_mcmc._core import linearize as lin
-from parallel_mcmc._core.linearize import Ability, Recursion, ability
+from parallel_mcmc._core.ability import Ability, Recursion, ability
 from parallel_mcmc._core.lyapunov import MAX_DENSE, Growth, growth_of, log_growth
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.time_blocks import map_steps

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.constants import MOST_STEPS, STALLED
-from parallel_mcmc._core.linearize import Recursion
 
 
 def num_steps_to_make(

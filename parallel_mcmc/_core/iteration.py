@@ -28,11 +28,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.constants import ASK_AGAIN
 from parallel_mcmc._core.correction import secant
 from parallel_mcmc._core.falling import Snapshot, no_snapshot
 from parallel_mcmc._core.judgement import Judgement, judged
-from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.moves import moves
 from parallel_mcmc._core.outcome import (
     Block,

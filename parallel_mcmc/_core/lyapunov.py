@@ -36,7 +36,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core import linearize as lin
-from parallel_mcmc._core.linearize import Ability, Recursion, ability
+from parallel_mcmc._core.ability import Ability, Recursion, ability
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.tolerance import spread

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.constants import STANDING
 from parallel_mcmc._core.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc._core.linear_maps import LinearMap
-from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.outcome import Block, Details, Outcome, Progress
 from parallel_mcmc._core.rows import all_of, either, finite_rows, most_of, state_before
 from parallel_mcmc._core.solvers import Solver

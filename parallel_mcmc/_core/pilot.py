@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from parallel_mcmc._core.ability import Ability, Recursion
 from parallel_mcmc._core.diagnostics import expected_iterations
-from parallel_mcmc._core.linearize import Ability, Recursion, dense
+from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
+from parallel_mcmc._core.ability import ability
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.diagnostics import assess
-from parallel_mcmc._core.linearize import ability
 from parallel_mcmc._core.mesh import (
     TIME,
     any_elsewhere,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.linearize import Recursion
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.rows import some_rows
 
 

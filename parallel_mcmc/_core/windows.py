@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.constants import PROPORTION
 from parallel_mcmc._core.iteration import iterate
 from parallel_mcmc._core.keys import check_keys
-from parallel_mcmc._core.linearize import Recursion
 from parallel_mcmc._core.outcome import Block, Limits
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import every, finite_rows, first_of, num_leading, window_of

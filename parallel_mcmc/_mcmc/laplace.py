@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from parallel_mcmc._core.linearize import traces
+from parallel_mcmc._core.ability import traces
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
 
 NUM_STARTS = 16

@@ -33,15 +33,10 @@ from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.on_mesh import run_on_mesh
 from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.runs import run_parallel
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
-from parallel_mcmc._mcmc.transition import (
-    ability_of,
-    attempt_once,
-    keys_of_steps,
-    recursion,
-    run_parallel,
-)
+from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps, recursion
 
 
 def sample(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import Choice, any_traced, choose, compares
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
-from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._mcmc.transition import attempted

@@ -5,7 +5,6 @@ have been solved for. Here the chain after the warm-up is one solve, and its dra
 the supports of their sites by one vectorised call of `postprocess_fn`.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,26 +14,17 @@ from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
-from parallel_mcmc._core.lapack import one_matrix_at_a_time
-from parallel_mcmc._core.mesh import (
-    CHAINS,
-    check_mesh,
-    check_no_diagnosis,
-    check_no_rbg,
-    check_no_store,
-    check_no_window,
-    placed,
-    time_axis,
-)
-from parallel_mcmc._core.programs import kept, within_memory
+from parallel_mcmc._core.mesh import CHAINS, check_no_rbg, placed
+from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._numpyro import summary
 from parallel_mcmc._numpyro.choice import choice_of_run
-from parallel_mcmc._numpyro.fingerprint import digest
 from parallel_mcmc._numpyro.helpers import has_settled
 from parallel_mcmc._numpyro.kernel import ParallelKernel
+from parallel_mcmc._numpyro.on_mesh import checked
 from parallel_mcmc._numpyro.phases import phase
+from parallel_mcmc._numpyro.programs import program
 from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remaining_warmup
 from parallel_mcmc._numpyro.start import begin
 from parallel_mcmc._numpyro.state import Chosen
@@ -121,32 +111,9 @@ class MCMC(SequentialMCMC):
             thinning=1 if self._divides else thinning, **others,
         )  # fmt: skip
         self._store = store
-        self._mesh = None if mesh is None else self._checked(mesh)
+        self._mesh = None if mesh is None else checked(mesh, self)
         if store is not None:
             check_storable(sampler, num_samples, self.thinning, False)
-
-    def _checked(self, mesh: Mesh) -> Mesh:
-        """Refuse what cannot be solved on a mesh, before anything long starts."""
-        if not isinstance(self.sampler, ParallelKernel):
-            raise ValueError("A mesh needs a kernel of this package, such as pm.ParallelHMC.")
-        if self.num_chains > 1 and self.chain_method != "vectorized":
-            raise ValueError('Several chains on a mesh need chain_method="vectorized".')
-        mesh = check_mesh(mesh, self.num_samples // self.thinning, self.num_chains)
-        check_no_window(self.sampler.window, self.num_samples, mesh)
-        check_no_diagnosis(self.sampler.diagnose, mesh)
-        check_no_store(self._store, mesh)
-        axis, kernel = time_axis(mesh), self.sampler
-        if axis is not None and self.num_samples % self.thinning:
-            raise ValueError(
-                f"On a mesh num_samples={self.num_samples} must be a multiple of "
-                f"thinning={self.thinning}."
-            )
-        if axis is not None and kernel.num_adaptive_steps(self.num_warmup) < self.num_warmup:
-            raise ValueError(
-                f"{type(kernel).__name__} adapts nothing, so that its warm-up is a part of the "
-                "chain; give num_warmup=0 on a mesh with the axis 'time'."
-            )
-        return mesh
 
     def warmup(self, rng_key: Any, *args: Any, collect_warmup: bool = False, **kwargs: Any) -> None:
         """As `numpyro.infer.MCMC.warmup`; keeps what it collects for `pm.to_inference_data`."""
@@ -327,21 +294,5 @@ class MCMC(SequentialMCMC):
         return self._compiled(key, run, args, kwargs)
 
     def _compiled(self, name: tuple, run: Callable, args: tuple, kwargs: dict) -> Callable:
-        """``run`` of its first argument, compiled, and kept by its name.
-
-        With opaque arguments it is kept for the chains of this run only, as NumPyro keeps none.
-        """
-        run = one_matrix_at_a_time(run)
-        if any_traced((args, kwargs)):
-            return functools.partial(run, args=args, kwargs=kwargs)
-        # Arguments that the program holds as constants are known by their contents.
-        data = None if self._jit_model_args else digest((args, kwargs))
-        is_opaque = data is None and not self._jit_model_args
-        cache = self._cache_of_run if is_opaque else self._cache
-        key = *name, data
-        if not self._jit_model_args:
-            run = functools.partial(run, args=args, kwargs=kwargs)
-        program = kept(cache, key, lambda: jax.jit(run))
-        if self._jit_model_args:
-            return lambda values: program(values, args, kwargs)
-        return program
+        caches = self._cache, self._cache_of_run
+        return program(caches, self._jit_model_args, name, run, args, kwargs)

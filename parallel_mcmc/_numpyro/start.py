@@ -9,10 +9,10 @@ from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.util import ParamInfo
 from numpyro.util import is_prng_key
 
+from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import compares
 from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
-from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.windows import run_info
 from parallel_mcmc._mcmc.transition import ability_of

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
-from parallel_mcmc._core.linearize import Ability
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._core.solvers import Solver
 

@@ -20,7 +20,8 @@ from parallel_mcmc._core import across
 from parallel_mcmc._core.diagnostics import Predictability, assess
 from parallel_mcmc._core.report import ConvergenceWarning, SolveInfo, Status, describe_failure
 from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._mcmc.transition import recursion, run_parallel
+from parallel_mcmc._mcmc.runs import run_parallel
+from parallel_mcmc._mcmc.transition import recursion
 from parallel_mcmc._numpyro.chain import Chain, draws_of, gradient_of
 from parallel_mcmc._numpyro.state import Buffer, Draws, Options, ParallelState, advanced
 
