@@ -164,6 +164,16 @@ def test_on_a_cpu_nothing_is_tried():
     assert "cpu" in choice.reason.lower()
 
 
+@pytest.mark.parametrize("cores, name", [(5, "sequential"), (6, "jacobi")])
+def test_cores_over_which_time_lies_make_up_for_iterations(cores, name, recwarn):
+    attempt, _ = pilot_of(forgets)  # in three iterations
+    options = pm.auto(platform="cpu")
+    choice = choose(options, None, 400, jnp.zeros(3), attempt, num_devices=cores)
+    assert choice.solver.name == name and not recwarn.list
+    told = f"jacobi to expect, too many for {cores} cores of a CPU"
+    assert choice.reason.endswith(told) == (name == "sequential")
+
+
 def test_a_solver_and_a_window_that_are_given_are_taken_as_they_are():
     solver = pm.picard(tol=1e-3, max_iterations=7)
     assert choose(solver, None, 400, jnp.zeros(3), None) == Choice(solver, 400, "picard: as asked")

@@ -1,6 +1,7 @@
 """`auto`: choose the solver from the platform, the size of the chain, memory and the first steps.
 
-1. On a CPU steps run one after the other: a parallel solve does more work at the same speed.
+1. On a CPU steps run one after the other: a parallel solve does more work at the same speed. Where
+   a chain's time lies over several cores, Jacobi is taken if they make up for its iterations.
 2. Elsewhere the exponent of a perturbation is asked for: of the helpers of the warm-up, if they
    measured it, or along the first 256 steps, run one by one. If it is positive no parallel method
    helps, and the chain runs step by step.
@@ -93,7 +94,8 @@ def auto(
 
     Args:
         platform: ``"cpu"`` or another; by default the platform of JAX's default device. On a CPU
-            the choice is `sequential()`.
+            the choice is `sequential()`, or on a mesh with the axis ``time`` `jacobi()` if its
+            cores are at least twice as many as the iterations expected.
         num_pilot_steps: most steps of the pilot, at least 2; it is no longer than the chain, or
             than a window.
         max_dense: unknowns up to which DEER is tried; it stores the square of that per step.
@@ -134,6 +136,7 @@ def choose(
     num_chains: int = 1,
     able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
     growth: Growth | None = None,
+    num_devices: int = 1,
 ) -> Choice:
     """The solver and the window for a chain.
 
@@ -147,6 +150,7 @@ def choose(
         num_chains: chains that share the memory.
         able: what JAX can do with a step; called only if the answer matters.
         growth: of perturbations, if it is known.
+        num_devices: over which the chain's time lies.
     """
     whole = check_window(window, num_steps)
     options = auto() if solver is None else solver
@@ -161,11 +165,12 @@ def choose(
     memory = options.memory or default_memory()
     itemsize = x.dtype.itemsize * num_chains
     decision = Decision(sequential(), "on a CPU steps run fastest one after the other")
-    if compares(options):
+    if compares(options, num_devices):
         length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
-        decision = decide(options, num_steps, x, memory, attempt, able, length, growth)
+        cores = num_devices if platform_of(options) == "cpu" else 0
+        decision = decide(options, num_steps, x, memory, attempt, able, length, growth, cores)
     why = decision.why
-    if decision.advice and not jax.process_index():
+    if decision.advice and platform_of(options) != "cpu" and not jax.process_index():
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."
         warnings.warn(f"{message} {decision.advice}.", ConvergenceWarning, stacklevel=3)
     if options.max_iterations is None:  # num_steps iterations always suffice
@@ -187,11 +192,15 @@ def any_traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def compares(solver: Solver | Auto | None) -> bool:
+def compares(solver: Solver | Auto | None, num_devices: int = 1) -> bool:
     """Whether there are several solvers to choose from."""
     if isinstance(solver, Solver):
         return False
-    return ((solver and solver.platform) or jax.default_backend()) != "cpu"
+    return platform_of(solver) != "cpu" or num_devices > 1
+
+
+def platform_of(solver: Auto | None) -> str:
+    return (solver and solver.platform) or jax.default_backend()
 
 
 def default_memory() -> float:

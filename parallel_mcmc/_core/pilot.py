@@ -47,6 +47,9 @@ PART_OF_FORECAST = 1 / 2
 """Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of Jacobi's
 forecast. A pilot takes as many as the chain, so that both together take no more than Jacobi."""
 
+CORES_PER_ITERATION = 2
+"""Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
+
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
@@ -151,8 +154,12 @@ def decide(
     able: Callable[[], Ability],
     window: int,
     growth: Growth | None,
+    cores: int = 0,
 ) -> Decision:
-    """Apply the rules of `auto` for a chain that Jacobi would solve in such windows."""
+    """Apply the rules of `auto` for a chain that Jacobi would solve in such windows.
+
+    ``cores`` are those of a CPU over which the chain's time lies; 0 for an accelerator.
+    """
     dim = x.size
     allowed = able()
     if allowed == Ability.STEPS:
@@ -186,10 +193,12 @@ def decide(
     by_jacobi = expected.iterations or num_steps
     if not unknown:
         slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
-    most = min(PART_THAT_PAYS * window, options.max_iterations or window)
-    pays = not unknown and by_jacobi <= most
-    if pays and (by_jacobi <= MOST_ITERATIONS or not others):
+    most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
+    pays = not unknown and by_jacobi <= min(most, options.max_iterations or window)
+    if pays and (cores or by_jacobi <= MOST_ITERATIONS or not others):
         return decision(jacobi(), slow, "", by_jacobi)
+    if cores:
+        return decision(sequential(), f"{slow}, too many for {cores} cores of a CPU")
     # Evaluations in turn that a pilot may take.
     most = PART_OF_FORECAST * by_jacobi if pays else PART_THAT_PAYS * length
     found, counts, tried = None, [], ""

@@ -113,6 +113,7 @@ def solve(
         x,
         None if any_traced((x0, inputs)) or any_elsewhere(inputs) else attempt,
         able=lambda: ability(f, x0, inputs),
+        num_devices=1 if mesh is None else mesh.shape[TIME],
     )
     if mesh is None:
         solution = _solve(

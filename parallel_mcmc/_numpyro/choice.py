@@ -68,6 +68,7 @@ def choice_for(
     attempt: Callable | None = None,
     chains: int = 1,
     growth: Growth | None = None,
+    num_devices: int = 1,
 ) -> Chosen:
     """The solver for a chain of vectors like ``x``, and the length of its buffer.
 
@@ -75,8 +76,9 @@ def choice_for(
     """
     length = kernel.window or WINDOW
     choice = choose(
-        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able, growth
-    )
+        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able, growth,
+        num_devices,
+    )  # fmt: skip
     if num_steps is None and choice.solver.linearize is None and kernel.window is None:
         length = SEQUENTIAL_WINDOW
         choice = choice._replace(window=length)
@@ -126,6 +128,7 @@ def choice_of_run(
     args: tuple,
     kwargs: dict,
     compiled: Callable,
+    num_devices: int,
     *name: Any,
 ) -> Chosen:
     """For all chains of a run of `parallel_mcmc.MCMC`, by its first, each solved as a whole.
@@ -139,7 +142,8 @@ def choice_of_run(
     able = state.plan.able
     if traced:
         return choice_for(kernel, first.x, num_steps, able, None, together)
-    return choice_for(kernel, first.x, num_steps, able, attempt, together, growth_in(first))
+    growth = growth_in(first)
+    return choice_for(kernel, first.x, num_steps, able, attempt, together, growth, num_devices)
 
 
 def growth_in(state: ParallelState) -> Growth | None:
