@@ -56,7 +56,7 @@ def test_a_trace_prints_what_is_in_it_and_how_it_was_found():
     trace = pm.sample(jax.random.key(0), kernel, position, 100, num_chains=2, solver=pm.picard())
     first, second = repr(trace).splitlines()
     assert first == "<Trace of 2 chains, 100 draws: a ()"
-    assert re.match(r"Solved in parallel: 2 of 2 chains, [\d-]+ iterations, residual ", second)
+    assert re.match(r"Solved in parallel: 2 of 2 chains, [\d-]+ iterations \(picard: ", second)
     of_one_chain = trace._replace(position={"a": trace.position["a"][0]})
     assert repr(of_one_chain).startswith("(")
     trace = pm.sample(jax.random.key(0), kernel, {"a": jnp.zeros(())}, 10, solver=pm.sequential())

@@ -76,7 +76,9 @@ def test_a_limit_that_is_too_low_warns_and_the_draws_are_right():
 @pytest.mark.slow
 def test_one_failing_chain_of_several_is_named():
     starts = jnp.array([[0.0, 1.0], [1.0, 0.0]])
-    with pytest.warns(pm.ConvergenceWarning, match=r"2 of 2 chains did not converge; chain [01]: "):
+    with pytest.warns(
+        pm.ConvergenceWarning, match=r"2 of 2 chains were not solved in parallel; chain [01]: "
+    ):
         pm.sample(
             jax.random.key(7), MALA, starts, 200, num_chains=2, solver=pm.deer(max_iterations=1)
         )

@@ -53,7 +53,9 @@ CORES_PER_ITERATION = 2
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
-WHERE_IT_LASTS = "Try a smaller `step_size`, whitened coordinates or `jax_enable_x64`"
+WHERE_IT_LASTS = (
+    "Try a smaller `step_size` (in NumPyro a higher `target_accept_prob`), or `jax_enable_x64`"
+)
 
 MOST_GROWTH = 10
 """Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""

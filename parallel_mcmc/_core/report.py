@@ -1,4 +1,4 @@
-"""What a solve returns, and the messages if it did not converge."""
+"""What a solve returns, and the messages if some of it was made step by step."""
 
 import enum
 import warnings
@@ -17,6 +17,10 @@ last pass are not those of the solve."""
 def most_ties(num_steps: int) -> int:
     """The number of ties up to which a solve is trusted."""
     return 1 + int(MOST_TIES * num_steps)
+
+
+ADVICE = "Try a smaller `step_size`, whitened coordinates or another solver such as `pm.deer()`"
+"""Where a chain was not solved."""
 
 
 class Status(enum.IntEnum):
@@ -66,40 +70,47 @@ class SolveInfo(NamedTuple):
     num_trembling: Int[Array, ""]
     num_ties: Int[Array, ""]
 
-    def summary(self, what: str = "") -> str:
+    def summary(self, what: str = "", details: bool = False) -> str:
         """One line for one chain or several: iterations, and how many steps ran one by one.
 
         Args:
             what: what was solved for, such as ``"500 draws"``.
+            details: whether to add the residual, steps made within the iterations, and steps that
+                are right up to rounding, as where the report is printed itself.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
         >>> f = lambda x, u: jnp.tanh(x) / 2 + u
-        >>> print(pm.solve(f, jnp.zeros(1), jnp.zeros((9, 1)), solver=pm.deer()).info.summary())
-        Solved in parallel: 1 iteration, residual 0.0e+00, 0 steps one by one
+        >>> info = pm.solve(f, jnp.zeros(1), jnp.zeros((9, 1)), solver=pm.deer()).info
+        >>> print(info.summary())
+        Solved in parallel: 1 iteration
+        >>> print(info)
+        <Solved in parallel: 1 iteration, residual 0.0e+00>
         """
         info = jax.tree.map(np.atleast_1d, jax.device_get(self))
         if not info.num_iterations.any():
             return "Run step by step" + (f": {what}" if what else "")
         solved, chains = int(np.sum(info.status == Status.CONVERGED)), info.status.size
         low, high = int(info.num_iterations.min()), int(info.num_iterations.max())
-        made = int(info.num_frontier_steps.sum())
+        made, by_hand = (
+            int(steps.sum()) for steps in (info.num_frontier_steps, info.num_sequential_steps)
+        )
         return (
             ("Solved in parallel: " if solved or chains > 1 else "Not solved in parallel: ")
             + (f"{solved} of {chains} chains, " if chains > 1 else "")
             + (f"{low:,}" if low == high else f"{low:,}-{high:,}")
             + (" iteration" if high == 1 else " iterations")
             + (f" for {what}" if what else "")
-            + f", residual {info.residual.max():.1e}, "
-            + f"{int(info.num_sequential_steps.sum()):,} steps one by one"
-            + (f", {made:,} within the iterations" if made else "")
-            + remarks(info)
+            + (f", {by_hand:,} steps one by one" if by_hand else "")
+            + (f", residual {info.residual.max():.1e}" if details else "")
+            + (f", {made:,} steps one by one within the iterations" if details and made else "")
+            + (remarks(info) if details else "")
         )
 
     def __repr__(self) -> str:
         known = all(isinstance(x, np.ndarray | np.generic | jax.Array) for x in self)
         if not known or any(isinstance(x, jax.core.Tracer) for x in self):
             return tuple.__repr__(self)
-        return f"<{self.summary()}>"
+        return f"<{self.summary(details=True)}>"
 
 
 class Solution(NamedTuple):
@@ -115,11 +126,11 @@ class Solution(NamedTuple):
 
 
 class ConvergenceWarning(UserWarning):
-    """A solve did not converge; the chain was finished step by step."""
+    """A chain was not solved in parallel as a whole; the rest was made step by step."""
 
 
 class ConvergenceError(RuntimeError):
-    """A solve did not converge and ``on_failure="raise"`` was given.
+    """A chain was not solved in parallel and ``on_failure="raise"`` was given.
 
     Nothing computed is lost: `result` is what would have been returned.
     """
@@ -135,11 +146,11 @@ def check_on_failure(on_failure: str) -> None:
         raise ValueError(f'on_failure must be "finish" or "raise", got {on_failure!r}.')
 
 
-def report(info: SolveInfo, on_failure: str, result: Any) -> None:
+def report(info: SolveInfo, on_failure: str, result: Any, advice: str = ADVICE) -> None:
     """Warn or raise outside `jit`, with a next step; the error holds ``result``."""
     if isinstance(info.status, jax.core.Tracer):
         return
-    message = describe_failure(info)
+    message = describe_failure(info, advice)
     if message and on_failure == "raise":
         raise ConvergenceError(message, result)
     # Processes that share a chain all have its report; one of them says it.
@@ -148,7 +159,7 @@ def report(info: SolveInfo, on_failure: str, result: Any) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def describe_failure(info: SolveInfo) -> str | None:
+def describe_failure(info: SolveInfo, advice: str = ADVICE) -> str | None:
     """What went wrong and what to try, or None; for one chain or for several."""
     status, iterations, residual, frontier, steps, ties = (
         np.atleast_1d(x)
@@ -167,7 +178,7 @@ def describe_failure(info: SolveInfo) -> str | None:
     # The most serious status first, then the most steps run one by one.
     worst = max(failed, key=lambda i: (status[i], steps[i]))
     chain = (
-        f"{failed.size} of {status.size} chains did not converge; chain {worst}: "
+        f"{failed.size} of {status.size} chains were not solved in parallel; chain {worst}: "
         if status.size > 1
         else ""
     )
@@ -186,8 +197,7 @@ def describe_failure(info: SolveInfo) -> str | None:
     return (
         f"{chain}the solve stopped after {iterations[worst]} iterations with residual "
         f"{residual[worst]:.1e} at step {frontier[worst]}; {steps[worst]} steps were run one by "
-        "one, so the chain is right but slow. Try a smaller `step_size`, whitened coordinates, a "
-        "shorter `window` or another solver such as `pm.deer()`; where residuals of rounding stay, "
+        f"one, so the chain is right but slow. {advice}; where residuals of rounding stay, "
         "`jax_enable_x64`."
     )
 

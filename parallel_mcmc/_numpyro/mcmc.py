@@ -29,6 +29,7 @@ from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remain
 from parallel_mcmc._numpyro.start import begin
 from parallel_mcmc._numpyro.state import Chosen
 from parallel_mcmc._numpyro.stored import Arguments, States, check_storable, run_once, run_stored
+from parallel_mcmc._numpyro.window import ADVICE
 
 
 class MCMC(SequentialMCMC):
@@ -159,7 +160,7 @@ class MCMC(SequentialMCMC):
             self._cache_of_run = {}
         if isinstance(self.sampler, ParallelKernel):
             self.sampler.divided(self._division or 1).warn_of_adapted(self._last_state)
-            report(self._last_state.solve, "finish", None)
+            report(self._last_state.solve, "finish", None, ADVICE)
 
     @property
     def _num_drawn(self) -> int:

@@ -25,6 +25,9 @@ from parallel_mcmc._mcmc.transition import recursion
 from parallel_mcmc._numpyro.chain import Chain, draws_of, gradient_of
 from parallel_mcmc._numpyro.state import Buffer, Draws, Options, ParallelState, advanced
 
+ADVICE = "Try a higher `target_accept_prob`, `thinning='auto'` of `pm.MCMC` or `pm.centering`"
+"""Where a chain was not solved, in NumPyro's words."""
+
 
 def solve_steps(
     chain: Chain,
@@ -72,7 +75,7 @@ def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
     """Of a window that did not converge, from inside `jit`; of a chain, known by its key, once."""
 
     def warn(key_data, info):
-        message, chain = describe_failure(info), np.asarray(key_data).tobytes()
+        message, chain = describe_failure(info, ADVICE), np.asarray(key_data).tobytes()
         if message and chain not in warned:
             warned.add(chain)
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
