@@ -22,7 +22,10 @@ def test_extra_fields_reach_into_the_state(cls):
     mcmc = run(cls=cls, extra_fields=fields, num_warmup=0)
     samples, extra = drawn(mcmc)
     assert set(samples) == {"mu", "sigma"}
-    assert set(extra) == {"diverging", "adapt_state.step_size", "z.sigma", "solve.num_iterations"}
+    by_default = {"diverging", "potential_energy", "accept_prob", "energy", "num_steps"}
+    asked_for = {"adapt_state.step_size", "z.sigma", "solve.num_iterations"}
+    assert by_default - {"energy", "num_steps"} <= set(extra) - asked_for <= by_default
+    assert asked_for <= set(extra)
     np.testing.assert_allclose(np.exp(extra["z.sigma"]), samples["sigma"], rtol=1e-12)
     assert np.all(extra["adapt_state.step_size"] == extra["adapt_state.step_size"][0, 0])
     assert np.all(extra["solve.num_iterations"] > 0)

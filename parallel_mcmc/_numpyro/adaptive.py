@@ -53,6 +53,8 @@ class AdaptiveKernel(ParallelKernel):
     default_accept_prob = 0.8
     """What the step size is adapted for if ``target_accept_prob`` is None."""
 
+    fields_of_steps: tuple[str, ...] = ("adapt_state.step_size",)
+
     finds_step_size = False
     """Whether each window of the warm-up begins with a step size that is looked for."""
 

@@ -45,6 +45,8 @@ class ParallelBlackJAX(ParallelKernel):
     (200, 2)
     """
 
+    fields_of_steps = ("energy", "num_steps")
+
     def __init__(
         self,
         model: Callable | None,

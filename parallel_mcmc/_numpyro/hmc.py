@@ -90,6 +90,7 @@ class ParallelHMC(AdaptiveKernel):
     """
 
     default_accept_prob = 0.9
+    fields_of_steps = ("energy", "num_steps", "adapt_state.step_size")
 
     def __init__(
         self,

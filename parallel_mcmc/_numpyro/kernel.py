@@ -44,6 +44,9 @@ class ParallelKernel(MCMCKernel):
     needs_density = True
     """Whether there must be a model or a potential."""
 
+    fields_of_steps: tuple[str, ...] = ()
+    """What is collected by default, beside what all kernels have."""
+
     trajectory_to_divide: tuple[float, int] | None = None
     """Length of a trajectory and the most leapfrog steps of one, where several short ones may take
     its place: see `division`."""
@@ -131,7 +134,9 @@ class ParallelKernel(MCMCKernel):
 
     @property
     def default_fields(self) -> tuple[str, ...]:
-        return ("z", "diverging")
+        """What ArviZ's diagnostics ask for, and not only NumPyro's ``z`` and ``diverging``."""
+        density = ("potential_energy",) if self.needs_density else ()
+        return ("z", "diverging", "accept_prob", *density, *self.fields_of_steps)
 
     def get_diagnostics_str(self, state: ParallelState) -> str:
         """How the last window was solved, for the progress bar."""
