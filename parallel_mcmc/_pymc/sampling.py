@@ -169,8 +169,8 @@ def inference_data(model: Any, found: PyMCModel, mcmc: MCMC, log_likelihood: boo
 def log_likelihood_of(model: Any) -> Callable:
     """From unconstrained values to the log likelihood of each observation, by variable."""
     names = [variable.name for variable in model.value_vars]
+    terms = model.logp(model.observed_RVs, sum=False)
     with refusing("the log likelihood of this model"):
-        terms = model.logp(model.observed_RVs, sum=False)
         run = function_of(model.value_vars, terms, model.check_bounds)
 
     def at(position: dict[str, Any]) -> dict[str, Any]:
