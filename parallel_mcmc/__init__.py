@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mala import ParallelMALA
     from parallel_mcmc._numpyro.mcmc import MCMC
     from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
+    from parallel_mcmc._pymc.model import PyMCModel, from_pymc
+    from parallel_mcmc._pymc.sampling import sample_pymc
     from parallel_mcmc._store.store import StoreError
 
 _ON_DEMAND = {
@@ -76,11 +78,14 @@ _ON_DEMAND = {
     "ParallelMALA": "_numpyro.mala",
     "ParallelRandomWalk": "_numpyro.random_walk",
     "blackjax_integrator": "_blackjax.integrator",
+    "PyMCModel": "_pymc.model",
     "centering": "_numpyro.centering",
     "from_blackjax": "_blackjax.transition",
+    "from_pymc": "_pymc.model",
     "parallel_adaptation": "_blackjax.adaptation",
     "parallelize": "_blackjax.algorithm",
     "run_inference_algorithm": "_blackjax.algorithm",
+    "sample_pymc": "_pymc.sampling",
 }
 """Where to find what needs another library; imported when first asked for."""
 
@@ -100,6 +105,7 @@ __all__ = [
     "ParallelMALA",
     "ParallelRandomWalk",
     "Predictability",
+    "PyMCModel",
     "Solution",
     "SolveInfo",
     "Solver",
@@ -117,6 +123,7 @@ __all__ = [
     "exact_blocks",
     "exact_diagonal",
     "from_blackjax",
+    "from_pymc",
     "gibbs",
     "hmc",
     "hutchinson",
@@ -136,6 +143,7 @@ __all__ = [
     "run_parallel",
     "run_sequential",
     "sample",
+    "sample_pymc",
     "sequential",
     "solve",
     "to_inference_data",

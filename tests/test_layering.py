@@ -116,7 +116,8 @@ import sys, jax
 before = dict(jax.config.values)
 import parallel_mcmc
 assert dict(jax.config.values) == before, "jax.config changed"
-others = {"numpyro", "blackjax", "arviz", "xarray", "pandas", "matplotlib"} & set(sys.modules)
+others = {"numpyro", "blackjax", "arviz", "xarray", "pandas", "matplotlib", "pymc", "pytensor"}
+others &= set(sys.modules)
 assert not others, f"imported {sorted(others)}"
 print("imported")
 jax.numpy.zeros(1)

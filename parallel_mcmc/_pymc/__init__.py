@@ -1,0 +1,1 @@
+"""PyMC models, sampled by the kernels of this package."""
