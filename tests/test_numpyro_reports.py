@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpyro.infer import Predictive, log_likelihood
 from numpyro_chains import NUM_SAMPLES, Y, assert_same, drawn, model, mostly, run
-from numpyro_runs import CLASSES
+from numpyro_runs import CLASSES, one
 
 import parallel_mcmc as pm
 
@@ -86,3 +86,15 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
     assert "Gradients one after the other" in shown.splitlines()[-1]
     run(solver=pm.auto("cpu"), num_warmup=0).print_summary()
     assert re.search(r"Run step by step: \d+ draws \(sequential: on a CPU", capsys.readouterr().out)
+
+
+def test_the_bar_shows_the_rounds_of_the_warm_up(capsys):
+    mcmc = pm.MCMC(
+        pm.ParallelHMC(one), num_warmup=400, num_samples=20, num_chains=2, progress_bar=True,
+        chain_method="vectorized",
+    )  # fmt: skip
+    mcmc.run(jax.random.key(0))
+    shown = capsys.readouterr().err
+    gradients = [int(n) for n in re.findall(r"warm-up: .*? (\d+)/400 ", shown)]
+    assert gradients and gradients[-1] <= max(mcmc.critical_path()["warmup_gradients"])
+    assert re.search(r"step size \S+, acceptance 0\.\d+, R-hat 1\.\d+", shown)

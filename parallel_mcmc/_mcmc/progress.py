@@ -16,8 +16,8 @@ _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def showing(total: int, shown: bool = True) -> Iterator[int]:
-    """The number of a tqdm bar that `advance` moves; 0 if no bar is shown.
+def showing(total: int, shown: bool = True, unit: str = "draw") -> Iterator[int]:
+    """The number of a tqdm bar that `advance` or `after_round` moves; 0 if no bar is shown.
 
     Of several processes the first shows it; all have the same number, as they share the program.
     """
@@ -28,12 +28,14 @@ def showing(total: int, shown: bool = True) -> Iterator[int]:
 
     silent = {"disable": True} if jax.process_index() else {}
     number = next(_numbers)
-    with tqdm(total=total, unit="draw", **silent) as bar:
+    named = {"desc": "warm-up"} if unit == "gradient" else {}
+    with tqdm(total=total, unit=unit, **named, **silent) as bar:
         _bars[number] = bar, {}
         try:
             yield number
             jax.effects_barrier()
-            bar.update(total - bar.n)
+            if unit == "draw":
+                bar.update(total - bar.n)
         finally:
             del _bars[number]
 
@@ -57,3 +59,22 @@ def advance(number: Any, chain: Any, frontier: Any) -> None:
     bar, frontiers = _bars[int(number)]
     frontiers[int(chain)] = max(frontiers.get(int(chain), 0), int(frontier))
     bar.update(sum(frontiers.values()) - bar.n)
+
+
+def after_round(
+    number: Any, chain: Any, gradients: Any, step_size: Any, rate: Any, rhat: Any
+) -> None:
+    """Called from inside a warm-up: the helpers of a chain have made a round.
+
+    The bar counts the gradients that followed one another, of the chain with the most, and shows
+    the helpers of the chain that spoke last.
+    """
+    if int(number) not in _bars:
+        return
+    bar, made = _bars[int(number)]
+    made[int(chain)] = int(gradients)
+    bar.set_postfix_str(
+        f"step size {float(step_size):.2g}, acceptance {float(rate):.2f}, R-hat {float(rhat):.2f}",
+        refresh=False,
+    )
+    bar.update(max(made.values()) - bar.n)

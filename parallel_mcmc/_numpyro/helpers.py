@@ -103,9 +103,14 @@ def without_helpers(dtype: Any) -> Warmup:
 
 
 def settle(
-    potential_fn: Callable, z: Any, rng_key: Any, num_warmup: Any, plan: HelpersPlan
+    potential_fn: Callable,
+    z: Any,
+    rng_key: Any,
+    num_warmup: Any,
+    plan: HelpersPlan,
+    tell: Callable | None = None,
 ) -> Helped:
-    """Helpers around the start of a chain; traceable.
+    """Helpers around the start of a chain; traceable. ``tell`` as in `adapt_pool`.
 
     The first begins at the start itself, of which NumPyro has seen that it will do.
     """
@@ -126,7 +131,7 @@ def settle(
     with jax.default_matmul_precision("highest"):  # as in a solve
         pool = adapt_pool(
             logdensity_fn, key_rounds, starts, most, estimate,
-            plan.target_acceptance_rate, blocks,
+            plan.target_acceptance_rate, blocks, tell,
         )  # fmt: skip
         if plan.num_integration_steps is not None:
             pool = tuned(logdensity_fn, key_tune, pool, plan.num_integration_steps)

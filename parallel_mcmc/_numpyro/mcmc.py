@@ -233,6 +233,7 @@ class MCMC(SequentialMCMC):
             new = begin(
                 kernel, rng_key, num_warmup, init_params, args, kwargs, self._compiled,
                 self.num_samples if self._divides and fresh else None,
+                self.progress_bar and not any_traced(rng_key),
             )  # fmt: skip
             state = new if fresh else state
         one = is_prng_key(rng_key)
