@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mala import ParallelMALA
     from parallel_mcmc._numpyro.mcmc import MCMC
     from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
+    from parallel_mcmc._plots import plot_convergence, plot_predictability
     from parallel_mcmc._store.store import StoreError
 
 _ON_DEMAND = {
@@ -79,6 +80,8 @@ _ON_DEMAND = {
     "from_blackjax": "_blackjax.transition",
     "parallel_adaptation": "_blackjax.adaptation",
     "parallelize": "_blackjax.algorithm",
+    "plot_convergence": "_plots",
+    "plot_predictability": "_plots",
     "run_inference_algorithm": "_blackjax.algorithm",
 }
 """Where to find what needs another library; imported when first asked for."""
@@ -128,6 +131,8 @@ __all__ = [
     "parallel_integrator",
     "parallelize",
     "picard",
+    "plot_convergence",
+    "plot_predictability",
     "quasi_deer",
     "quasi_elk",
     "random_walk",
