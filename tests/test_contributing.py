@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import parallel_mcmc as pm
-from parallel_mcmc.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = dict(
@@ -48,8 +47,3 @@ def test_the_files_that_are_pointed_to_exist():
     assert len(pointed) > 5
     missing = {path for path in pointed if not (ROOT / path).exists()}
     assert missing <= set(FILES)
-
-
-def test_the_citation_is_of_this_version():
-    citation = (ROOT / "CITATION.cff").read_text()
-    assert f"\nversion: {__version__}\n" in citation
