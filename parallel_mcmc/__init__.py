@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mala import ParallelMALA
     from parallel_mcmc._numpyro.mcmc import MCMC
     from parallel_mcmc._numpyro.random_walk import ParallelRandomWalk
+    from parallel_mcmc._plots import plot_convergence, plot_predictability
     from parallel_mcmc._pymc.model import PyMCModel, from_pymc
     from parallel_mcmc._pymc.sampling import sample_pymc
     from parallel_mcmc._store.store import StoreError
@@ -84,6 +85,8 @@ _ON_DEMAND = {
     "from_pymc": "_pymc.model",
     "parallel_adaptation": "_blackjax.adaptation",
     "parallelize": "_blackjax.algorithm",
+    "plot_convergence": "_plots",
+    "plot_predictability": "_plots",
     "run_inference_algorithm": "_blackjax.algorithm",
     "sample_pymc": "_pymc.sampling",
 }
@@ -136,6 +139,8 @@ __all__ = [
     "parallel_integrator",
     "parallelize",
     "picard",
+    "plot_convergence",
+    "plot_predictability",
     "quasi_deer",
     "quasi_elk",
     "random_walk",
