@@ -98,3 +98,9 @@ def test_the_bar_shows_the_rounds_of_the_warm_up(capsys):
     gradients = [int(n) for n in re.findall(r"warm-up: .*? (\d+)/400 ", shown)]
     assert gradients and gradients[-1] <= max(mcmc.critical_path()["warmup_gradients"])
     assert re.search(r"step size \S+, acceptance 0\.\d+, R-hat 1\.\d+", shown)
+
+
+def test_before_a_run_the_summary_says_that_there_was_none():
+    mcmc = pm.MCMC(pm.ParallelHMC(one), num_warmup=0, num_samples=1)
+    assert mcmc.solve_summary() == "Nothing was solved yet: there was no run"
+    assert mcmc.solve_settings() == {} and mcmc.critical_path() == {}

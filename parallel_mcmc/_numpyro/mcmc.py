@@ -209,7 +209,9 @@ class MCMC(SequentialMCMC):
         return summary.critical_path(self._last_state, self._chosen.choice, num_steps)
 
     def solve_summary(self) -> str:
-        """The solve of the last run in a line: chains, iterations, residual, steps by hand."""
+        """The solve of the last run in a line: chains, iterations, steps by hand."""
+        if self._last_state is None:
+            return "Nothing was solved yet: there was no run"
         steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
         # After a warm-up alone there are no draws.
         draws = "" if self._settings is None else f"{self._num_drawn:,} draws{steps}"
@@ -218,8 +220,8 @@ class MCMC(SequentialMCMC):
 
     def solve_settings(self) -> dict[str, Any]:
         """How the last run was solved: solver and why, as `Trace.settings`."""
-        if self._settings is not None:
-            return self._settings
+        if self._settings is not None or self._last_state is None:
+            return self._settings or {}
         return summary.settings_of_warmup(self.sampler, self._last_state)
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
