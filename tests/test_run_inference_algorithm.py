@@ -165,3 +165,17 @@ def test_a_failure_that_raises_carries_the_final_state_and_the_history():
             solver=pm.deer(max_iterations=1),
         )
     assert_same(caught.value.result, expected)
+
+
+def test_a_progress_bar_reaches_the_end_and_changes_no_draw(capsys):
+    algorithm = blackjax.hmc(lambda x: -0.5 * jnp.sum(x**2), 0.3, jnp.ones(2), 4)
+
+    def run(**options):
+        return pm.run_inference_algorithm(
+            jax.random.key(0), algorithm, 64, initial_position=jnp.ones(2), solver=pm.jacobi(),
+            transform=lambda state, info: state.position, **options,
+        )  # fmt: skip
+
+    shown, plain = run(progress_bar=True)[1], run()[1]
+    np.testing.assert_array_equal(shown, plain)
+    assert "64/64" in capsys.readouterr().err

@@ -4,6 +4,7 @@
 same. It splits keys as BlackJAX does, so that both give the same draws.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.windows import check_window
+from parallel_mcmc._mcmc.progress import advance, showing
 from parallel_mcmc._mcmc.runs import keep_all, run_parallel
 from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps
 
@@ -39,6 +41,7 @@ def run_inference_algorithm(
     window: int | None = None,
     fields: tuple[str, ...] | None = None,
     on_failure: str = "finish",
+    progress_bar: bool = False,
 ) -> tuple[Any, Any]:
     """`blackjax.util.run_inference_algorithm`, solved in parallel over the chain.
 
@@ -53,6 +56,7 @@ def run_inference_algorithm(
         transform: what to keep of ``(state, info)`` of each step.
         solver, window, on_failure: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
+        progress_bar: show the steps solved so far.
 
     Returns:
         ``(final_state, history)``. A solve that is finished step by step warns.
@@ -94,18 +98,21 @@ def run_inference_algorithm(
         None if traced else attempt,
         able=lambda: ability_of(transition, initial_state),
     )
-    final_state, history, info = _run(
-        transition, choice.solver, choice.window, num_steps, transform, rng_key, initial_state
-    )
+    with showing(num_steps, progress_bar and not traced) as bar:
+        final_state, history, info = _run(
+            transition, choice.solver, choice.window, num_steps, transform, bar > 0, rng_key,
+            initial_state, bar,
+        )  # fmt: skip
     report(info, on_failure, (final_state, history))
     return final_state, history
 
 
-@compiled(num_static=5)
-def _run(transition, solver, window, num_steps, transform, rng_key, state):
+@compiled(num_static=6)
+def _run(transition, solver, window, num_steps, transform, shows_progress, rng_key, state, bar=0):
     inputs = transition.draw_inputs(keys_of_steps(rng_key, num_steps), state)
+    tell = functools.partial(jax.debug.callback, advance, bar, 0) if shows_progress else None
     return run_parallel(
-        transition, state, inputs, solver=solver, window=window, transform=transform
+        transition, state, inputs, solver=solver, window=window, transform=transform, tell=tell
     )
 
 
@@ -148,7 +155,7 @@ def parallelize(
             solver, window, num_steps, x, None, able=lambda: ability_of(transition, state)
         )
         final_state, (states, infos), info = _run(
-            transition, choice.solver, choice.window, num_steps, keep_all, rng_key, state
+            transition, choice.solver, choice.window, num_steps, keep_all, False, rng_key, state
         )
         return final_state, BlockInfo(states, infos, info)
 
