@@ -61,7 +61,7 @@ def to_inference_data(
     >>> trace = pm.sample(jax.random.key(0), kernel, jnp.zeros(2), 50)
     >>> data = pm.to_inference_data(trace)
     >>> data["posterior"]["x"].shape, data["posterior"].attrs["solve_status"]
-    ((1, 50, 2), ['converged'])
+    ((1, 50, 2), ['step_by_step'])
     """
     if not isinstance(trace, Trace):
         return from_mcmc(trace, coords=coords, dims=dims, **options)
@@ -228,7 +228,7 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
         "blackjax_version": version("blackjax"),
         "device": jax.devices()[0].device_kind,
         **settings,
-        "solve_status": [Status(int(s)).name.lower() for s in np.atleast_1d(solve.status)],
+        "solve_status": statuses(solve),
         "solve_iterations": np.atleast_1d(solve.num_iterations).tolist(),
         "solve_residual": np.atleast_1d(solve.residual).tolist(),
         "solve_frontier": np.atleast_1d(solve.frontier).tolist(),
@@ -237,6 +237,15 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
         "solve_trembling": np.atleast_1d(solve.num_trembling).tolist(),
         "solve_ties": np.atleast_1d(solve.num_ties).tolist(),
     }
+
+
+def statuses(solve: SolveInfo) -> list[str]:
+    """How each chain was solved, or that it was not to be."""
+    pairs = zip(np.atleast_1d(solve.status), np.atleast_1d(solve.num_iterations), strict=True)
+    return [
+        Status(int(status)).name.lower() if status or made else "step_by_step"
+        for status, made in pairs
+    ]
 
 
 def predictions(result: Predictability | None) -> dict[str, Any]:
