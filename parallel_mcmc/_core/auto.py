@@ -7,12 +7,13 @@
    helps, and the chain runs step by step.
 3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and two
    thirds as many as steps: it needs no derivative, nothing else has to be compiled, and each of its
-   iterations has a third of the gradients in turn of others.
-4. Otherwise a pilot, the first 1,024 steps, is solved by quasi-DEER and, up to ``max_dense``
-   unknowns, DEER; by Jacobi, too, if the exponent does not tell. The fewest gradients in turn are
-   taken. A pilot stops where it has taken half as many as Jacobi is expected to, or two thirds as
-   many as its steps. Solvers that need a batch or derivative that JAX does not have are not tried:
-   see `ability.Ability`.
+   iterations has a third of the gradients in turn of others. If it needs more, but no more than two
+   thirds as many as steps, it is taken for chains of up to 4,096 steps.
+4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
+   ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
+   The fewest gradients in turn are taken. A pilot stops where it has taken half as many as Jacobi
+   is expected to, or two thirds as many as its steps. Solvers that need a batch or derivative that
+   JAX does not have are not tried: see `ability.Ability`.
 5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
    iterations as steps; else the chain runs step by step.
 6. The window is as long as the memory allows.
@@ -96,8 +97,8 @@ def auto(
         platform: ``"cpu"`` or another; by default the platform of JAX's default device. On a CPU
             the choice is `sequential()`, or on a mesh with the axis ``time`` `jacobi()` if its
             cores are at least twice as many as the iterations expected.
-        num_pilot_steps: most steps of the pilot, at least 2; it is no longer than the chain, or
-            than a window.
+        num_pilot_steps: most steps of the pilot, at least 2. The pilot is a quarter of the chain
+            if that is less, but at least 256 steps, or the chain; and no longer than a window.
         max_dense: unknowns up to which DEER is tried; it stores the square of that per step.
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 if JAX does not know that.

@@ -37,15 +37,19 @@ if TYPE_CHECKING:
 FEWEST_STEPS = 4
 """Shorter chains run step by step."""
 
-STEPS_TO_FORECAST = 256
-"""Run one by one where nothing is known of the chain; fewer say little."""
+LEAST_STEPS = 256
+"""Of a pilot, and of those run one by one where nothing is known of the chain; fewer say little."""
+
+LONG = 4
+"""Chains up to so many pilots long are solved by Jacobi if that pays, and others are not tried: a
+pilot takes as many evaluations in turn as the chain, and an accelerator takes them as fast."""
 
 PART_THAT_PAYS = 2 / 3
 """Evaluations in turn that pay, per step: an iteration has one gradient more than a step."""
 
 PART_OF_FORECAST = 1 / 2
 """Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of Jacobi's
-forecast. A pilot takes as many as the chain, so that both together take no more than Jacobi."""
+forecast: each of its iterations takes longer."""
 
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
@@ -169,17 +173,17 @@ def decide(
     others, left_out = [], "; a step has no forward-mode derivative for other solvers"
     if allowed == Ability.DERIVATIVES:
         newton = [deer()] if dim <= options.max_dense else []
-        others, left_out = [quasi_deer(), *newton], ""  # the cheapest first
-    costliest = [jacobi(), *others][-1]
+        others, left_out = [*newton, quasi_deer()], ""  # the fewest iterations first
+    costliest = [*others, jacobi()][0]
     if num_steps < FEWEST_STEPS:
         return Decision(sequential(), f"{num_steps} steps are too few")
     if attempt is None:
         return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
-    length = min(options.num_pilot_steps, num_steps)
+    length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
     length = window_for(costliest, length, dim, x.dtype.itemsize, memory)  # a pilot is one window
     in_turn = 0
     if growth is None:
-        first = min(length, STEPS_TO_FORECAST)
+        first = min(length, LEAST_STEPS)
         growth = attempt(sequential(), first).growth
         assert growth is not None
         in_turn = first + evaluations_in_turn(first, dim, allowed)
@@ -197,7 +201,8 @@ def decide(
         slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
     most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
     pays = not unknown and by_jacobi <= min(most, options.max_iterations or window)
-    if pays and (cores or by_jacobi <= MOST_ITERATIONS or not others):
+    is_long = num_steps > LONG * options.num_pilot_steps
+    if pays and (cores or by_jacobi <= MOST_ITERATIONS or not (others and is_long)):
         return decision(jacobi(), slow, "", by_jacobi)
     if cores:
         return decision(sequential(), f"{slow}, too many for {cores} cores of a CPU")
@@ -215,8 +220,11 @@ def decide(
         in_turn += iterations * gradients_in_turn(solver)
         tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            found, most = (solver, iterations), iterations * gradients_in_turn(solver) - 1
+            found = solver, iterations
+            most = iterations * gradients_in_turn(solver) - (solver == jacobi())
             counts.append(f"{solver.name} {iterations}")
+        elif solver == deer():
+            break  # what Newton's method does not solve others hardly do
     if found is not None:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
         return decision(found[0], why, "", found[1])
