@@ -39,7 +39,7 @@ def slowly(rate, solved=0):
 
 def slow(x, u):
     """Rotates, and forgets too slowly for Jacobi to pay."""
-    return rotates(1.18 * x, u)
+    return rotates(1.217 * x, u)
 
 
 @pytest.mark.parametrize("f, solver", [(diagonal, pm.quasi_deer()), (slow, pm.deer())])
@@ -48,8 +48,8 @@ def test_the_fewest_gradients_one_after_the_other_are_taken(f, solver):
     attempt, calls = pilot_of(f)
     choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
     assert choice.solver == dataclasses.replace(solver, max_iterations=200)
-    assert choice.reason.startswith(f"{solver.name}: a pilot of 400 steps took these iterations: ")
-    assert calls == ["sequential", "quasi_deer", "deer"]
+    assert choice.reason.startswith(f"{solver.name}: a pilot of 256 steps took these iterations: ")
+    assert calls == ["sequential", "deer", "quasi_deer"]
     assert choose(GPU, None, 400, jnp.zeros(3), attempt) == choice
 
 
@@ -70,24 +70,24 @@ def test_what_helpers_have_measured_is_not_measured_again():
 
 
 def test_what_pilots_take_is_counted():
-    choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.03, solved=50))
-    assert choice.solver == pm.deer(max_iterations=200)  # four times 49
+    choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.01, solved=50))
+    assert choice.solver == pm.quasi_deer(max_iterations=200)  # four times 49
     assert choice.in_turn == 256 + 3 + 3 * 50 + 3 * 49
 
 
 @pytest.mark.parametrize(
-    "f, first",
+    "f, tried",
     [
         # A derivative sees nothing of it.
-        (lambda x, u: jnp.where(u < jnp.tanh(x), 1.0, -1.0), ["jacobi"]),
+        (lambda x, u: jnp.where(u < jnp.tanh(x), 1.0, -1.0), ["sequential", "jacobi"]),
         # Grows by nothing that matters in 400 steps.
-        (lambda x, u: 1.000_001 * x + u, []),
+        (lambda x, u: 1.000_001 * x + u, ["sequential", "deer", "quasi_deer"]),
     ],
 )
-def test_what_the_exponent_does_not_tell_is_tried(f, first):
+def test_what_the_exponent_does_not_tell_is_tried(f, tried):
     attempt, calls = pilot_of(f)
     choice = choose(GPU, None, 400, jnp.zeros(3), attempt)
-    assert calls == ["sequential", *first, "quasi_deer", "deer"]
+    assert calls[: len(tried)] == tried
     assert choice.solver.name != "sequential"
 
 
@@ -126,24 +126,24 @@ def test_what_no_solver_solves_runs_step_by_step_and_is_told_of():
         assert choose(GPU, None, 400, jnp.zeros(3), attempt).solver.name == "sequential"
 
 
-@pytest.mark.parametrize("T, length", [(100, 100), (1_000, 1_000), (10**6, 1_024)])
-def test_a_pilot_is_no_longer_than_the_chain_or_than_asked(T, length):
+@pytest.mark.parametrize("T, length", [(100, 100), (1_000, 256), (2_000, 500), (10**6, 1_024)])
+def test_a_pilot_is_a_quarter_of_a_chain_and_no_longer_than_asked(T, length):
     tried = []
 
     def attempt(solver, num_steps):
         tried.append((solver.name, num_steps))
         info = run_info(jnp.ones(num_steps, bool), jnp.float32)
-        info = info._replace(num_iterations=jnp.asarray(9 if solver.name == "quasi_deer" else 8))
+        info = info._replace(num_iterations=jnp.asarray(8 if solver.name == "quasi_deer" else 9))
         return of_steps(info, jnp.zeros(num_steps)) if not tried[1:] else Pilot(info, None)
 
     choice = choose(pm.auto("gpu", tol=1e-3), None, T, jnp.zeros(3), attempt)
-    pilots = [(name, length) for name in ("quasi_deer", "deer")]
+    pilots = [(name, length) for name in ("deer", "quasi_deer")]
     assert tried == [("sequential", min(length, 256)), *pilots]
-    assert choice.solver == pm.deer(tol=1e-3, max_iterations=200)
+    assert choice.solver == pm.quasi_deer(tol=1e-3, max_iterations=200)
 
 
-@pytest.mark.parametrize("rate, most", [(0.03, 393 / 2 / 3), (0.0, 2 / 3 * 1_000 / 3)])
-def test_a_pilot_stops_where_it_does_not_pay(rate, most):
+@pytest.mark.parametrize("T, rate, most", [(10_000, 0.03, 393 / 6), (1_000, 0.0, 256 * 2 / 9)])
+def test_a_pilot_stops_where_it_does_not_pay(T, rate, most):
     limits = []
 
     def attempt(solver, num_steps):
@@ -153,8 +153,8 @@ def test_a_pilot_stops_where_it_does_not_pay(rate, most):
         limits.append(solver.max_iterations)
         return Pilot(info._replace(num_iterations=jnp.asarray(20)), None)
 
-    choose(GPU, None, 1_000, jnp.zeros(3), attempt)
-    assert limits == [min(int(most), 200), 19]  # the next one has to take fewer
+    choose(GPU, None, T, jnp.zeros(3), attempt)
+    assert limits == [int(most), 20]  # the next one is cheaper, and must not take more
 
 
 def test_on_a_cpu_nothing_is_tried():
@@ -207,7 +207,8 @@ def test_a_chain_that_forgets_slowly_has_as_many_iterations_as_pay():
     for T, limit in [(700, 800), (10_000, 1_600)]:  # four times 393, or as many as steps
         choice = choose(GPU, None, T, jnp.zeros(3), slowly(0.03))
         assert choice.solver == pm.jacobi(max_iterations=limit)
-        assert "about 393 iterations of jacobi to expect; no solver solved a pilot" in choice.reason
+        assert "about 393 iterations of jacobi to expect" in choice.reason
+        assert ("no solver solved a pilot of 1024 steps" in choice.reason) == (T == 10_000)
 
 
 @pytest.mark.parametrize("T, limit", [(500, None), (1_000, 300)])
