@@ -27,7 +27,7 @@ def test_solve_gives_the_same_trajectory_and_logs_its_choice(sequential_chain, c
     expected = sequential_chain(rotates, jnp.zeros(3), NOISE)
     np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)
     assert int(solution.info.num_iterations) > 0
-    assert [message.split(":")[0] for message in caplog.messages] == ["deer", "sequential"]
+    assert [message.split(":")[0] for message in caplog.messages] == ["jacobi", "sequential"]
     inside = jax.jit(lambda x0: pm.solve(rotates, x0, NOISE, solver=GPU).trajectory)(jnp.zeros(3))
     np.testing.assert_allclose(inside, expected, atol=1e-4)
 
@@ -111,7 +111,7 @@ def test_windows_are_as_long_as_the_memory_allows():
     assert window_for(pm.deer(), 1_000, 25, 4, 1.0) == 16
     attempt, _ = pilot_of(rotates)
     choice = choose(pm.auto(platform="gpu", memory=1e5), None, 400, jnp.zeros(3), attempt)
-    assert choice.window == 128 and choice.reason.endswith("; windows of 128 steps for 0 MB")
+    assert choice.window == 256 and choice.reason.endswith("; windows of 256 steps for 0 MB")
 
 
 @pytest.mark.slow
