@@ -79,7 +79,7 @@ def test_a_chain_that_grows_over_a_quarter_period_is_divided_and_solved():
     fields = mcmc.get_extra_fields(group_by_chain=True)
     assert np.all(fields["i"] == 500 + number * np.arange(1, 301))
     assert np.all(fields["trajectory_length"] <= np.pi / 2 / number + 1e-5)
-    assert f"for 300 draws of {number} steps, " in mcmc.solve_summary()
+    assert f"for 300 draws of {number} steps (" in mcmc.solve_summary()
 
 
 def test_its_draws_are_those_of_the_steps_one_by_one():
