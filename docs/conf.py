@@ -9,8 +9,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from parallel_mcmc import __version__ as release
 
 DOCS = Path(__file__).resolve().parent
+
+
+def copy_of_notebook(source: str, target: str) -> None:
+    """Its links to ``../docs`` lead to this folder, from where the copy lies, too."""
+    text = Path(source).read_text(encoding="utf-8")
+    Path(target).write_text(text.replace("](../docs/", "](../"), encoding="utf-8")
+
+
 # Sphinx takes pages from this folder alone, and follows a link to where it leads.
-shutil.copytree(DOCS.parent / "notebooks", DOCS / "notebooks", dirs_exist_ok=True)
+shutil.copytree(
+    DOCS.parent / "notebooks",
+    DOCS / "notebooks",
+    copy_function=copy_of_notebook,
+    ignore=shutil.ignore_patterns(".*"),
+    dirs_exist_ok=True,
+)
 
 project = "parallel_mcmc"
 author = "The parallel_mcmc developers"

@@ -24,6 +24,14 @@ def test_every_page_and_notebook_is_in_the_table_of_contents():
     assert set(pages) <= set(toctree[0].splitlines())
 
 
+def test_links_of_notebooks_lead_to_files():
+    for notebook in NOTEBOOKS.glob("*.ipynb"):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (NOTEBOOKS / link).is_file(), f"{notebook.name}: {link}"
+
+
 def test_the_picture_of_the_front_page_is_the_one_in_the_notebook():
     cells = json.loads((NOTEBOOKS / "how-it-works.ipynb").read_text())["cells"]
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
