@@ -45,9 +45,7 @@ def test_statistics_have_their_names_in_arviz_and_the_report_its_attributes():
     [
         (MCMC, "cpu", "sequential: on a CPU"),
         (MCMC, "gpu", "deer: inside jit, without a pilot"),
-        pytest.param(
-            pm.MCMC, "gpu", "a pilot of 20 steps", marks=pytest.mark.thorough, id="pilot"
-        ),
+        pytest.param(pm.MCMC, "gpu", "a pilot of 20 steps", marks=pytest.mark.thorough, id="pilot"),
     ],
 )
 def test_the_attributes_name_the_solver_that_auto_chose(make, platform, reason):
