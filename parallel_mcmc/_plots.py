@@ -175,7 +175,9 @@ def plot_predictability(result: Any, *, ax: Any = None) -> Any:
     'exponent -0.693 +- 0.000'
     """
     result = getattr(result, "last_state", result)
-    found = result if isinstance(result, Predictability) else result.predictability
+    found = (
+        result if isinstance(result, Predictability) else getattr(result, "predictability", None)
+    )
     if found is None or not np.any(np.asarray(found.num_steps)):
         raise ValueError("Nothing was diagnosed; run with `diagnose=True`.")
     exponents, errors, iterations = (

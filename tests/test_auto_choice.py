@@ -142,7 +142,7 @@ def test_a_pilot_is_a_quarter_of_a_chain_and_no_longer_than_asked(T, length):
     assert choice.solver == pm.quasi_deer(tol=1e-3, max_iterations=200)
 
 
-@pytest.mark.parametrize("T, rate, most", [(10_000, 0.03, 393 / 6), (1_000, 0.0, 256 * 2 / 9)])
+@pytest.mark.parametrize("T, rate, most", [(10_000, 0.03, 128 / 3), (1_000, 0.0, 256 * 2 / 9)])
 def test_a_pilot_stops_where_it_does_not_pay(T, rate, most):
     limits = []
 
@@ -154,7 +154,7 @@ def test_a_pilot_stops_where_it_does_not_pay(T, rate, most):
         return Pilot(info._replace(num_iterations=jnp.asarray(20)), None)
 
     choose(GPU, None, T, jnp.zeros(3), attempt)
-    assert limits == [int(most), 20]  # the next one is cheaper, and must not take more
+    assert limits == [int(most)] * 2
 
 
 def test_on_a_cpu_nothing_is_tried():
@@ -164,14 +164,15 @@ def test_on_a_cpu_nothing_is_tried():
     assert "cpu" in choice.reason.lower()
 
 
-@pytest.mark.parametrize("cores, name", [(5, "sequential"), (6, "jacobi")])
+@pytest.mark.parametrize("cores, name", [(7, "sequential"), (8, "jacobi")])
 def test_cores_over_which_time_lies_make_up_for_iterations(cores, name, recwarn):
-    attempt, _ = pilot_of(forgets)  # in three iterations
+    attempt, _ = pilot_of(forgets)  # in three iterations, and four are the least that is asked for
     options = pm.auto(platform="cpu")
     choice = choose(options, None, 400, jnp.zeros(3), attempt, num_devices=cores)
     assert choice.solver.name == name and not recwarn.list
-    told = f"jacobi to expect, too many for {cores} cores of a CPU"
-    assert choice.reason.endswith(told) == (name == "sequential")
+    attempt, _ = pilot_of(rotates)
+    choice = choose(options, None, 400, jnp.zeros(3), attempt, num_devices=cores + 1)
+    assert choice.reason.endswith("jacobi to expect, too many for 8 cores of a CPU") == (cores == 7)
 
 
 def test_a_solver_and_a_window_that_are_given_are_taken_as_they_are():

@@ -75,8 +75,8 @@ def test_the_last_line_is_what_was_gained(draws):
     trace = trace_of(draws)._replace(settings={"solver": "deer"})
     *_, gain = compare(Timed(trace, 1, 0), Timed(trace, 1, 0))
     assert gain == (  # nine iterations, each with a product with the Jacobian
-        "What an accelerator waits for: 27 evaluations of the kernel one after the other, in place "
-        "of 50."
+        "What an accelerator waits for: some 27 evaluations of the kernel one after the other, in "
+        "place of 50."
     )
 
 

@@ -88,16 +88,16 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
     assert re.search(r"Run step by step: \d+ draws \(sequential: on a CPU", capsys.readouterr().out)
 
 
-def test_the_bar_shows_the_rounds_of_the_warm_up(capsys):
+def test_the_bar_shows_what_the_warm_up_has_found(capsys):
     mcmc = pm.MCMC(
         pm.ParallelHMC(one), num_warmup=400, num_samples=20, num_chains=2, progress_bar=True,
         chain_method="vectorized",
     )  # fmt: skip
     mcmc.run(jax.random.key(0))
     shown = capsys.readouterr().err
-    gradients = [int(n) for n in re.findall(r"warm-up: .*? (\d+)/400 ", shown)]
-    assert gradients and gradients[-1] <= max(mcmc.critical_path()["warmup_gradients"])
-    assert re.search(r"step size \S+, acceptance 0\.\d+, R-hat 1\.\d+", shown)
+    (last,) = (line for line in re.split("[\r\n]", shown) if "step size" in line and "/400" in line)
+    gradients = max(mcmc.critical_path()["warmup_gradients"])
+    assert re.search(rf"^warm-up: .* {gradients}/400 .*step size \S+, R-hat 1\.\d+", last)
 
 
 def test_before_a_run_the_summary_says_that_there_was_none():

@@ -79,10 +79,8 @@ def compare(parallel: Timed, sequential: Timed) -> Iterator[str]:
         yield f"Here the parallel run is {1 / ratio:.1f} times as fast."
     steps = jax.tree.leaves(position)[0].shape[1]
     made = evaluations_in_turn(parallel.trace)
-    yield (
-        f"What an accelerator waits for: {made:,} evaluations of the kernel one after the other, "
-        f"in place of {steps:,}."
-    )
+    instead = f"one after the other, in place of {steps:,}"
+    yield f"What an accelerator waits for: some {made:,} evaluations of the kernel {instead}."
 
 
 def evaluations_in_turn(trace: Trace) -> int:

@@ -218,14 +218,14 @@ def growth_of(growth: Float[Array, " T"]) -> Growth:
     return Growth(exponent, exponent.standard_error * growth.size**0.5, forgetful)
 
 
-def evaluations_in_turn(num_steps: int, dim: int, able: Ability) -> int:
-    """Evaluations of f that follow one another in `log_growth` on an accelerator.
+def evaluations_in_turn(num_steps: int, dim: int, able: Ability, tree: bool = True) -> int:
+    """Evaluations of f that follow one another in `log_growth`; ``tree`` as on an accelerator.
 
     A product with a Jacobian counts two, beside its f.
     """
     if able < Ability.DERIVATIVES:
         return 2 * num_steps
-    return 3 if dim <= MAX_DENSE else 3 * num_steps
+    return 3 if tree and dim <= MAX_DENSE else 3 * num_steps
 
 
 def batch_means(growth: Float[Array, " T"]) -> Exponent:

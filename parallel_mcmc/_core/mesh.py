@@ -4,6 +4,7 @@ The axes are named ``chains`` and ``time``. Device number i of the time axis hol
 every chain, and steps of equally many are on each.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -122,6 +123,14 @@ def check_no_store(store: Any, mesh: Mesh) -> None:
             "A store is written by one process; give it a mesh of this process's devices, or give "
             "each process chains and a store of its own."
         )
+
+
+def num_along_time(mesh: Mesh | None) -> int:
+    """Devices over which a chain's time lies; of a CPU no more than it has cores."""
+    size = 1 if mesh is None else mesh.shape.get(TIME, 1)
+    if size > 1 and mesh is not None and mesh.devices.flat[0].platform == "cpu":
+        size = min(size, (os.cpu_count() or 1) * jax.process_count())
+    return size
 
 
 def time_axis(mesh: Mesh | None) -> Axis | None:

@@ -54,6 +54,9 @@ forecast: each of its iterations takes longer."""
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
 
+FEWEST_ITERATIONS = 4
+"""Of any chain worth a solve; with cores for fewer nothing is asked."""
+
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
@@ -85,8 +88,12 @@ Attempt = Callable[[Solver, int], Pilot]
 def pilot(
     f: Recursion, x0: Float[Array, " D"], inputs: Any, solver: Solver, **others: Any
 ) -> Pilot:
-    """Run the steps of ``inputs`` as one window; ``others`` as in `solve_vectors`. Traceable."""
+    """Run the steps of ``inputs`` as one window; ``others`` as in `solve_vectors`. Traceable.
+
+    What is not solved is not made step by step either.
+    """
     key, num_steps = jax.random.key(0), num_steps_of(inputs)
+    others["finishes"] = False
     trajectory, info = solve_vectors(f, x0, inputs, solver, num_steps, key, **others)
     if solver.linearize is not None:
         return Pilot(info, None)
@@ -177,6 +184,8 @@ def decide(
     costliest = [*others, jacobi()][0]
     if num_steps < FEWEST_STEPS:
         return Decision(sequential(), f"{num_steps} steps are too few")
+    if cores and (attempt is None or cores < CORES_PER_ITERATION * FEWEST_ITERATIONS):
+        return Decision(sequential(), "on a CPU steps run fastest one after the other")
     if attempt is None:
         return Decision(costliest, f"inside jit, without a pilot, for {dim} unknowns{left_out}")
     length = min(options.num_pilot_steps, max(LEAST_STEPS, num_steps // 4), num_steps)
@@ -186,7 +195,7 @@ def decide(
         first = min(length, LEAST_STEPS)
         growth = attempt(sequential(), first).growth
         assert growth is not None
-        in_turn = first + evaluations_in_turn(first, dim, allowed)
+        in_turn = first + evaluations_in_turn(first, dim, allowed, not cores)
     expected = forecast(growth, num_steps)
 
     def decision(solver, why, advice="", iterations=0):
@@ -205,10 +214,11 @@ def decide(
     if pays and (cores or by_jacobi <= MOST_ITERATIONS or not (others and is_long)):
         return decision(jacobi(), slow, "", by_jacobi)
     if cores:
-        return decision(sequential(), f"{slow}, too many for {cores} cores of a CPU")
-    # Evaluations in turn that a pilot may take.
-    most = PART_OF_FORECAST * by_jacobi if pays else PART_THAT_PAYS * length
-    found, counts, tried = None, [], ""
+        many = "" if unknown else f", too many for {cores} cores of a CPU"
+        return decision(sequential(), slow + many)
+    # Evaluations in turn that a pilot may take; in powers of two, as each limit is a program.
+    most = 2 ** int(math.log2(PART_OF_FORECAST * by_jacobi)) if pays else PART_THAT_PAYS * length
+    found, counts, tried = {}, [], ""
     most_iterations = options.max_iterations or MOST_ITERATIONS
     for solver in [jacobi(), *others] if unknown else others:
         limit = int(min(most / gradients_in_turn(solver), most_iterations))
@@ -220,17 +230,18 @@ def decide(
         in_turn += iterations * gradients_in_turn(solver)
         tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            found = solver, iterations
-            most = iterations * gradients_in_turn(solver) - (solver == jacobi())
+            found[solver] = iterations
             counts.append(f"{solver.name} {iterations}")
         elif solver == deer():
             break  # what Newton's method does not solve others hardly do
-    if found is not None:
+    if found:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
-        return decision(found[0], why, "", found[1])
+        # Of two that take as many gradients the later one is cheaper in all else.
+        chosen = min(reversed(found), key=lambda s: found[s] * gradients_in_turn(s))
+        return decision(chosen, why + left_out, "", found[chosen])
     if pays:
         return decision(jacobi(), slow + tried, "", by_jacobi)
-    return decision(sequential(), slow + tried, WHERE_IT_LASTS)
+    return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:

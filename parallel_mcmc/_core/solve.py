@@ -17,6 +17,7 @@ from parallel_mcmc._core.mesh import (
     check_mesh,
     check_no_diagnosis,
     check_no_window,
+    num_along_time,
     over_devices,
     placed,
     probes_on,
@@ -113,7 +114,7 @@ def solve(
         x,
         None if any_traced((x0, inputs)) or any_elsewhere(inputs) else attempt,
         able=lambda: ability(f, x0, inputs),
-        num_devices=1 if mesh is None else mesh.shape[TIME],
+        num_devices=num_along_time(mesh),
     )
     if mesh is None:
         solution = _solve(

@@ -54,10 +54,12 @@ def solve_vectors(
     guess: Float[Array, "T D"] | None = None,
     most_ties: int = 0,
     tell: Callable | None = None,
+    finishes: bool = True,
 ) -> tuple[Float[Array, "T D"], SolveInfo]:
     """`solve` for states that are vectors.
 
-    ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far.
+    ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far. What is
+    not solved is left as it is unless it ``finishes``, for one that only asks whether it would be.
     Where time lies over several devices, T and ``window`` are the rows of one of them.
     """
     check_dtype(x0.dtype)
@@ -74,7 +76,7 @@ def solve_vectors(
             trajectory = all_steps(f, x0, inputs)
             return trajectory, run_info(finite_rows(trajectory), x0.dtype)
         check_keys(f, x0, jax.eval_shape(first_of, inputs))
-        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, tell)
+        return run_windows(f, x0, inputs, solver, window, limits, guess, rng_key, tell, finishes)
 
 
 def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
@@ -94,7 +96,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
     )
 
 
-def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
+def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell, finishes):
     """Blocks of W steps, one after the other; each is iterated on until it is done.
 
     A window begins within its block and may reach into the next one, and its states
@@ -139,7 +141,9 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell):
         agrees = jax.lax.dynamic_update_slice_in_dim(agrees, outcome.within, offset, 0)
         wanted = ~agrees & (across.numbers(length) < n)
         nothing = jnp.zeros_like(x0)
-        states, num_steps = finish(f, done.states, x_start, u, wanted, nothing, n)
+        states, num_steps = done.states, jnp.sum(wanted, dtype=jnp.int32)
+        if finishes:
+            states, num_steps = finish(f, states, x_start, u, wanted, nothing, n)
         summary = Summary(
             frontier=jnp.minimum(solved, n),
             num_steps=num_steps,

@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def showing(total: int, shown: bool = True, unit: str = "draw") -> Iterator[int]:
-    """The number of a tqdm bar that `advance` or `after_round` moves; 0 if no bar is shown.
+    """The number of a tqdm bar that `advance` or `after_warmup` moves; 0 if no bar is shown.
 
     Of several processes the first shows it; all have the same number, as they share the program.
     """
@@ -61,20 +61,9 @@ def advance(number: Any, chain: Any, frontier: Any) -> None:
     bar.update(sum(frontiers.values()) - bar.n)
 
 
-def after_round(
-    number: Any, chain: Any, gradients: Any, step_size: Any, rate: Any, rhat: Any
-) -> None:
-    """Called from inside a warm-up: the helpers of a chain have made a round.
-
-    The bar counts the gradients that followed one another, of the chain with the most, and shows
-    the helpers of the chain that spoke last.
-    """
-    if int(number) not in _bars:
-        return
-    bar, made = _bars[int(number)]
-    made[int(chain)] = int(gradients)
-    bar.set_postfix_str(
-        f"step size {float(step_size):.2g}, acceptance {float(rate):.2f}, R-hat {float(rhat):.2f}",
-        refresh=False,
-    )
-    bar.update(max(made.values()) - bar.n)
+def after_warmup(number: int, gradients: int, step_size: float, rhat: float) -> None:
+    """Where the helpers of a run's chains have come to: gradients in turn, a step size, R-hat."""
+    bar, _ = _bars[number]
+    bar.total = max(bar.total, gradients)
+    bar.set_postfix_str(f"step size {step_size:.2g}, R-hat {rhat:.2f}", refresh=False)
+    bar.update(gradients - bar.n)

@@ -74,7 +74,6 @@ def adapt_pool(
     estimate: Estimate,
     target_acceptance_rate: float,
     blocks: Bool[Array, "D D"] | None = None,
-    tell: Callable | None = None,
 ) -> Pool:
     """Rounds until the pool has settled, or the next would take too many gradients. Traceable.
 
@@ -88,7 +87,6 @@ def adapt_pool(
         target_acceptance_rate: the rate that the step size is adapted for; raised where
             trajectories diverge.
         blocks: entries of a dense metric that may differ from zero; all by default.
-        tell: called after each round with its gradients so far, step size, acceptance and R-hat.
     """
     plan = jnp.array(PLAN, jnp.int32)
 
@@ -107,11 +105,7 @@ def adapt_pool(
         num_steps, most = of_plan(pool)
         most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
-        done = one_round(logdensity_fn, key, pool, num_steps, most, estimate, blocks)
-        if tell is not None:
-            seen = jax.tree.map(lambda leaf: leaf[pool.num_rounds], done.summaries)
-            tell(seen.num_gradients, seen.step_size, seen.acceptance_rate, seen.rhat)
-        return done
+        return one_round(logdensity_fn, key, pool, num_steps, most, estimate, blocks)
 
     start = gathered(logdensity_fn, x, estimate, target_acceptance_rate)
     key = jax.random.fold_in(rng_key, MOST_ROUNDS)

@@ -14,7 +14,6 @@ from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.keys import is_rbg
 from parallel_mcmc._core.mesh import (
     CHAINS,
-    TIME,
     any_elsewhere,
     check_mesh,
     check_no_diagnosis,
@@ -22,6 +21,7 @@ from parallel_mcmc._core.mesh import (
     check_no_store,
     check_no_window,
     mesh_of_chains,
+    num_along_time,
     on_one_device,
     placed,
     time_axis,
@@ -158,7 +158,7 @@ def sample(
             None if any_traced((pairs, states)) or any_elsewhere(states) else attempt,
             num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
             lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
-            num_devices=1 if mesh is None else mesh.shape.get(TIME, 1),
+            num_devices=num_along_time(mesh),
         )
 
     if store is not None:

@@ -93,7 +93,7 @@ def choice_for_buffer(kernel: "ParallelKernel", plan: Plan, x: Any) -> Chosen:
     if run is not None and run.chosen and run.chosen.options == plan.options:
         return run.chosen
     solver, window = plan.options.solver, plan.options.window or WINDOW
-    return Chosen(Choice(solver, window, f"{solver.name}: by a pilot of another run"), window)
+    return Chosen(Choice(solver, window, f"{solver.name}: as chosen in another run"), window)
 
 
 def attempt_of(

@@ -38,7 +38,7 @@ class Warmup(NamedTuple):
         from_mode: whether they started around the mode, as a normal there is nearly the posterior.
         rhat, gap, worst: over the helpers after the last round, as in `pool.Summary`; 0
             without.
-        division: in how many parts trajectories are to be divided, as `division.divide` found; 0
+        division: in how many parts trajectories are to be divided, as `division.measure` found; 0
             where it was not asked.
         rise: largest growth of a perturbation to expect for each of `division.DIVISIONS`, in nats;
             0 where it was not asked.
@@ -108,9 +108,8 @@ def settle(
     rng_key: Any,
     num_warmup: Any,
     plan: HelpersPlan,
-    tell: Callable | None = None,
 ) -> Helped:
-    """Helpers around the start of a chain; traceable. ``tell`` as in `adapt_pool`.
+    """Helpers around the start of a chain; traceable.
 
     The first begins at the start itself, of which NumPyro has seen that it will do.
     """
@@ -131,7 +130,7 @@ def settle(
     with jax.default_matmul_precision("highest"):  # as in a solve
         pool = adapt_pool(
             logdensity_fn, key_rounds, starts, most, estimate,
-            plan.target_acceptance_rate, blocks, tell,
+            plan.target_acceptance_rate, blocks,
         )  # fmt: skip
         if plan.num_integration_steps is not None:
             pool = tuned(logdensity_fn, key_tune, pool, plan.num_integration_steps)

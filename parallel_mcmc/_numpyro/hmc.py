@@ -56,10 +56,11 @@ class ParallelHMC(AdaptiveKernel):
             By default only in windows of fewer than 100 draws, or 10 per unknown: a posterior that
             is narrower than that in some direction, as in a regression on an uncentred
             covariate, would not be whitened.
-        num_helpers: chains that do the warm-up of each chain together, in some hundred gradients
-            that follow one another where NumPyro's takes thousands; ``num_warmup`` is then the most
-            of them. Where they do not settle an `AdaptationWarning` says so, and NumPyro's warm-up
-            of ``num_warmup`` steps goes on from there. They start around zero as `init_to_uniform`
+        num_helpers: chains that do the warm-up of each chain together, in some hundred
+            gradients that follow one another where NumPyro's takes thousands; ``num_warmup`` is
+            then the most of them, but for twenty trajectories where a solver has to be chosen.
+            Where they do not settle an `AdaptationWarning` says so, and NumPyro's warm-up of
+            ``num_warmup`` steps goes on from there. They start around zero as `init_to_uniform`
             does, or within 2 of ``init_params`` or of what another strategy finds. 0 is NumPyro's
             alone, as it is with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``, with
             ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or where the step size or

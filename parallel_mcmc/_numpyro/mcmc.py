@@ -14,7 +14,7 @@ from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
-from parallel_mcmc._core.mesh import CHAINS, TIME, check_no_rbg, placed
+from parallel_mcmc._core.mesh import CHAINS, check_no_rbg, num_along_time, placed
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
@@ -79,7 +79,7 @@ class MCMC(SequentialMCMC):
     (2, 500, 2)
     """
 
-    _chosen: Chosen | None = None  # of this run, by the pilot of its first chain
+    _chosen: Chosen | None = None  # of this run, by its first chain
     _division: int | None = None  # of this run, by the helpers of its first chain
     _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
     _settings: dict[str, Any] | None = None
@@ -279,10 +279,9 @@ class MCMC(SequentialMCMC):
     def _choose(self, state, num_steps, args, kwargs):
         """The solver of this run, of so many undivided steps from ``state`` on."""
         division, one = self._divided_by(state), is_prng_key(state.rng_key)
-        num_devices = 1 if self._mesh is None else self._mesh.shape.get(TIME, 1)
         self._chosen = choice_of_run(
             self.sampler.divided(division), state, one, self.num_chains, num_steps * division,
-            args, kwargs, self._compiled, num_devices, self._division,
+            args, kwargs, self._compiled, num_along_time(self._mesh), self._division,
         )  # fmt: skip
         self._settings = self.sampler.settings(state, self._chosen)
         if self._divides:

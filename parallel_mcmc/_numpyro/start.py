@@ -1,11 +1,11 @@
 """How a chain begins: where, and with which state."""
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.util import ParamInfo
 from numpyro.util import is_prng_key
@@ -16,7 +16,7 @@ from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.windows import run_info
-from parallel_mcmc._mcmc.progress import after_round, showing
+from parallel_mcmc._mcmc.progress import after_warmup, showing
 from parallel_mcmc._mcmc.transition import ability_of
 from parallel_mcmc._numpyro.chain import first_step, start_of
 from parallel_mcmc._numpyro.choice import choice_for
@@ -43,7 +43,7 @@ def begin(
     """The state to begin with, of one chain or of a batch of them, made by one program.
 
     ``compiled(name, run, args, kwargs)`` makes ``run`` one; ``num_draws`` as in `plan_of_helpers`.
-    A bar shows the rounds of helpers.
+    A bar shows that helpers are at work, and what they have found.
     """
     one = is_prng_key(rng_key)
     keys = jax.random.split(rng_key) if one else jax.vmap(jax.random.split, out_axes=1)(rng_key)
@@ -61,21 +61,19 @@ def begin(
         check_finite((at_start if one else jax.vmap(at_start))(z))
 
     def run(values, args, kwargs):
-        z, rng_key, bar = values
+        def init_one(z, rng_key):
+            return first_state(kernel, z, rng_key, num_warmup, plan, args, kwargs)
 
-        def init_one(z, rng_key, chain):
-            # Always, so that the program, and with it the last bits, is the same without a bar.
-            tell = functools.partial(jax.debug.callback, after_round, bar, chain)
-            return first_state(kernel, z, rng_key, num_warmup, plan, args, kwargs, tell)
-
-        if one:
-            return init_one(z, rng_key, 0)
-        return jax.vmap(init_one)(z, rng_key, jnp.arange(len(rng_key)))
+        return (init_one if one else jax.vmap(init_one))(*values)
 
     program = compiled(("init", one, num_warmup, str(plan)), run, model_args, model_kwargs)
     shows_progress = shows_progress and plan is not None
     with within_memory(), showing(num_warmup, shows_progress, "gradient") as bar:
-        state = program((z, keys[0], bar))
+        state = program((z, keys[0]))
+        if bar:
+            warmup = jax.device_get(state.warmup)
+            step_size = np.max(jax.device_get(state.adapt_state.step_size))
+            after_warmup(bar, int(np.max(warmup.num_gradients)), step_size, np.max(warmup.rhat))
     kernel._sample_fn = kernel.sample
     kernel._warned.clear()
     if plan is not None:
@@ -93,14 +91,13 @@ def first_state(
     plan: HelpersPlan | None,
     model_args: tuple,
     model_kwargs: dict,
-    tell: Callable | None = None,
 ) -> ParallelState:
     """Of one chain, after the helpers have done its warm-up where there are any; traceable."""
     key_helpers = jax.random.fold_in(rng_key, 3)  # the next three may be those of 0, 1, 2
     rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
     potential_fn, helped = kernel.target(model_args, model_kwargs), None
     if plan is not None:
-        helped = settle(potential_fn, z, key_helpers, num_warmup, plan, tell)
+        helped = settle(potential_fn, z, key_helpers, num_warmup, plan)
         z = helped.z
     adapt_state = kernel.adapt_init(z, key_adapt, num_warmup, potential_fn, helped)
     chain = kernel.chain(potential_fn, z, adapt_state, (model_args, model_kwargs))

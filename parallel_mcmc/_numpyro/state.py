@@ -76,7 +76,7 @@ class Plan:
     Attributes:
         num_warmup: steps of the warm-up.
         able: what JAX can make of a step, where a solver has to be chosen.
-        options: that a pilot has chosen; None where there was none. Without its words, which are
+        options: that the first chain has chosen; None if it could not. Without its words, which are
             others for each key, as the program is not.
     """
 

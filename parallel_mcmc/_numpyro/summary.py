@@ -27,7 +27,7 @@ def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[
     return {
         "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
         # All chains wait for the pilots of the first one, whose trajectories the counts are of.
-        "choice_gradients": [choice.in_turn * int(np.max(state.num_steps) + 1)] * made.size,
+        "choice_gradients": [choice.in_turn * int(np.ravel(state.num_steps)[0] + 1)] * made.size,
         "sample_gradients": made.tolist(),
     }
 
