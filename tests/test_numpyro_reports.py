@@ -89,7 +89,8 @@ def test_the_summary_ends_with_a_line_on_the_solve(capsys):
 
 
 def test_the_bar_shows_what_the_warm_up_has_found(capsys, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)  # where NumPyro shows no bar
+    for name in ("CI", "PYTEST_XDIST_WORKER"):  # where NumPyro shows no bar
+        monkeypatch.delenv(name, raising=False)
     mcmc = pm.MCMC(
         pm.ParallelHMC(one), num_warmup=400, num_samples=20, num_chains=2, progress_bar=True,
         chain_method="vectorized",
