@@ -15,7 +15,8 @@ from parallel_mcmc._core import report
 from parallel_mcmc._core.constants import NOISE
 from parallel_mcmc._core.tolerance import grain
 from parallel_mcmc._core.trembling import on_lattice
-from parallel_mcmc._mcmc import transition as transitions
+from parallel_mcmc._mcmc import runs
+from parallel_mcmc._mcmc.transition import recursion
 
 T, CHAINS = 1_000, 8
 KINDS = [
@@ -155,7 +156,7 @@ def test_an_iterate_that_is_given_says_nothing_of_how_residuals_fall():
         )
     expected = np.asarray(expected)
     error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
-    assert error < 1e-12
+    assert error < 4 * grain("float64")  # a hundredth of the guess's
 
 
 @pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
@@ -217,7 +218,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
     transition = pm.random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.8).at(jnp.zeros(2))
     state = transition.init(jnp.zeros(2), jax.random.key(1))
     inputs = transition.draw_inputs(jax.random.split(jax.random.key(0), 300), state)
-    plain = transitions.recursion(transition)
+    plain = recursion(transition)
 
     def other(state, inputs):
         u, wrong = inputs
@@ -228,7 +229,7 @@ def test_a_kernel_that_is_another_under_vmap_is_run_step_by_step():
         return lambda x, inputs: plain(x, inputs[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transitions, "recursion", of_the_solve)
+        patch.setattr(runs, "recursion", of_the_solve)
         disagrees = jnp.arange(300) % 3 == 0
         kernel = transition._replace(step=other)
         final, (states, _), info = pm.run_parallel(
