@@ -21,7 +21,7 @@ from four_devices import (
 )
 
 import parallel_mcmc as pm
-from parallel_mcmc._mcmc import transition as transitions
+from parallel_mcmc._mcmc import runs
 
 pytestmark = pytest.mark.usefixtures("x64")
 CHAINS, T = 4, 120
@@ -153,13 +153,13 @@ def test_step_by_step_devices_take_turns(over):
 @on_four
 def test_a_kernel_that_depends_on_batching_runs_step_by_step(monkeypatch):
     """The solve sees steps of other lengths than the last pass: nobody's chain."""
-    plain = transitions.recursion
+    plain = runs.recursion
 
     def recursion(transition):
         return lambda x, u: 1.01 * plain(transition)(x, u)
 
     expected = on_one_device(START[0], num_chains=1, solver=pm.sequential())
-    monkeypatch.setattr(transitions, "recursion", recursion)
+    monkeypatch.setattr(runs, "recursion", recursion)
     jax.clear_caches()
     with pytest.warns(pm.ConvergenceWarning, match="came out otherwise in a second evaluation"):
         many = draws(over_time(), START[0], num_chains=1, solver=pm.jacobi())

@@ -7,7 +7,7 @@ import pytest
 
 import parallel_mcmc as pm
 from parallel_mcmc._core.windows import solve_vectors
-from parallel_mcmc._mcmc import transition as transitions
+from parallel_mcmc._mcmc import runs
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +31,8 @@ def test_a_decision_that_the_last_pass_tips_is_counted_and_the_solved_chain_stan
         """The program of the solve: it accepts."""
         return lambda x, inputs: plain(x, inputs[0])
 
-    plain = transitions.recursion(transition)
-    monkeypatch.setattr(transitions, "recursion", recursion)
+    plain = runs.recursion(transition)
+    monkeypatch.setattr(runs, "recursion", recursion)
     _, (states, _), info = pm.run_parallel(
         transition._replace(step=step), state, (inputs, jnp.arange(60)), solver=pm.jacobi()
     )
@@ -71,7 +71,7 @@ def test_a_decision_of_a_kernel_that_rounding_tips_stands_and_is_told(tied):
             kernel, state, given, solver=pm.deer(), transform=lambda state, _: state.w
         )
         before = jnp.concatenate([state.w[None], states[:-1]])
-        again = jax.vmap(transitions.recursion(kernel))(before, given)
+        again = jax.vmap(runs.recursion(kernel))(before, given)
         return info, jnp.max(jnp.abs(again - states) / jnp.std(states, axis=0), axis=1)
 
     info, off = run(log_uniforms)
@@ -84,7 +84,7 @@ def test_a_decision_of_a_kernel_that_rounding_tips_stands_and_is_told(tied):
 
 def test_no_more_decisions_may_tip_than_is_allowed_and_of_a_recursion_none(tied):
     kernel, state, inputs, log_uniforms = tied
-    f, solver = transitions.recursion(kernel), pm.deer(max_iterations=40)
+    f, solver = runs.recursion(kernel), pm.deer(max_iterations=40)
 
     def given(log_uniform):
         return inputs._replace(log_uniform=log_uniform)
