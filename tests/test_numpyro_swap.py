@@ -48,12 +48,12 @@ def shapes(mcmc):
 
 @pytest.mark.parametrize("cls, method", WAYS)
 def test_every_field_of_numpyros_state_can_be_collected(cls, method):
-    fields = tuple(name for name in HMCState._fields if name != "z")
+    names = (name for name in HMCState._fields if name != "z")
+    fields = (*names, "z.mu", "z.sigma", "adapt_state.step_size")
     options = {"step_size": 0.3, "dense_mass": True, "trajectory_length": 1.0}
     kernel = pm.ParallelHMC(model, solver=pm.jacobi(), window=8, **options)
-    mcmc = run(kernel, Y, cls=cls, method=method, extra_fields=(*fields, "z.mu", "z.sigma"))
-    theirs = run(HMC(model, **options), Y, cls="numpyro", method=method,
-                 extra_fields=(*fields, "z.mu", "z.sigma"))  # fmt: skip
+    mcmc = run(kernel, Y, cls=cls, method=method, extra_fields=fields)
+    theirs = run(HMC(model, **options), Y, cls="numpyro", method=method, extra_fields=fields)
     assert shapes(mcmc) == shapes(theirs)
 
     found = mcmc.get_extra_fields()
