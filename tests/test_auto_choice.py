@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from auto_pilots import GPU, NOISE, diagonal, expands, forgets, pilot_of, rotates
 
@@ -10,7 +12,7 @@ import parallel_mcmc as pm
 from parallel_mcmc._core.auto import Choice, choose
 from parallel_mcmc._core.lyapunov import growth_of
 from parallel_mcmc._core.pilot import Pilot, forecast
-from parallel_mcmc._core.windows import run_info
+from parallel_mcmc._core.windows import run_info, solve_vectors
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
 pytestmark = pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
@@ -233,3 +235,15 @@ def test_a_limit_and_a_tolerance_that_are_given_are_kept():
     attempt, _ = pilot_of(forgets)
     with pytest.warns(pm.ConvergenceWarning, match="about 3 iterations of jacobi to expect; no"):
         choose(pm.auto("gpu", max_iterations=2), None, 400, jnp.zeros(3), attempt)
+
+
+def test_what_a_pilot_does_not_solve_is_left(sequential_chain):
+    """Nobody counts steps that finish it, and they may be as many as it has."""
+    solver = pm.jacobi(max_iterations=2)
+    chain, info = solve_vectors(
+        rotates, jnp.zeros(3), NOISE, solver, 400, jax.random.key(0), finishes=False
+    )
+    assert int(info.status) != pm.Status.CONVERGED
+    expected = sequential_chain(rotates, jnp.zeros(3), NOISE)
+    np.testing.assert_array_equal(chain[0], expected[0])  # solved by the first iteration
+    assert float(jnp.max(jnp.abs(chain[-1] - expected[-1]))) > 0.1

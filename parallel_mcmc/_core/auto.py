@@ -12,9 +12,8 @@
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
    The fewest gradients in turn are taken. A pilot stops where it has taken half as many as Jacobi
-   is expected to, or two thirds as many as its steps. Where DEER fails, quasi-DEER is not
-   tried. Solvers that need a batch or derivative that
-   JAX does not have are not tried: see `ability.Ability`.
+   is expected to, or two thirds as many as its steps. Where DEER fails, quasi-DEER is not tried,
+   nor are solvers that need a batch or derivative that JAX does not have: see `ability.Ability`.
 5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
    iterations as steps; else the chain runs step by step.
 6. The window is as long as the memory allows.

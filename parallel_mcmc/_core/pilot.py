@@ -236,7 +236,7 @@ def decide(
             break  # what Newton's method does not solve others hardly do
     if found:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
-        # Of two that take as many gradients the later one is cheaper in all else.
+        # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
         chosen = min(reversed(found), key=lambda s: found[s] * gradients_in_turn(s))
         return decision(chosen, why + left_out, "", found[chosen])
     if pays:
