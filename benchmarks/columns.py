@@ -47,7 +47,7 @@ def in_short(name: str, unit: float = 1) -> Cell:
 
 
 def iterations_of(r: Record, suffix: str = "") -> str:
-    """Iterations, and in brackets the steps made one by one within them."""
+    """Iterations, and in brackets the steps made one by one within them: in older records."""
     iterations, made = r[f"iterations{suffix}"], r.get(f"num_frontier_steps{suffix}", 0)
     return f"{iterations} [{made:,}]" if made else str(iterations)
 

@@ -26,8 +26,7 @@ from parallel_mcmc._core import constants
 T, CHAINS = 1_024, 4
 CHANGES = {1.0: "", 0.5: "half", 2.0: "twice"}
 NAMES = (
-    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "MOST_STEPS", "STALLED", "STANDING",
-    "FEW", "PROPORTION",
+    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "STANDING", "FEW", "PROPORTION",
 )  # fmt: skip
 
 KERNELS = (
@@ -74,7 +73,6 @@ def measured(name: str | None, factor: float, solver: str, options: Options) -> 
         "chains": CHAINS * len(cases), "value": value, "factor": factor,
         "iterations": sum(iterations), "iterations_of_kernels": iterations,
         "num_unsolved": int(np.sum(unsolved)),
-        "num_frontier_steps": sum(int(info.num_frontier_steps.sum()) for info in infos),
     }  # fmt: skip
 
 

@@ -168,12 +168,11 @@ def in_a_line(error: Exception) -> str:
 
 def of_solve(info: SolveInfo) -> Record:
     """A report, of the worst chain."""
-    counts = "num_sequential_steps", "num_frontier_steps"
     sums = "num_limited", "num_resets", "num_ties", "num_trembling"
     return {
         "iterations": int(np.max(info.num_iterations)),
         "residual": float(np.max(info.residual)),
         "status": Status(int(np.max(info.status))).name,
-        **{name: int(np.max(getattr(info, name))) for name in counts},
+        "num_sequential_steps": int(np.max(info.num_sequential_steps)),
         **{name: int(np.sum(getattr(info, name))) for name in sums},
     }

@@ -97,7 +97,6 @@ def measured(build: Callable[[], Posterior], seed: int) -> Record:
         "settled": state.warmup.settled,
         "iterations": state.solve.num_iterations,
         "num_sequential_steps": state.solve.num_sequential_steps,
-        "num_frontier_steps": state.solve.num_frontier_steps,
         "leapfrogs": state.num_steps,
     }
     return {

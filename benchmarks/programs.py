@@ -136,8 +136,7 @@ def seconds_by_model(found: Counts, T: int, info: pm.SolveInfo) -> float | None:
     steps, iterations = int(info.num_sequential_steps), int(info.num_iterations)
     if len(found.loops) > 1 or (steps and iterations):
         return None
-    at_the_frontier = int(info.num_frontier_steps) * sum(loop.turn.seconds for loop in found.loops)
-    return found.outside.seconds + (iterations or T) * found.iteration.seconds + at_the_frontier
+    return found.outside.seconds + (iterations or T) * found.iteration.seconds
 
 
 def counts(text: str) -> Record:

@@ -128,8 +128,8 @@ def parallel_hmc(target: Target, chains: int, solver: Any) -> Sampler:
     def sample(rng_key, state, T):
         last[:] = [mcmc] = [run(rng_key, state, T)]
         final = mcmc.last_state
-        by_hand = final.solve.num_sequential_steps + final.solve.num_frontier_steps
-        evaluations = np.asarray(final.solve.num_iterations * T + by_hand)
+        solve = final.solve
+        evaluations = np.asarray(solve.num_iterations * T + solve.num_sequential_steps)
         leapfrogs = np.ceil(math.pi / 2 / np.asarray(final.adapt_state.step_size))
         draws = mcmc.get_samples(group_by_chain=True)
         return draws, np.sum(evaluations * np.clip(leapfrogs, 1, 256))

@@ -71,7 +71,6 @@ def program(target: str, data: Path, seed: int) -> Any:
             )  # fmt: skip
             found[f"iterations_{name}"] = info.num_iterations
             found[f"num_sequential_steps_{name}"] = info.num_sequential_steps
-            found[f"num_frontier_steps_{name}"] = info.num_frontier_steps
             found[f"max_difference_sd_{name}"] = jnp.max(jnp.abs(draws - x) / unit)
         return found
 

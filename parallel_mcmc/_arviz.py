@@ -233,7 +233,6 @@ def attributes(solve: SolveInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
         "solve_residual": np.atleast_1d(solve.residual).tolist(),
         "solve_frontier": np.atleast_1d(solve.frontier).tolist(),
         "solve_sequential_steps": np.atleast_1d(solve.num_sequential_steps).tolist(),
-        "solve_frontier_steps": np.atleast_1d(solve.num_frontier_steps).tolist(),
         "solve_trembling": np.atleast_1d(solve.num_trembling).tolist(),
         "solve_ties": np.atleast_1d(solve.num_ties).tolist(),
     }

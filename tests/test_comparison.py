@@ -22,7 +22,6 @@ def trace_of(draws, status=(0, 0), steps=(0, 0)):
         num_sequential_steps=np.array(steps),
         num_resets=np.zeros(2, int),
         num_limited=np.zeros(2, int),
-        num_frontier_steps=np.zeros(2, int),
         num_trembling=np.zeros(2, int),
         num_ties=np.zeros(2, int),
     )
@@ -122,11 +121,3 @@ def test_long_runs_are_timed_once(draws):
 
     timed(run, num_runs=3, budget=0.005)
     assert len(calls) == 2
-
-
-def test_steps_made_within_the_iterations_are_told_on_request(draws):
-    solve = trace_of(draws).solve
-    assert "within the iterations" not in repr(solve)
-    solve = solve._replace(num_frontier_steps=np.array([0, 16]))
-    assert ", 16 steps one by one within the iterations" in repr(solve)
-    assert "within the iterations" not in solve.summary()

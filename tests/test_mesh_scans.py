@@ -98,16 +98,6 @@ def test_rows_of_known_number_are_on_every_device(index):
 
 
 @on_four
-@pytest.mark.parametrize("begin", [0, 9, T - 6])
-def test_a_few_rows_are_read_and_written_across_an_edge(begin):
-    x, new = draw(T, D), draw(6, D)
-    read = in_pieces(lambda x: across.some_rows(x, begin, 6), replicated=True)
-    np.testing.assert_array_equal(read(x), x[begin : begin + 6])
-    written = in_pieces(lambda x: across.with_rows(x, new, begin))(x)
-    np.testing.assert_array_equal(written, x.at[begin : begin + 6].set(new))
-
-
-@on_four
 def test_counts_and_leading_steps_are_those_of_the_whole_chain():
     true = jnp.ones(T, bool).at[25].set(False).at[30].set(False)
     leading = in_pieces(rows.num_leading, replicated=True)

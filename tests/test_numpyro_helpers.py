@@ -174,7 +174,7 @@ def test_the_critical_path_is_told(capsys):
     attributes = pm.to_inference_data(mcmc)["posterior"].attrs
     solve, num_steps = mcmc.last_state.solve, np.asarray(mcmc.last_state.num_steps)
     made = np.asarray(solve.num_iterations) * (num_steps + 1)
-    made += np.asarray(solve.num_frontier_steps + solve.num_sequential_steps) * num_steps
+    made += np.asarray(solve.num_sequential_steps) * num_steps
     assert attributes["sample_gradients"] == made.tolist()
     assert (
         attributes["warmup_gradients"] == np.asarray(mcmc.last_state.warmup.num_gradients).tolist()

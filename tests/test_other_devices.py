@@ -46,7 +46,6 @@ def test_the_chain_is_the_same(solver, window, other_device, sequential_chain):
     np.testing.assert_allclose(solution.trajectory, expected, atol=1e-5)
     assert int(solution.info.status) == pm.Status.CONVERGED
     assert int(solution.info.frontier) == T
-    assert int(solution.info.num_frontier_steps) == 0
 
 
 @pytest.mark.parametrize("window", [None, 100])

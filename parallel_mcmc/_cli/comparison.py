@@ -86,8 +86,8 @@ def compare(parallel: Timed, sequential: Timed) -> Iterator[str]:
 def evaluations_in_turn(trace: Trace) -> int:
     """Of a step, by the slowest chain; a product with its Jacobian counts two."""
     solve, solver = trace.solve, getattr(solvers, trace.settings["solver"])()
-    made = solve.num_frontier_steps + solve.num_sequential_steps
-    return int(np.max(gradients_in_turn(solver) * solve.num_iterations + made))
+    in_turn = gradients_in_turn(solver) * solve.num_iterations + solve.num_sequential_steps
+    return int(np.max(in_turn))
 
 
 def scaled_difference(

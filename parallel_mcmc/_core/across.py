@@ -148,24 +148,6 @@ def rows_at(a: Array, index: np.ndarray) -> Array:
     return gathered(a[jnp.asarray(wanted)[rank()]])[owner, place]
 
 
-def some_rows(tree: Any, begin: Any, length: int) -> Any:
-    """Few rows of the whole chain, from ``begin`` on, on every device."""
-    number, each = begin + jnp.arange(length), jnp.arange(length)
-
-    def rows(leaf):
-        here = jnp.clip(number - rank() * len(leaf), 0, len(leaf) - 1)
-        return gathered(leaf[here])[number // len(leaf), each]
-
-    return jax.tree.map(rows, tree)
-
-
-def with_rows(a: Array, rows: Array, begin: Any) -> Array:
-    """The piece of this device, where the whole chain has ``rows`` from ``begin`` on."""
-    place = numbers(len(a)) - begin
-    inside = ((place >= 0) & (place < len(rows))).reshape(-1, *[1] * (a.ndim - 1))
-    return jnp.where(inside, rows[jnp.clip(place, 0, len(rows) - 1)], a)
-
-
 def summed_up(sums: Array) -> Array:
     """Cumulative sums over the whole chain, from those of each device."""
     if devices() is None:

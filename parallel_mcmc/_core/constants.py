@@ -19,14 +19,8 @@ GRAIN = 2.0**-40
 """The smallest unit of noise: an ulp of float32, four thousand of float64. A step loses some bits
 where log densities subtract large terms, or coordinates are far from zero."""
 
-MOST_STEPS = 16
-"""Steps made one by one in an iteration: as many as pay on a CPU. See `frontier`."""
-
-STALLED = 8
-"""Steps are made one by one once all but one in this many are right: see `frontier`."""
-
 STANDING = 4
-"""Steps for which a chain is first guessed to stand still: see `frontier`."""
+"""Steps for which a chain is first guessed to stand still: see `moves`."""
 
 ASK_AGAIN = 4
 """Where states must be exact, the next check waits for the iterations so far divided by this."""

@@ -7,8 +7,7 @@ With the current states x, all t of the window at once:
     d_t      = A_t d_{t-1} + r_t                            one linear recurrence
     x_t     <- f_t + A_t d_{t-1}
 
-Where residuals are not small the correction is limited: see `correction`. Where nearly all is
-solved and the frontier stalls, some steps are made one by one: see `frontier`.
+Where residuals are not small the correction is limited: see `correction`.
 
 Solving for the correction d instead of x itself has two effects. Rounding
 in the scan is relative to d, which goes to zero. And where d_{t-1} is zero, x_t
@@ -110,6 +109,7 @@ def iterate(
         return advanced._replace(
             num_resets=progress.num_resets + seen.num_replaced,
             num_limited=progress.num_limited + seen.num_limited,
+            near_since=seen.near_since,
             stops=seen.stops,
             done=seen.done,
             early=seen.early,
@@ -137,8 +137,8 @@ def iterate(
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
         offset, stops = offset_of(progress), seen.stops
-        x, careful, evidence, stood, num_made, replaced, limited = moves(
-            f, solver, block, offset, progress, seen, details
+        x, careful, evidence, stood, replaced, limited = moves(
+            solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
         slide = jnp.zeros_like(seen.k)
@@ -172,11 +172,9 @@ def iterate(
             factor=factor,
             evidence=evidence,
             stood=stood,
-            expected=seen.lead - slide + num_made,
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
             replaced=replaced,
             limited=limited,
-            num_frontier_steps=progress.num_frontier_steps + num_made,
         )
 
     x = window_of(states, frontier, block.window)
@@ -191,13 +189,12 @@ def iterate(
         factor=jnp.ones_like(x[:, 0]),
         evidence=no_evidence(x),
         stood=stood,
-        expected=zero,
         replaced=jnp.zeros(len(x), bool),
         limited=jnp.zeros(len(x), bool),
         num_iterations=zero,
         num_resets=zero,
         num_limited=zero,
-        num_frontier_steps=zero,
+        near_since=zero,
         ask_from=zero,
         stops=jnp.zeros((), bool),
         done=jnp.zeros((), bool),

@@ -2,6 +2,13 @@
 
 Most states become f_t + A_t d_{t-1}: see `correction`. Solved states stay, and states that are not
 finite are replaced by the last correct state.
+
+States that tremble are held where a step after them is not yet right up to noise. Otherwise a
+stretch that expands would turn what they move by into flipped accept decisions, anew in each
+iteration and until the frontier has passed it. States tremble once they have had half as many more
+iterations as it took half of the steps to come down to noise; at that rate they have fallen from
+there to the last bit. They are held for three times as long as that: a stretch in which every bit
+counts flips again once they are free, and is left to the frontier.
 """
 
 from typing import Any, NamedTuple
@@ -11,9 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.constants import STANDING
-from parallel_mcmc._core.frontier import make_steps, num_standing_still, num_steps_to_make
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.outcome import Block, Details, Outcome, Progress
 from parallel_mcmc._core.rows import all_of, either, finite_rows, most_of, state_before
@@ -29,7 +34,6 @@ class Moves(NamedTuple):
         x: ``(W, D)``.
         careful: see `correction.Correction`.
         evidence, stood: as in `outcome.Progress`.
-        num_made: steps made one by one.
         replaced: steps whose state or map was not finite, or whose state is guessed to stand
             still, ``(W,)``.
         limited: see `correction.Correction`.
@@ -39,13 +43,11 @@ class Moves(NamedTuple):
     careful: Float[Array, "W D"] | None
     evidence: Evidence
     stood: Int[Array, ""]
-    num_made: Int[Array, ""]
     replaced: Bool[Array, " W"]
     limited: Bool[Array, " W"]
 
 
 def moves(
-    f: Recursion,
     solver: Solver,
     block: Block,
     offset: Any,
@@ -56,7 +58,6 @@ def moves(
     """The moves of one iteration; no state moves where the iterations stop.
 
     Args:
-        f: the recursion.
         solver: provides the correction.
         block, offset: the steps, and where the window begins.
         progress, seen, details: the last evaluation, and what it shows.
@@ -68,33 +69,29 @@ def moves(
     # of corrections of a few ulp would keep later states from coming down to noise.
     least = jnp.minimum(rounding(x), aimed_at(None, x.dtype) * scale)
     still = behind & ~details.complete & all_of(jnp.abs(details.r) <= least)
+    # In a window that slides, the frontier has to pass every step anyway.
+    may_hold = block.extend_guess and block.window == len(progress.states)
+    num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
+    n, near = progress.num_iterations, seen.near_since
+    holds = (2 * n >= 3 * near) & (n <= 3 * near) & (seen.lead < num_left)
+    first = jnp.where(may_hold & holds, seen.lead, seen.k)
+    held = behind & (row < first)
     # Steps that are not finite are left to Jacobi.
-    none = (row < seen.k) | still | seen.stops | ~finite_rows(details.r)
+    none = (row < seen.k) | still | held | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
     # Zeroed where maps are read, in the first pass of the recurrence.
     A, bad = finite_maps(progress.A)
-    predicted, careful, limited = solver.correct(A, r, progress.factor, scale, seen.k)
-    stands = (row < seen.k) | (still & all_of(jnp.abs(predicted) <= least)) | seen.stops
+    predicted, careful, limited = solver.correct(A, r, progress.factor, scale, first)
+    still &= all_of(jnp.abs(predicted) <= least)
+    stands = (row < seen.k) | still | held | seen.stops
     x_new = jnp.where(stands[:, None], x, progress.f_values + predicted)
-
-    def made(x):
-        gained = seen.lead - progress.expected
-        num_steps = num_steps_to_make(details.near, gained, seen.lead, block.num_steps - offset)
-        # Under `vmap` this also runs for chains that have stopped.
-        num_steps = jnp.where(seen.stops | ~begun, 0, num_steps)
-        return make_steps(f, x, seen.lead, num_steps, block.inputs, offset), num_steps
-
-    def none_made(x):
-        return x, jnp.zeros((), jnp.int32)
-
-    x_new, num_made = jax.lax.platform_dependent(x_new, cpu=made, default=none_made)
     safe = state_before(progress.states, block.x_start, offset + seen.lead)
-    end = seen.lead + num_made
-    following = across.row_of(x_new, jnp.minimum(end, across.whole(block.window) - 1))
+    following = across.row_of(x_new, jnp.minimum(seen.lead, across.whole(block.window) - 1))
     same = all_of(jnp.abs(following - safe) <= rounding(safe))
     stood = num_standing_still(progress.stood, same)
     stood = jnp.where(begun & ~seen.stops, stood, progress.stood)
-    guessed = (row > end) & (row <= end + jnp.where(stood >= STANDING, stood, 0)) & ~seen.stops
+    guess = jnp.where(stood >= STANDING, stood, 0)
+    guessed = (row > seen.lead) & (row <= seen.lead + guess) & ~seen.stops
     replaced = ~finite_rows(x_new) | guessed
     x_new = jnp.where(replaced[:, None], safe, x_new)
     replaced = replaced | bad
@@ -102,7 +99,18 @@ def moves(
     complete = details.evidence.complete | details.complete
     evidence = details.evidence._replace(moved=moved, complete=complete)
     evidence = either(seen.stops, progress.evidence, evidence)
-    return Moves(x_new, careful, evidence, stood, num_made, replaced, limited)
+    return Moves(x_new, careful, evidence, stood, replaced, limited)
+
+
+def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Array, ""]:
+    """For how many steps after the frontier the chain is guessed to stand still; used from 4 on.
+
+    A chain that starts far out may reject hundreds of proposals before it moves. The iterates are
+    elsewhere then, their maps say nothing about the start, and the frontier would advance one step
+    per iteration. The guess doubles in each iteration in which the step at the frontier ``stands``
+    still, that is, ends where it began.
+    """
+    return jnp.where(stands, jnp.clip(2 * stood, 1, 2**30), 0)
 
 
 def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, "*W"]]:

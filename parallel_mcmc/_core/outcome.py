@@ -77,14 +77,13 @@ class Progress(NamedTuple):
         factor: how well the last prediction of each f_t held, ``(W,)``: see
             `correction.secant`.
         evidence: which steps tremble, up to the last iteration: see `trembling`.
-        stood: iterations, or steps guessed, for which the chain stands still: see `frontier`.
-        expected: leading steps that were right after the last iteration, with those it made.
+        stood: iterations, or steps guessed, for which the chain stands still: see `moves`.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
         num_iterations: evaluations so far; the looks, made side by side, count as one.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
-        num_frontier_steps: steps made one by one where the frontier stalled: see `frontier`.
+        near_since: see `Outcome`.
         ask_from: iterations before the next check whether trembling states are accepted.
         stops, done, early: for the last evaluation: see `Outcome`.
     """
@@ -96,13 +95,12 @@ class Progress(NamedTuple):
     factor: Float[Array, " W"]
     evidence: Evidence
     stood: Int[Array, ""]
-    expected: Int[Array, ""]
     replaced: Bool[Array, " W"]
     limited: Bool[Array, " W"]
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
-    num_frontier_steps: Int[Array, ""]
+    near_since: Int[Array, ""]
     ask_from: Int[Array, ""]
     stops: Bool[Array, ""]
     done: Bool[Array, ""]
@@ -118,6 +116,8 @@ class Outcome(NamedTuple):
         scale: the spread by which this evaluation is judged.
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
+        near_since: the iteration from which half of the steps were right up to noise, or the most
+            that any earlier block took, if that is more; 0 before.
         early: whether the early stop that the user asked for is reached.
         done: whether there is nothing more to gain from iterating.
         asks: whether all inexact steps tremble and may be acceptable; `judgement` decides.
@@ -130,6 +130,7 @@ class Outcome(NamedTuple):
     num_inexact: Int[Array, ""]
     num_replaced: Int[Array, ""]
     num_limited: Int[Array, ""]
+    near_since: Int[Array, ""]
     early: Bool[Array, ""]
     done: Bool[Array, ""]
     asks: Bool[Array, ""]
@@ -143,8 +144,8 @@ class Details(NamedTuple):
         x, r: the states of the window, and their residuals, ``(W, D)``.
         agrees: which steps are exact, given the state before them.
         wanted: which steps have to be solved.
-        near: which steps are solved or right up to noise, given the state before them.
-        complete: whether all steps of the block are near, and no early stop is asked for.
+        complete: whether all steps of the block are right up to noise, and no early stop is asked
+            for.
         size: of the residuals, in units of the noise.
         evidence: as in `Progress`, with this evaluation.
     """
@@ -153,7 +154,6 @@ class Details(NamedTuple):
     r: Float[Array, "W D"]
     agrees: Bool[Array, " W"]
     wanted: Bool[Array, " W"]
-    near: Bool[Array, " W"]
     complete: Bool[Array, ""]
     size: Float[Array, " W"]
     evidence: Evidence
@@ -188,6 +188,8 @@ def outcome(
         ),
     )
     counts = Counted(*sums)
+    half_near = evaluated & (2 * counts.large <= num_left)
+    began = jnp.where(half_near, jnp.maximum(progress.num_iterations, block.num_before), 0)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
@@ -203,10 +205,11 @@ def outcome(
         num_inexact=counts.inexact,
         num_replaced=num_replaced,
         num_limited=num_limited,
+        near_since=jnp.where(progress.near_since > 0, progress.near_since, began),
         early=early,
         done=done,
         asks=asks,
         stops=done | asks,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    return seen, Details(x, r, agrees, wanted, near, complete, size, evidence)
+    return seen, Details(x, r, agrees, wanted, complete, size, evidence)

@@ -45,8 +45,6 @@ class SolveInfo(NamedTuple):
         frontier: leading steps that were solved in parallel without a gap; if the chain is
             not finite, the steps before the first non-finite state.
         num_sequential_steps: steps that were run one by one after the iterations.
-        num_frontier_steps: steps made one by one within the iterations on a CPU: up to 16 in each
-            iteration in which most steps were solved and the frontier hardly advanced.
         num_resets: states replaced during the iterations because they were not finite, or because
             the chain had stood still before them.
         num_limited: linear maps whose norm was limited, or corrections that were penalised.
@@ -66,7 +64,6 @@ class SolveInfo(NamedTuple):
     num_sequential_steps: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
-    num_frontier_steps: Int[Array, ""]
     num_trembling: Int[Array, ""]
     num_ties: Int[Array, ""]
 
@@ -75,8 +72,8 @@ class SolveInfo(NamedTuple):
 
         Args:
             what: what was solved for, such as ``"500 draws"``.
-            details: whether to add the residual, steps made within the iterations, and steps that
-                are right up to rounding, as where the report is printed itself.
+            details: whether to add the residual, and steps that are right up to rounding, as where
+                the report is printed itself.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
         >>> f = lambda x, u: jnp.tanh(x) / 2 + u
@@ -91,9 +88,7 @@ class SolveInfo(NamedTuple):
             return "Run step by step" + (f": {what}" if what else "")
         solved, chains = int(np.sum(info.status == Status.CONVERGED)), info.status.size
         low, high = int(info.num_iterations.min()), int(info.num_iterations.max())
-        made, by_hand = (
-            int(steps.sum()) for steps in (info.num_frontier_steps, info.num_sequential_steps)
-        )
+        by_hand = int(info.num_sequential_steps.sum())
         return (
             ("Solved in parallel: " if solved or chains > 1 else "Not solved in parallel: ")
             + (f"{solved} of {chains} chains, " if chains > 1 else "")
@@ -102,7 +97,6 @@ class SolveInfo(NamedTuple):
             + (f" for {what}" if what else "")
             + (f", {by_hand:,} steps one by one" if by_hand else "")
             + (f", residual {info.residual.max():.1e}" if details else "")
-            + (f", {made:,} steps one by one within the iterations" if details and made else "")
             + (remarks(info) if details else "")
         )
 

@@ -38,7 +38,6 @@ class Summary(NamedTuple):
     num_iterations: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
-    num_frontier_steps: Int[Array, ""]
     num_trembling: Int[Array, ""]
     num_ties: Int[Array, ""]
 
@@ -90,7 +89,6 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
         num_sequential_steps=zero + across.whole(finite.size),
         num_resets=zero,
         num_limited=zero,
-        num_frontier_steps=zero,
         num_ties=zero,
         num_trembling=zero,
     )
@@ -153,7 +151,6 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell, finishes
             num_iterations=done.num_iterations,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
-            num_frontier_steps=done.num_frontier_steps,
             num_trembling=outcome.num_trembling,
             num_ties=outcome.num_ties,
         )
@@ -248,7 +245,6 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),
         num_resets=jnp.sum(blocks.num_resets, dtype=jnp.int32),
         num_limited=jnp.sum(blocks.num_limited, dtype=jnp.int32),
-        num_frontier_steps=jnp.sum(blocks.num_frontier_steps, dtype=jnp.int32),
         num_ties=jnp.sum(blocks.num_ties, dtype=jnp.int32),
         num_trembling=jnp.sum(blocks.num_trembling, dtype=jnp.int32),
     )

@@ -22,8 +22,8 @@ def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[
         made = np.atleast_1d(num_steps * state.num_steps)
     else:
         iteration = (state.num_steps + 1) * gradients_in_turn(solver)
-        by_hand = solve.num_frontier_steps + solve.num_sequential_steps
-        made = np.atleast_1d(solve.num_iterations * iteration + by_hand * state.num_steps)
+        by_hand = solve.num_sequential_steps * state.num_steps
+        made = np.atleast_1d(solve.num_iterations * iteration + by_hand)
     return {
         "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
         # All chains wait for the pilots of the first one, whose trajectories the counts are of.
