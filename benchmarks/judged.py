@@ -25,6 +25,15 @@ def ratio_cell(r: Record) -> str:
     return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
+def time_ratio_cell(r: Record) -> str:
+    """Seconds per effective draw of the worst scalar on this device: NUTS's over ours."""
+    ours, by_nuts = (
+        r["seconds_warm_here"] / r["min_ess"],
+        r["seconds_warm_nuts"] / r["min_ess_nuts"],
+    )
+    return "-" if r["rhat_nuts"] >= LARGEST_RHAT else f"{by_nuts / ours:.3g}"
+
+
 def is_right(r: Record) -> bool:
     """As far as R-hat and the worst scalar say; of the heavy tails of users no run knows the sd."""
     sd_is_right = r["sd_error"] < 0.15 or r["source"] == "users"

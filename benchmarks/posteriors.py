@@ -1,8 +1,9 @@
 """Real models with the defaults alone: is it right, and how long is the critical path?
 
-`pm.ParallelHMC` under `pm.MCMC`, with the solver that an accelerator would get, and NumPyro's NUTS:
-four chains, 1,000 draws after at most 1,000 steps of warm-up. Gradients are those of the slowest
-chain that must follow one another, of NUTS its leapfrog steps. In 64 bit.
+`pm.ParallelHMC` under `pm.MCMC`, with the solver that an accelerator would get and with that of
+this device ("here"), whose draws are the same, and NumPyro's NUTS: four chains, 1,000 draws after
+at most 1,000 steps of warm-up. Gradients are those of the slowest chain that must follow one
+another, of NUTS its leapfrog steps. In 64 bit.
 """
 
 import warnings
@@ -90,7 +91,8 @@ def measured(build: Callable[[], Posterior], seed: int) -> Record:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)
         warnings.simplefilter("ignore", pm.AdaptationWarning)
-        by_nuts, ours = run_nuts(posterior, seed), run_ours(posterior, seed)
+        by_nuts, ours = run_nuts(posterior, seed), run_ours(posterior, seed, pm.auto("gpu"))
+        here = run_ours(posterior, seed, pm.auto())
     state, settings = ours.mcmc.last_state, ours.mcmc.solve_settings()
     reference = posterior.reference or moments(by_nuts.draws)
     of_chains = {
@@ -106,6 +108,11 @@ def measured(build: Callable[[], Posterior], seed: int) -> Record:
         **{name: np.atleast_1d(values).tolist() for name, values in of_chains.items()},
         "rise": [float(r) if np.isfinite(r) else None for r in np.ravel(state.warmup.rise)],
         **ours.figures(reference),
+        "seconds_cold_here": here.seconds_cold, "seconds_warm_here": here.seconds_warm,
+        "max_difference_sd": max(
+            float(np.max(np.abs(draw - here.draws[name])) / draw.std())
+            for name, draw in ours.draws.items() if name in reference
+        ),
         **{f"{name}_nuts": value for name, value in by_nuts.figures(reference).items()},
     }  # fmt: skip
 
@@ -131,8 +138,8 @@ def draws_of(posterior: Posterior, mcmc: Any) -> dict[str, np.ndarray]:
     return dict(scalars(posterior.sites_of(mcmc.get_samples(group_by_chain=True))))
 
 
-def run_ours(posterior: Posterior, seed: int) -> Run:
-    kernel = pm.ParallelHMC(posterior.model, solver=pm.auto(platform="gpu"))
+def run_ours(posterior: Posterior, seed: int, solver: Any) -> Run:
+    kernel = pm.ParallelHMC(posterior.model, solver=solver)
     mcmc = four_chains(kernel, posterior.thinning)
 
     def run():

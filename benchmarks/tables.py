@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import pivots
+from benchmarks import judged, pivots
 from benchmarks.columns import (
     CHAIN,
     COLUMNS,
@@ -31,9 +31,14 @@ def if_run(cell: Cell) -> Cell:
     return lambda r: cell(r) if "status" in r else ""
 
 
+def if_in(name: str, cell: Cell) -> Cell:
+    """Nothing where it was not measured."""
+    return lambda r: cell(r) if name in r else ""
+
+
 def known(name: str) -> Cell:
     """Megabytes; nothing where they were not measured."""
-    return lambda r: entry(name, ",.0f", 1e-6)(r) if name in r else ""
+    return if_in(name, entry(name, ",.0f", 1e-6))
 
 
 def of_the_least(r: Record) -> str:
@@ -129,8 +134,8 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         *CHAIN, "window", ("MB of draws", known("bytes_of_draws")),
         ("MB of the store", known("bytes_of_store")),
         ("MB of the process", known("bytes_of_process")),
-        ("s a window, alone", lambda r: median("seconds_alone")(r) if "seconds_alone" in r else ""),
-        ("in a store", lambda r: median("seconds_stored")(r) if "seconds_stored" in r else ""),
+        ("s a window, alone", if_in("seconds_alone", median("seconds_alone"))),
+        ("in a store", if_in("seconds_stored", median("seconds_stored"))),
     ),
     "swap": (
         "T", "chains", "sampler", "solver", ("iterations", iterations_of),
@@ -159,8 +164,10 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
         ("NUTS warm-up", entry("warmup_gradients_nuts", ",")),
         ("NUTS draws", entry("sample_gradients_nuts", ",")),
         ("NUTS least ESS", entry("min_ess_nuts", ",.0f")), "NUTS / ours",
-        ("warm s", entry("seconds_warm", ".3g")),
-        ("NUTS warm s", entry("seconds_warm_nuts", ".3g")), "outcome",
+        ("s here", if_in("seconds_warm_here", entry("seconds_warm_here", ".3g"))),
+        ("NUTS s", entry("seconds_warm_nuts", ".3g")),
+        ("NUTS / ours, s", if_in("seconds_warm_here", judged.time_ratio_cell)),
+        ("in sd", if_in("max_difference_sd", COLUMNS["in sd"])), "outcome",
     ),
     "models": (
         "model", "unknowns", ("gradients in turn", gradients("")), ("NUTS", gradients("_nuts")),

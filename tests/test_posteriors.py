@@ -49,6 +49,8 @@ def test_a_row_says_how_much_shorter_the_path_is_and_what_came_of_it():
     assert outcome_of(RECORD) == "right"
     assert "| eight schools | 10 | 500 | 10,000 | 10 | right |" in made("models", [RECORD])
     assert "| jacobi | 60 to 80 | 3 to 4 | -0.50 |" in made("posteriors", [RECORD])
+    timed = RECORD | {"seconds_warm_here": 0.5, "max_difference_sd": 1e-9}
+    assert "| 0.5 | 2 | 2 | 1.0e-09 | right |" in made("posteriors", [timed])
     assert "| 10,000 | NUTS: R-hat 1.9 | right |" in made("models", [RECORD | {"rhat_nuts": 1.9}])
     assert outcome_of(RECORD | {"rhat": 1.2}) == (
         "R-hat 1.20, mean 2.0 errors off, standard deviation 3% off"
