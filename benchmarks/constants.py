@@ -26,7 +26,7 @@ from parallel_mcmc._core import constants
 T, CHAINS = 1_024, 4
 CHANGES = {1.0: "", 0.5: "half", 2.0: "twice"}
 NAMES = (
-    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "STANDING", "FEW", "PROPORTION",
+    "TRUST_RADIUS", "SPREAD_ROWS", "NOISE", "STANDING", "FEW", "PROPORTION", "ENLARGED",
 )  # fmt: skip
 
 KERNELS = (

@@ -39,8 +39,11 @@ FEW = 8
 """Grains of the spread up to which a residual trembles; larger ones still fall: see `trembling`."""
 
 PROPORTION = 8
-"""How many times the noise a step may be off at a look, as steep maps enlarge the move. Once all
-steps have been within the noise, one step in ten may be off by as much."""
+"""How many times the noise a step may be off at a look, as steep maps enlarge the move."""
+
+ENLARGED = 64
+"""Once all steps have been within the noise, one in ten may be off by up to this many times as
+much, as a stretch that expands enlarges what its first state trembles by."""
 
 SHORT = 32
 """Added to twice the number of steps that must be found to tremble: if only a few tremble, they

@@ -30,7 +30,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         states: ``(L, D)``.
-        num_iterations: until then; 0 at the start of the iterations.
+        num_iterations: until then, without those in which states were held; 0 at the start.
         ask_from: number of iterations from which a check is worthwhile again.
         moved: their distance from the previous snapshot, in units of the noise; NaN if that was
             the start of the iterations.
@@ -80,7 +80,7 @@ def come_down(
         last: snapshot.
         left: the typical residual, in units of the noise.
         moved: how far the states are from the last snapshot.
-        num_iterations: so far.
+        num_iterations: so far, without those in which states were held.
         slowness: see `slowness_of`; None if the user gave the first iterate: then the number of
             iterations says nothing. Each wait is then as long as all iterations before it, and
             states that keep their pace move twice as far.

@@ -122,7 +122,7 @@ def iterate(
         counted = jnp.zeros(block.window, bool)
         num_iterations = progress.num_iterations + judgement.looked
         # What must be exact will stay so: wait before the next check.
-        later = num_iterations + num_iterations // ASK_AGAIN + 1
+        later = num_iterations - progress.num_held + num_iterations // ASK_AGAIN + 1
         later = jnp.where(judgement.must_be_exact, later, 0)
         ask_from = jnp.maximum(judgement.snapshot.ask_from, later)
         progress = progress._replace(
@@ -137,7 +137,7 @@ def iterate(
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
         offset, stops = offset_of(progress), seen.stops
-        x, careful, evidence, stood, replaced, limited = moves(
+        x, careful, evidence, stood, replaced, limited, holds = moves(
             solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
@@ -175,6 +175,7 @@ def iterate(
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
             replaced=replaced,
             limited=limited,
+            num_held=progress.num_held + holds,
         )
 
     x = window_of(states, frontier, block.window)
@@ -195,6 +196,7 @@ def iterate(
         num_resets=zero,
         num_limited=zero,
         near_since=zero,
+        num_held=zero,
         ask_from=zero,
         stops=jnp.zeros((), bool),
         done=jnp.zeros((), bool),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
+from parallel_mcmc._core.constants import ENLARGED, OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
 from parallel_mcmc._core.rows import all_of, before, either, most_of, state_before, window_of
@@ -74,9 +74,9 @@ def judged(
     since = x - window_of(snapshot.states, offset, block.window)
     moved = typical(most_of(in_units(since, of_noise)), wanted, slides)
     left = typical(details.size, wanted, slides)
-    n = progress.num_iterations
+    n = progress.num_free
     # A block may be near from the start, because windows before it have reached into it.
-    slowness = slowness_of(jnp.maximum(n, block.num_before), x.dtype)
+    slowness = slowness_of(jnp.maximum(progress.num_iterations, block.num_before), x.dtype)
     known = slowness if block.extend_guess else None
     stand = seen.asks & ~jnp.any(tremble.may_not) & come_down(snapshot, left, moved, n, known)
 
@@ -84,9 +84,10 @@ def judged(
     # Coordinates that do not tremble keep their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
     rows = wanted & (across.numbers(block.window) >= seen.k)
-    copies = looks(x, seen.scale, rows[:, None] & columns)
+    width = jnp.clip(details.evidence.moved, 1, ENLARGED)
+    copies = looks(x, seen.scale, rows[:, None] & columns, width)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
-    off = most_of(in_units(values - copies, noise(copies, seen.scale)))
+    off = most_of(in_units(values - copies, noise(copies, seen.scale))) / width
     tips = (off > OWN_MOVES) & all_of(jnp.isfinite(values))
     num_ties = across.total(jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32))
     in_proportion = across.all_devices(jnp.all((off <= PROPORTION) | tips | ~wanted))

@@ -37,6 +37,7 @@ class Moves(NamedTuple):
         replaced: steps whose state or map was not finite, or whose state is guessed to stand
             still, ``(W,)``.
         limited: see `correction.Correction`.
+        holds: whether states were held.
     """
 
     x: Float[Array, "W D"]
@@ -45,6 +46,7 @@ class Moves(NamedTuple):
     stood: Int[Array, ""]
     replaced: Bool[Array, " W"]
     limited: Bool[Array, " W"]
+    holds: Bool[Array, ""]
 
 
 def moves(
@@ -73,8 +75,8 @@ def moves(
     may_hold = block.extend_guess and block.window == len(progress.states)
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
     n, near = progress.num_iterations, seen.near_since
-    holds = (2 * n >= 3 * near) & (n <= 3 * near) & (seen.lead < num_left)
-    first = jnp.where(may_hold & holds, seen.lead, seen.k)
+    holds = (2 * n >= 3 * near) & (n <= 3 * near) & (seen.lead < num_left) & ~seen.stops & may_hold
+    first = jnp.where(holds, seen.lead, seen.k)
     held = behind & (row < first)
     # Steps that are not finite are left to Jacobi.
     none = (row < seen.k) | still | held | seen.stops | ~finite_rows(details.r)
@@ -99,7 +101,7 @@ def moves(
     complete = details.evidence.complete | details.complete
     evidence = details.evidence._replace(moved=moved, complete=complete)
     evidence = either(seen.stops, progress.evidence, evidence)
-    return Moves(x_new, careful, evidence, stood, replaced, limited)
+    return Moves(x_new, careful, evidence, stood, replaced, limited, holds)
 
 
 def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Array, ""]:

@@ -84,7 +84,9 @@ class Progress(NamedTuple):
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         near_since: see `Outcome`.
-        ask_from: iterations before the next check whether trembling states are accepted.
+        num_held: iterations in which states were held: see `moves`.
+        ask_from: iterations without those before the next check whether trembling states are
+            accepted.
         stops, done, early: for the last evaluation: see `Outcome`.
     """
 
@@ -101,10 +103,16 @@ class Progress(NamedTuple):
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     near_since: Int[Array, ""]
+    num_held: Int[Array, ""]
     ask_from: Int[Array, ""]
     stops: Bool[Array, ""]
     done: Bool[Array, ""]
     early: Bool[Array, ""]
+
+    @property
+    def num_free(self) -> Int[Array, ""]:
+        """Iterations in which all states could move: what is seen of their errors counts these."""
+        return self.num_iterations - self.num_held
 
 
 class Outcome(NamedTuple):
@@ -192,7 +200,7 @@ def outcome(
     began = jnp.where(half_near, jnp.maximum(progress.num_iterations, block.num_before), 0)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
-    may_ask = (progress.num_iterations >= progress.ask_from) | at_the_limit
+    may_ask = (progress.num_free >= progress.ask_from) | at_the_limit
     asks = may_ask & all_tremble(counts, num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.

@@ -6,7 +6,8 @@ about |A_t|. So the bits of thousands of steps settle one by one, or never, as e
 rounds anew. A window is then accepted once all of this holds:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
-  of the state, and all within 8 times that; a grain is an ulp, or 2^-40 in float64;
+  of the state, and all within 64 times that, as a stretch that expands enlarges what its first
+  state trembles by; a grain is an ulp, or 2^-40 in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
   before that;
@@ -15,8 +16,8 @@ rounds anew. A window is then accepted once all of this holds:
 - no coordinate trembles that is a count, or lies on another grid coarser than rounding or on a
   lattice: if moves have only a few sizes, their sums meet or miss each other by rounding alone;
 - finally, f responds in proportion at copies of the states nearby, moved down and up by half the
-  unit of a coarse grid, and to its nearest point. A comparison that is about to flip does so at one
-  of them. An accept decision of a kernel may flip, and is reported.
+  unit of a grid that is as coarse as they tremble, and to its nearest point. A comparison that is
+  about to flip does so at one of them. An accept decision of a kernel may flip, and is reported.
 
 Where states must be exact the iterations go on from the grid points, as counters land on their
 exact values there.
@@ -34,6 +35,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import (
+    ENLARGED,
     FEW,
     LATTICE_PAIRS,
     LATTICE_ROWS,
@@ -75,7 +77,7 @@ def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]
         few: whether residuals are a few ulp, and not zero.
     """
     trembled, moved, complete = evidence
-    agrees = size <= jnp.where(complete & (trembled >= 0), PROPORTION, 1)
+    agrees = size <= jnp.where(complete & (trembled >= 0), ENLARGED, 1)
     # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
     found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)
@@ -200,10 +202,16 @@ def excess(
 
 
 def looks(
-    x: Float[Array, "W D"], scale: Float[Array, " D"], these: Bool[Array, "W D"]
+    x: Float[Array, "W D"],
+    scale: Float[Array, " D"],
+    these: Bool[Array, "W D"],
+    width: Float[Array, " W"],
 ) -> Float[Array, "3 W D"]:
-    """Copies of the states at which to evaluate f, some moved by no more than rounding."""
-    unit = power_of_two(2 * noise(x, scale, FEW))
+    """Copies of the states at which to evaluate f, some moved by no more than rounding.
+
+    That is ``width`` times a few grains, where a stretch that expands enlarges it.
+    """
+    unit = power_of_two(2 * noise(x, scale, FEW) * width[:, None])
     moved = jnp.stack([to_grid(x, unit), x - unit / 2, x + unit / 2])
     return jnp.where(these & (scale > 0), moved, x)
 
