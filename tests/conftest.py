@@ -51,6 +51,18 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error::parallel_mcmc.ConvergenceWarning")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests run in one process, where they share what was compiled; in order.
+
+    Files with many tests first, as is xdist's default, would leave the long ones to the end.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
 _tests_run = itertools.count(1)
 
 
