@@ -16,7 +16,7 @@ import parallel_mcmc as pm
     [
         (pm.deer(), None),
         (pm.deer(), 128),
-        (pm.quasi_deer(), None),
+        pytest.param(pm.quasi_deer(), None, marks=pytest.mark.slow),
         (pm.picard(), None),
         (pm.jacobi(), None),
     ],
@@ -90,7 +90,7 @@ def test_overflow_where_the_map_expands(window, sequential_chain):
     np.testing.assert_allclose(solution.trajectory[:10], expected[:10], atol=1e-3)
 
 
-@pytest.mark.parametrize("max_iterations", [1, 3])
+@pytest.mark.parametrize("max_iterations", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("window", [None, 128])
 def test_an_iteration_limit_that_is_too_low(max_iterations, window, sequential_chain):
     # With windows of 128, most never come to their end: their steps are run one by one.
