@@ -1,6 +1,7 @@
 """Fixtures that every test file shares."""
 
 import functools
+import gc
 import itertools
 import os
 import subprocess
@@ -36,10 +37,30 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = next(filter(accepted, candidates), "")
 
 
+# Tracing makes millions of small objects that live as long as a program: to look for cycles among
+# them at every 700th is a sixth of the time.
+gc.freeze()
+gc.set_threshold(50_000, 20, 100)
+# Nor is the line that each operation comes from written into programs: a tenth.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
+
 def pytest_configure(config):
     # A solve that has to finish step by step is a defect wherever a test does not expect it. Here
     # rather than in pyproject.toml, which would import the package before its shapes are checked.
     config.addinivalue_line("filterwarnings", "error::parallel_mcmc.ConvergenceWarning")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests run in one process, where they share what was compiled; in order.
+
+    Files with many tests first, as is xdist's default, would leave the long ones to the end.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 _tests_run = itertools.count(1)
@@ -47,14 +68,22 @@ _tests_run = itertools.count(1)
 
 @pytest.fixture(autouse=True)
 def few_programs_in_memory():
-    """Forget compiled programs now and then.
+    """Forget compiled programs where there are many.
 
     Each keeps some hundred memory mappings, of which Linux gives a process 65,530; then
-    the compiler aborts.
+    the compiler aborts. With 8,000 of them a process has some 2 GB.
     """
     yield
-    if next(_tests_run) % 25 == 0:
+    if next(_tests_run) % 5 == 0 and num_mappings() > 8_000:
         jax.clear_caches()
+
+
+def num_mappings():
+    """Of this process; many where they cannot be counted."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return sys.maxsize
 
 
 @pytest.fixture(params=["float32", "float64"])

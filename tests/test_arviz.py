@@ -80,7 +80,9 @@ def test_a_kernel_without_statistics_has_no_group_for_them():
     "position, names",
     [
         (np.zeros((2, 3)), {"x": (2, 100, 3)}),
-        ({"beta": np.zeros((2, 3))}, {"beta": (2, 100, 3)}),
+        pytest.param(
+            {"beta": np.zeros((2, 3))}, {"beta": (2, 100, 3)}, marks=pytest.mark.slow
+        ),  # as in the tests above
         ((np.zeros(2), np.zeros((2, 3))), {"0": (2, 100), "1": (2, 100, 3)}),
         (
             {"a": {"b": np.zeros((2, 2, 2)), "c": [np.zeros(2)]}},

@@ -42,7 +42,15 @@ SOLVERS = {
 
 @on_four
 @pytest.mark.parametrize("num_devices", [pytest.param(2, marks=slow), 4])
-@pytest.mark.parametrize("solver", [*SOLVERS, pytest.param("blocks", marks=slow)])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        "deer",
+        "quasi_deer",
+        "jacobi",
+        *(pytest.param(name, marks=slow) for name in ("plain_newton", "blocks")),
+    ],
+)
 def test_a_chain_over_devices_is_that_of_one_device_to_the_last_bit(solver, num_devices):
     u = jax.random.normal(jax.random.key(0), (T, 3))
     solver = SOLVERS.get(solver, pm.block_quasi_deer())

@@ -13,14 +13,15 @@ import parallel_mcmc as pm
 T = 600
 
 
-@pytest.fixture
-def other_device(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def other_device():
     def other(*args, cpu, default):
         return default(*args)
 
-    monkeypatch.setattr(jax.lax, "platform_dependent", other)
-    jax.clear_caches()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.lax, "platform_dependent", other)
+        jax.clear_caches()
+        yield
     jax.clear_caches()
 
 
@@ -39,7 +40,7 @@ SOLVERS = [pm.deer(), pm.quasi_deer(), pm.jacobi(), pm.elk(), pm.quasi_elk()]
 
 @pytest.mark.parametrize("window", [None, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
-def test_the_chain_is_the_same(solver, window, other_device, sequential_chain):
+def test_the_chain_is_the_same(solver, window, sequential_chain):
     u = jax.random.normal(jax.random.key(0), (T, 3))
     solution = pm.solve(decides, jnp.zeros(2), u, solver=solver, window=window)
     expected = sequential_chain(decides, jnp.zeros(2), u)
@@ -49,7 +50,7 @@ def test_the_chain_is_the_same(solver, window, other_device, sequential_chain):
 
 
 @pytest.mark.parametrize("window", [None, 100])
-def test_what_is_not_solved_is_finished(window, other_device, sequential_chain):
+def test_what_is_not_solved_is_finished(window, sequential_chain):
     u = jax.random.normal(jax.random.key(0), (T, 3))
     with pytest.warns(pm.ConvergenceWarning):
         solution = pm.solve(
@@ -61,14 +62,14 @@ def test_what_is_not_solved_is_finished(window, other_device, sequential_chain):
     )
 
 
-def test_counters_are_exact(other_device):
+def test_counters_are_exact():
     u = jax.random.uniform(jax.random.key(0), (T, 1))
     solution = pm.solve(counts, jnp.zeros(1), u, solver=pm.deer())
     expected = pm.solve(counts, jnp.zeros(1), u, solver=pm.sequential())
     np.testing.assert_array_equal(solution.trajectory, expected.trajectory)
 
 
-def test_maps_of_solved_steps_do_not_overflow(other_device):
+def test_maps_of_solved_steps_do_not_overflow():
     # Chaotic: a tree composes the maps of all steps, also of those with nothing to correct.
     u = jnp.zeros((300, 1))
     solver = pm.deer(max_iterations=302)
@@ -76,7 +77,7 @@ def test_maps_of_solved_steps_do_not_overflow(other_device):
     assert int(solution.info.status) == pm.Status.CONVERGED
 
 
-def test_each_of_several_chains_is_solved(other_device):
+def test_each_of_several_chains_is_solved():
     u = jax.random.normal(jax.random.key(0), (3, T, 3))
 
     def solve(solver):
@@ -92,8 +93,12 @@ def beside_a_lattice(x, u):
     return jnp.stack([0.98 * x[0] + u[0], x[1] + 0.1 * jnp.where(u[1] > 0, 1, -1)])
 
 
-@pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer()], ids=lambda solver: solver.name)
-def test_chains_that_ask_in_vain_go_on_and_are_right(solver, other_device):
+@pytest.mark.parametrize(
+    "solver",
+    [pm.deer(), pytest.param(pm.quasi_deer(), marks=pytest.mark.slow)],
+    ids=lambda solver: solver.name,
+)
+def test_chains_that_ask_in_vain_go_on_and_are_right(solver):
     u = jax.random.normal(jax.random.key(0), (4, T, 2))
 
     def solve(u):

@@ -61,7 +61,11 @@ def test_the_colours_are_the_residuals_of_the_iterations(ax):
         np.testing.assert_allclose(row[:k], floor, rtol=1e-5)
 
 
-@pytest.mark.parametrize("solver", [pm.deer(), pm.quasi_deer(), pm.picard()], ids=repr)
+@pytest.mark.parametrize(
+    "solver",
+    [pm.deer(), pytest.param(pm.quasi_deer(), marks=pytest.mark.slow), pm.picard()],
+    ids=repr,
+)
 def test_a_row_is_an_iteration_of_the_solver_and_the_last_one_its_residual(solver, ax):
     info = pm.solve(f, X0, INPUTS, solver=solver).info
     rows = drawn(pm.plot_convergence(f, X0, INPUTS, solver=solver, ax=ax))

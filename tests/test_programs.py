@@ -9,6 +9,9 @@ from pathlib import Path
 import blackjax
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import parallel_mcmc as pm
@@ -86,6 +89,35 @@ def test_programs_for_many_data_sets_are_kept_in_a_bounded_number():
         assert program(1) == 1 + i and again(1) == 1
         assert len(mcmc._cache) <= NUM_KEPT
     assert again is mcmc._compiled(("test",), run, (0,), {}), "what is used stays"
+
+
+def observed(y):
+    x = numpyro.sample("x", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Normal(x, 1), obs=y)
+
+
+def observing(**options):
+    kernel = pm.ParallelMALA(observed, step_size=0.1, solver=pm.sequential())
+    return pm.MCMC(kernel, num_warmup=0, num_samples=1, progress_bar=False, **options)
+
+
+def test_data_of_earlier_runs_are_dropped_with_their_programs():
+    mcmc, held = observing(), []
+    for i in range(NUM_KEPT // 2 + 2):  # of each data, one to begin and one for the draws
+        y = np.full(3, i, np.float32)
+        held.append(weakref.ref(y))
+        mcmc.run(KEY, y)
+    del y
+    gc.collect()
+    assert [y() is not None for y in held] == [False] * 2 + [True] * (NUM_KEPT // 2)
+
+
+def test_with_jit_model_args_other_data_of_the_same_shape_compile_nothing(caplog):
+    mcmc = observing(jit_model_args=True)
+    mcmc.run(KEY, np.zeros(3, np.float32))
+    with caplog.at_level(logging.WARNING), jax.log_compiles():
+        mcmc.run(KEY, np.ones(3, np.float32))
+    assert not [message for message in caplog.messages if "Compiling" in message]
 
 
 # More bytes of draws than there are addresses, so that no allocator says yes.

@@ -1,5 +1,7 @@
 """`pm.sample` with a store: the same draws, in windows, continued and extended."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +22,14 @@ def path(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole_store(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run.zarr"
+
+
+@pytest.fixture(scope="module")
+def whole(whole_store):
     """An uninterrupted run of two windows and a half."""
-    return run(50, tmp_path_factory.mktemp("whole") / "run.zarr")
+    return run(50, whole_store)
 
 
 def test_the_draws_are_those_without_a_store(path):
@@ -208,8 +215,8 @@ LAST_WINDOWS = {
 
 @pytest.mark.parametrize("damage", [damage_nothing_left, damage_cut, damage_zeros])
 @pytest.mark.parametrize("files", LAST_WINDOWS.values(), ids=LAST_WINDOWS)
-def test_damaged_last_windows_are_found_and_made_anew(damage, files, path, whole):
-    run(50, path)
+def test_damaged_last_windows_are_found_and_made_anew(damage, files, path, whole, whole_store):
+    shutil.copytree(whole_store, path)
     for file in files:
         damage(path / file)
     assert_equal(run(50, path), whole)

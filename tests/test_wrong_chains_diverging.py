@@ -16,7 +16,7 @@ import parallel_mcmc as pm
     [
         (pm.deer(), None),
         (pm.deer(), 128),
-        (pm.quasi_deer(), None),
+        pytest.param(pm.quasi_deer(), None, marks=pytest.mark.slow),
         (pm.picard(), None),
         (pm.jacobi(), None),
     ],
@@ -65,13 +65,14 @@ def test_iterates_far_out_do_not_set_their_own_tolerance(sequential_chain):
     assert int(solution.info.frontier) >= 512
 
 
+def expands(x, u):
+    return 3 * jnp.sin(x) + u
+
+
 @pytest.mark.parametrize("window", [None, 64])
 def test_overflow_where_the_map_expands(window, sequential_chain):
     # Products of a thousand derivatives of up to 3: the tangent map overflows, f does not.
-    def f(x, u):
-        return 3 * jnp.sin(x) + u
-
-    inputs, x0 = jax.random.normal(jax.random.key(0), (T, 1)), jnp.zeros(1)
+    f, inputs, x0 = expands, jax.random.normal(jax.random.key(0), (T, 1)), jnp.zeros(1)
     solver = pm.deer(max_norm=None, max_iterations=20)
     with pytest.warns(pm.ConvergenceWarning):
         solution = pm.solve(f, x0, inputs, solver=solver, window=window)
@@ -89,7 +90,7 @@ def test_overflow_where_the_map_expands(window, sequential_chain):
     np.testing.assert_allclose(solution.trajectory[:10], expected[:10], atol=1e-3)
 
 
-@pytest.mark.parametrize("max_iterations", [1, 3])
+@pytest.mark.parametrize("max_iterations", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("window", [None, 128])
 def test_an_iteration_limit_that_is_too_low(max_iterations, window, sequential_chain):
     # With windows of 128, most never come to their end: their steps are run one by one.

@@ -1,5 +1,7 @@
 """No wrong chain where densities, guesses, proposals or steps are not finite."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,7 @@ def test_a_guess_that_is_not_finite(bad, where, sequential_chain):
     assert int(solution.info.num_resets) >= np.sum(~np.isfinite(guess))
 
 
+@functools.cache
 def to_infinity(blend):
     """Metropolis whose proposal is infinite, and rejected, where the divisor is zero."""
 

@@ -45,6 +45,10 @@ def test_standard_deviations_of_two_orders_of_magnitude(solver, dtype, sequentia
     assert_says_so(solution.info)
 
 
+def forgets(x, u):
+    return 0.1 * x + u
+
+
 @quiet
 @pytest.mark.parametrize("width", [1e3, 1e6])
 @pytest.mark.parametrize("beginning", [40, 64])
@@ -53,11 +57,8 @@ def test_a_wide_beginning_does_not_loosen_the_tolerance(
     window, beginning, width, dtype, sequential_chain
 ):
     # The first window spreads up to a million times as wide as the chain does from there on.
-    def f(x, u):
-        return 0.1 * x + u
-
     inputs = jax.random.normal(jax.random.key(0), (T, 1), dtype).at[:beginning].mul(width)
-    x0 = jnp.zeros(1, dtype)
+    f, x0 = forgets, jnp.zeros(1, dtype)
     expected = sequential_chain(f, x0, inputs)
     solution = pm.solve(f, x0, inputs, solver=pm.jacobi(), window=window)
     previous = jnp.concatenate([x0[None], solution.trajectory[:-1]])
