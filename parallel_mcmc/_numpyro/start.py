@@ -14,7 +14,7 @@ from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import compares
 from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
-from parallel_mcmc._core.programs import within_memory
+from parallel_mcmc._core.programs import ready, within_memory
 from parallel_mcmc._core.windows import run_info
 from parallel_mcmc._mcmc.progress import after_warmup, showing
 from parallel_mcmc._mcmc.transition import ability_of
@@ -69,7 +69,7 @@ def begin(
     program = compiled(("init", one, num_warmup, str(plan)), run, model_args, model_kwargs)
     shows_progress = shows_progress and plan is not None
     with within_memory(), showing(num_warmup, shows_progress, "gradient") as bar:
-        state = program((z, keys[0]))
+        state = ready(program((z, keys[0])))
         if bar:
             warmup = jax.device_get(state.warmup)
             step_size = np.max(jax.device_get(state.adapt_state.step_size))
