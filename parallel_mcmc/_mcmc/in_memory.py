@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._mcmc.progress import advance
+from parallel_mcmc._mcmc.progress import note
 from parallel_mcmc._store.interruption import in_memory
 from parallel_mcmc._store.windows import combined
 
@@ -50,8 +50,7 @@ def draw_in_memory(
 
     def tell(there: int, drawn: Drawn) -> None:
         if not whole:
-            for chain in range(drawn.solve.status.size):
-                advance(bar, chain, there)
+            note(bar, there * drawn.solve.status.size)
 
     parts = in_memory(draw_window, states, rows, num_samples, tell, "", 5)
     solves = [part.solve for part in parts]

@@ -34,7 +34,7 @@ from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.in_memory import draw_in_memory
 from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.on_mesh import run_on_mesh
-from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.progress import advance, iterated, showing
 from parallel_mcmc._mcmc.runs import run_parallel
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
@@ -217,6 +217,7 @@ def _sample(
 ):  # fmt: skip
     """The chains from ``states`` on; ``begin`` is their step, if it is not the first."""
     time = time_axis(mesh)
+    moved = iterated if mesh is None and solver.linearize is not None else advance
 
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
@@ -234,7 +235,7 @@ def _sample(
             window=window if time is None else None,
             rng_key=probes_key,
             transform=keep,
-            tell=functools.partial(jax.debug.callback, advance, bar, chain)
+            tell=functools.partial(jax.debug.callback, moved, bar, chain)
             if shows_progress
             else None,
         )

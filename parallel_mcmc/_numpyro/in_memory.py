@@ -15,7 +15,8 @@ import numpy as np
 
 from parallel_mcmc._core.programs import ready
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.progress import note, showing
+from parallel_mcmc._numpyro.bars import divergences, facts
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.schedule import Collect, joined
 from parallel_mcmc._numpyro.state import Options, ParallelState
@@ -105,13 +106,21 @@ def draw_all(mcmc: "MCMC", begun: list[Begun]) -> None:
         made = []
         for chain, state in zip(begun, states, strict=True):
             with showing(num_steps // len(begun), mcmc.progress_bar and is_one) as bar:
-                made.append(ready(chain.run((state, bar))))
+                found, state = ready(chain.run((state, bar)))
+                if bar:
+                    note(bar, **facts([state]), divergences=divergences(first.fields, [found]))
+            made.append((found, state))
         return Drawn(tuple(state for _, state in made), tuple(found for found, _ in made))
 
     with showing(num_steps, mcmc.progress_bar and not is_one) as bar:
+        num_divergences: Any = 0
 
         def tell(num_rows: int, drawn: Drawn) -> None:
-            advance(bar, 0, num_rows // rows * first.window.num_steps * mcmc.num_chains)
+            nonlocal num_divergences
+            if bar:
+                num_divergences += divergences(first.fields, drawn.collected)
+                found = facts(drawn.state) | {"divergences": num_divergences}
+                note(bar, num_rows * first.main.kept.step * mcmc.num_chains, **found)
 
         start = tuple(chain.state for chain in begun)
         # A run that keeps no draw is one window of all its steps.

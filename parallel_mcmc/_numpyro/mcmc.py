@@ -15,10 +15,11 @@ from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
 from parallel_mcmc._core.mesh import CHAINS, check_no_rbg, num_along_time, placed
-from parallel_mcmc._core.programs import ready, within_memory
+from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._numpyro import summary
+from parallel_mcmc._numpyro.bars import warmed_up
 from parallel_mcmc._numpyro.choice import choice_of_run
 from parallel_mcmc._numpyro.helpers import has_settled
 from parallel_mcmc._numpyro.in_memory import Begun, run_in_memory, window_of
@@ -41,8 +42,9 @@ class MCMC(SequentialMCMC):
 
     Three things are added: `print_summary` ends with lines on how the chains were solved and on the
     gradients that had to follow one another; a chain that had to be finished step by step raises a
-    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. With a progress
-    bar it shows the steps solved so far.
+    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. A progress bar
+    of each phase, "warm-up" and "sampling", shows the steps made or solved, iterations, and of each
+    chain step size, mean acceptance and divergences.
 
     Args:
         thinning: as in NumPyro, or ``"auto"``, of a `ParallelHMC` that helpers warm up: they
@@ -259,7 +261,10 @@ class MCMC(SequentialMCMC):
             state = state._replace(i=state.i + warm.num_steps)
         elif warm.num_steps:
             adapt = self._program("warm-up", one, warm, None, args, kwargs)
-            collected, state = ready(adapt((state, 0)))
+            collected, state = warmed_up(
+                adapt, state, warm.num_steps, 1 if one else self.num_chains,
+                self.progress_bar and not any_traced(state), not warm.kept,
+            )  # fmt: skip
             parts.append(collected)
         if main.num_steps:
             if self._chosen is None:
