@@ -23,7 +23,7 @@ import parallel_mcmc as pm
 from parallel_mcmc import targets
 from parallel_mcmc._arviz import netcdf
 from parallel_mcmc._cli import warmup
-from parallel_mcmc._cli.comparison import Timed, compare, describe_solve, timed
+from parallel_mcmc._cli.comparison import Timed, compare, describe_solve, draws_of, timed
 from parallel_mcmc._core.rows import first_of
 
 
@@ -202,7 +202,8 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
                 window=options.window or kernel.window,
                 progress_bar=progress_bar,
                 store=options.store,
-            )
+            ),
+            options.draws,
         )
         position = constrain(jax.tree.map(jnp.asarray, found.trace.position))
         return found._replace(trace=found.trace._replace(position=position))
@@ -210,11 +211,12 @@ def run(options: argparse.Namespace, target: targets.Target) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)  # it is a line of the report
         parallel = draw(SOLVERS[solver](), options.progress)
-        alone = solver == "sequential" or options.store
+        is_whole = draws_of(parallel.trace) == options.draws
+        alone = solver == "sequential" or options.store or not is_whole
         sequential = None if alone else draw(pm.sequential())
     data = parallel.trace.to_inference_data()
     lines = [summary(data), "", *describe_solve(parallel.trace)]
-    if sequential:
+    if sequential and draws_of(sequential.trace) == options.draws:
         lines += compare(parallel, sequential)
     say("\n".join(lines))
     with one_line(OSError):

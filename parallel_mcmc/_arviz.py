@@ -87,10 +87,9 @@ def from_mcmc(mcmc: Any, **options: Any) -> Any:
     warmup = during_warmup(mcmc)
     if warmup is not None and mcmc._states is warmup._states:  # there has been no run yet
         mcmc, warmup = warmup, None
-    if getattr(mcmc, "_stored", None) is not None:  # which may have been interrupted
-        mcmc = copy.copy(mcmc)
-        mcmc.num_samples = mcmc._num_drawn
-    data = arviz.from_numpyro(mcmc, **options)
+    drawn = copy.copy(mcmc)  # whose run may have been interrupted
+    drawn.num_samples = getattr(mcmc, "_num_drawn", mcmc.num_samples)
+    data = arviz.from_numpyro(drawn, **options)
     groups = ["posterior", "sample_stats"]
     if warmup is not None:
         naming = {name: options[name] for name in NAMING if name in options}

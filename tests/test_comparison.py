@@ -104,7 +104,7 @@ def test_the_first_run_counts_as_compilation_and_the_others_are_quiet(draws, cap
         time.sleep(0.2 if len(calls) == 1 else 0.01)
         return trace_of(draws)._replace(settings={"call": len(calls)})
 
-    found = timed(run, num_runs=3)
+    found = timed(run, 50, num_runs=3)
     assert found.trace.settings == {"call": 1}
     assert len(calls) == 4
     assert 0.01 <= found.seconds < 0.2
@@ -119,5 +119,17 @@ def test_long_runs_are_timed_once(draws):
         calls.append(time.sleep(0.01))
         return trace_of(draws)
 
-    timed(run, num_runs=3, budget=0.005)
+    timed(run, 50, num_runs=3, budget=0.005)
     assert len(calls) == 2
+
+
+def test_a_run_that_was_interrupted_is_not_run_again(draws):
+    calls = []
+
+    def run():
+        calls.append(time.sleep(0.01))
+        return trace_of(draws)
+
+    found = timed(run, 51)
+    assert len(calls) == 1
+    assert found.seconds >= 0.01 and found.compilation == 0

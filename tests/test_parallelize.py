@@ -71,3 +71,24 @@ def test_a_block_of_an_unknown_type_takes_its_fields():
     )
     assert_same(info.states, states)
     assert_same(final_state, expected_final)
+
+
+def test_blackjaxs_progress_bar_counts_blocks(monkeypatch):
+    """It puts a counter into the outermost `jax.lax.scan`, as is done here."""
+    scan, depth, lengths = jax.lax.scan, [], []
+
+    def counted(f, init, xs=None, length=None, **options):
+        if not depth:
+            lengths.append(jax.tree.leaves(xs)[0].shape[0])
+        depth.append(f)
+        try:
+            return scan(f, init, xs, length, **options)
+        finally:
+            depth.pop()
+
+    monkeypatch.setattr(jax.lax, "scan", counted)
+    block = pm.parallelize(
+        blackjax.mala(lambda x: -0.5 * jnp.sum(x**2), 0.3), 5, solver=pm.jacobi()
+    )
+    blackjax.util.run_inference_algorithm(jax.random.key(0), block, 7, initial_position=jnp.ones(2))
+    assert lengths == [7]

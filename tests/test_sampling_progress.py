@@ -68,7 +68,7 @@ def test_runs_in_two_threads_move_a_bar_each(monkeypatch):
     def run(seed):
         pm.sample(
             jax.random.key(seed), MALA, jnp.ones((2, 2)), NUM_SAMPLES, num_chains=2,
-            progress_bar=True, solver=pm.sequential(),
+            progress_bar=True, solver=pm.deer(), window=4,
         )  # fmt: skip
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)

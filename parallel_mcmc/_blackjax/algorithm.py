@@ -16,7 +16,7 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.windows import check_window
-from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.progress import advance, iterated, showing
 from parallel_mcmc._mcmc.runs import keep_all, run_parallel
 from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps
 
@@ -56,7 +56,8 @@ def run_inference_algorithm(
         transform: what to keep of ``(state, info)`` of each step.
         solver, window, on_failure: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
-        progress_bar: show the steps solved so far.
+        progress_bar: show the steps solved so far. `blackjax.progress_bar` cannot: it counts the
+            turns of a `jax.lax.scan` over steps, and a solve is none.
 
     Returns:
         ``(final_state, history)``. A solve that is finished step by step warns.
@@ -110,7 +111,8 @@ def run_inference_algorithm(
 @compiled(num_static=6)
 def _run(transition, solver, window, num_steps, transform, shows_progress, rng_key, state, bar=0):
     inputs = transition.draw_inputs(keys_of_steps(rng_key, num_steps), state)
-    tell = functools.partial(jax.debug.callback, advance, bar, 0) if shows_progress else None
+    moved = advance if solver.linearize is None else iterated
+    tell = functools.partial(jax.debug.callback, moved, bar, 0) if shows_progress else None
     return run_parallel(
         transition, state, inputs, solver=solver, window=window, transform=transform, tell=tell
     )
@@ -127,7 +129,8 @@ def parallelize(
     """A BlackJAX `SamplingAlgorithm` whose step is a block of ``num_steps`` steps of another.
 
     BlackJAX's own loops can run it: ``step(rng_key, state)`` splits its key into
-    ``num_steps`` keys and returns the last state of the block and a `BlockInfo`.
+    ``num_steps`` keys and returns the last state of the block and a `BlockInfo`. There
+    `blackjax.progress_bar` counts blocks.
 
     Args:
         algorithm: a BlackJAX `SamplingAlgorithm`.

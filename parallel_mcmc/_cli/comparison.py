@@ -25,8 +25,13 @@ class Timed(NamedTuple):
     compilation: float
 
 
-def timed(run: Callable[[], Trace], num_runs: int = 3, budget: float = 10.0) -> Timed:
-    """Run once, and then again until there are enough runs or ``budget`` seconds are spent."""
+def timed(
+    run: Callable[[], Trace], num_draws: int, num_runs: int = 3, budget: float = 10.0
+) -> Timed:
+    """Run once, and then again until there are enough runs or ``budget`` seconds are spent.
+
+    Not again after a run of fewer than ``num_draws`` draws, which Ctrl-C has ended.
+    """
 
     def clock() -> tuple[float, Trace]:
         start = time.perf_counter()
@@ -35,11 +40,18 @@ def timed(run: Callable[[], Trace], num_runs: int = 3, budget: float = 10.0) -> 
 
     first, trace = clock()
     times: list[float] = []
+    last = trace
     with contextlib.redirect_stderr(io.StringIO()):  # one progress bar is enough
-        while len(times) < num_runs and sum(times) < budget:
-            times.append(clock()[0])
-    seconds = statistics.median(times)
+        while draws_of(last) == num_draws and len(times) < num_runs and sum(times) < budget:
+            seconds, last = clock()
+            times.append(seconds)
+    seconds = statistics.median(times or [first])
     return Timed(trace, seconds, max(first - seconds, 0.0))
+
+
+def draws_of(trace: Trace) -> int:
+    """Of each chain."""
+    return jax.tree.leaves(trace.position)[0].shape[1]
 
 
 def describe_solve(trace: Trace) -> Iterator[str]:

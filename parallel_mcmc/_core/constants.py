@@ -43,7 +43,8 @@ PROPORTION = 8
 
 ENLARGED = 64
 """Once all steps have been within the noise, one in ten may be off by up to this many times as
-much, as a stretch that expands enlarges what its first state trembles by."""
+much, as a stretch that expands enlarges what its first state trembles by; in a window that slides
+by `PROPORTION`."""
 
 SHORT = 32
 """Added to twice the number of steps that must be found to tremble: if only a few tremble, they

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import FEW
+from parallel_mcmc._core.constants import ENLARGED, FEW, PROPORTION
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.rows import (
     all_of,
@@ -179,7 +179,9 @@ def outcome(
     size = most_of(in_units(r, noise(x, scale)))
     agrees = (size == 0) & evaluated
     few = all_of(jnp.abs(r) <= noise(x, scale, FEW)) & (size > 0)
-    evidence = watched(progress.evidence, size, few)
+    # In a window that slides, steps with larger residuals follow.
+    most = PROPORTION if block.window < len(progress.states) else ENLARGED
+    evidence = watched(progress.evidence, size, few, most)
     evidence = either(evaluated, evidence, progress.evidence)
     length = across.whole(block.window)
     num_left = jnp.minimum(block.num_steps - offset, length)

@@ -35,7 +35,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import (
-    ENLARGED,
     FEW,
     LATTICE_PAIRS,
     LATTICE_ROWS,
@@ -68,16 +67,19 @@ def no_evidence(x: Float[Array, "W D"]) -> Evidence:
     return Evidence(none - 1, jnp.full(len(x), jnp.inf, x.dtype), jnp.zeros((), bool))
 
 
-def watched(evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"]) -> Evidence:
+def watched(
+    evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"], most: int
+) -> Evidence:
     """The evidence, updated with another evaluation.
 
     Args:
         evidence: so far.
         size: of the residuals, in units of the noise.
         few: whether residuals are a few ulp, and not zero.
+        most: of a size, once all steps have been right up to noise.
     """
     trembled, moved, complete = evidence
-    agrees = size <= jnp.where(complete & (trembled >= 0), ENLARGED, 1)
+    agrees = size <= jnp.where(complete & (trembled >= 0), most, 1)
     # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
     found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)

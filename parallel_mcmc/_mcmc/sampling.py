@@ -31,13 +31,15 @@ from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
+from parallel_mcmc._mcmc.in_memory import draw_in_memory
 from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.on_mesh import run_on_mesh
-from parallel_mcmc._mcmc.progress import advance, showing
+from parallel_mcmc._mcmc.progress import advance, iterated, showing
 from parallel_mcmc._mcmc.runs import run_parallel
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
 from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps, recursion
+from parallel_mcmc._store.interruption import equally_long
 
 
 def sample(
@@ -82,7 +84,9 @@ def sample(
             `open_store` opens them in ArviZ. Needs the extra ``zarr``.
 
     Returns:
-        A `Trace`. The draws are those of the sequential sampler for the same key.
+        A `Trace`. The draws are those of the sequential sampler for the same key. After Ctrl-C,
+        which ends the run at the next window or after a parallel solve, with a warning, those that
+        are there: see the docs, Long runs.
 
     Raises:
         ValueError: for arguments that do not fit, a log density that is not finite at the start, or
@@ -179,11 +183,23 @@ def sample(
         )  # fmt: skip
     else:
         choice = chosen(window, num_samples)
+        rows = num_samples
+        is_plain = mesh is None and not diagnose and not any_traced((pairs, states))
+        if choice.solver.linearize is None and is_plain:
+            rows = equally_long(num_samples, progress_bar)
+        tells = progress_bar and rows == num_samples
+
         with showing(num_chains * num_samples, progress_bar) as bar:
-            _, position, stats, solve, predictability = _sample(
-                transition, choice.solver, choice.window, num_samples, progress_bar, diagnose, mesh,
-                *chains, bar, None,
-            )  # fmt: skip
+
+            def draw_window(num_steps, states, begin):
+                return _sample(
+                    transition, choice.solver, choice.window, num_steps, tells, diagnose, mesh,
+                    chains[0], states, bar if tells else 0, begin,
+                )  # fmt: skip
+
+            position, stats, solve, predictability = draw_in_memory(
+                draw_window, chains[1], rows, num_samples, bar
+            )
         trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(trace.solve, on_failure, trace)
     return trace
@@ -201,6 +217,7 @@ def _sample(
 ):  # fmt: skip
     """The chains from ``states`` on; ``begin`` is their step, if it is not the first."""
     time = time_axis(mesh)
+    moved = iterated if mesh is None and solver.linearize is not None else advance
 
     def keep(state, info):
         x = transition.ravel(state) if diagnose else None
@@ -218,7 +235,7 @@ def _sample(
             window=window if time is None else None,
             rng_key=probes_key,
             transform=keep,
-            tell=functools.partial(jax.debug.callback, advance, bar, chain)
+            tell=functools.partial(jax.debug.callback, moved, bar, chain)
             if shows_progress
             else None,
         )

@@ -19,8 +19,10 @@ from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._numpyro import summary
+from parallel_mcmc._numpyro.bars import warmed_up
 from parallel_mcmc._numpyro.choice import choice_of_run
 from parallel_mcmc._numpyro.helpers import has_settled
+from parallel_mcmc._numpyro.in_memory import Begun, run_in_memory, window_of
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.on_mesh import checked
 from parallel_mcmc._numpyro.phases import phase
@@ -28,7 +30,7 @@ from parallel_mcmc._numpyro.programs import program
 from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remaining_warmup
 from parallel_mcmc._numpyro.start import begin
 from parallel_mcmc._numpyro.state import Chosen
-from parallel_mcmc._numpyro.stored import Arguments, States, check_storable, run_once, run_stored
+from parallel_mcmc._numpyro.stored import Arguments, States, check_storable, run_stored
 from parallel_mcmc._numpyro.window import ADVICE
 
 
@@ -40,8 +42,9 @@ class MCMC(SequentialMCMC):
 
     Three things are added: `print_summary` ends with lines on how the chains were solved and on the
     gradients that had to follow one another; a chain that had to be finished step by step raises a
-    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. With a progress
-    bar it shows the steps solved so far.
+    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. A progress bar
+    of each phase, "warm-up" and "sampling", shows the steps made or solved, iterations, and of each
+    chain step size, mean acceptance and divergences.
 
     For many data sets of one shape give ``jit_model_args=True`` and use one `MCMC`: nothing is
     compiled after the first run. Without it each data set has three or four programs of its own,
@@ -91,6 +94,9 @@ class MCMC(SequentialMCMC):
     _warmup_report: tuple[dict[str, Any], Any] | None = None
     _store: Any = None
     _stored: States | None = None  # of the last run with a store
+    _num_missing: int = 0  # of the last run without, as it was interrupted
+    _last_state: Any = None
+    _begun: list[Begun] | None = None  # chains whose draws are for `draw_all` to make
     _in_memory: dict[str, Any] | None = None
 
     def __init__(
@@ -142,7 +148,9 @@ class MCMC(SequentialMCMC):
     ) -> None:
         """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step.
 
-        And of those whose trajectories `ParallelHMC` has cut short.
+        And of those whose trajectories `ParallelHMC` has cut short. Ctrl-C after the warm-up ends
+        it at the next window, or after a parallel solve, with the draws that are there and a
+        warning: see the docs, Long runs. A second one raises `KeyboardInterrupt`.
         """
         if self._mesh is not None:
             check_no_rbg(rng_key)
@@ -153,7 +161,7 @@ class MCMC(SequentialMCMC):
         try:
             given = Arguments(rng_key, args, kwargs, extra_fields, init_params)
             if self._store is None:
-                run_once(self, given)
+                run_in_memory(self, given)
             else:
                 check_storable(
                     self.sampler, self.num_samples, self.thinning, self._warmup_state is not None
@@ -168,8 +176,10 @@ class MCMC(SequentialMCMC):
 
     @property
     def _num_drawn(self) -> int:
-        """Of each chain: fewer than asked for where a run with a store was interrupted."""
-        return self.num_samples if self._stored is None else self._stored.num_samples
+        """Of each chain: fewer than asked for where the run was interrupted."""
+        if self._stored is None:
+            return self.num_samples - self._num_missing
+        return self._stored.num_samples
 
     @property
     def _states(self) -> dict[str, Any] | None:
@@ -254,14 +264,26 @@ class MCMC(SequentialMCMC):
         if warm.num_steps and not warm.kept and has_settled(state.warmup):
             state = state._replace(i=state.i + warm.num_steps)
         elif warm.num_steps:
-            collected, state = self._program("warm-up", one, warm, None, args, kwargs)((state, 0))
+            adapt = self._program("warm-up", one, warm, None, args, kwargs)
+            collected, state = warmed_up(
+                adapt, state, warm.num_steps, 1 if one else self.num_chains,
+                self.progress_bar and not any_traced(state), not warm.kept,
+            )  # fmt: skip
             parts.append(collected)
         if main.num_steps:
             if self._chosen is None:
                 self._choose(state, main.num_steps // division, args, kwargs)
             assert self._chosen is not None
-            run = self._program("solve", one, main, self._chosen.options, args, kwargs)
-            shown = self.progress_bar and not any_traced(state)
+            options, window = self._chosen.options, main
+            draws_later = self._begun is not None and not any_traced(state)
+            if draws_later:
+                window = window_of(main, kernel, options, self.progress_bar)
+            shows = self.progress_bar and window == main
+            run = self._program("solve", one, window, options, args, kwargs, shows)
+            if self._begun is not None and draws_later:
+                self._begun.append(Begun(state, parts, collect_fields, size, main, window, run))
+                return {}, ()
+            shown = shows and not any_traced(state)
             chains = 1 if one else self.num_chains
             if self._mesh is not None:
                 state = placed(self._mesh, state, *(() if one else (CHAINS,)))
@@ -291,11 +313,10 @@ class MCMC(SequentialMCMC):
         if self._divides:
             self._settings["thinning"] = division
 
-    def _program(self, name, one, collect, options, args, kwargs):
+    def _program(self, name, one, collect, options, args, kwargs, shows_progress=False):
         """The compiled function ``(state, bar) -> (collected, state)``, kept for the next run."""
         solves = name == "solve"
         kernel = self.sampler.divided(self._division or 1) if solves else self.sampler
-        shows_progress = self.progress_bar and solves
         mesh = self._mesh if solves else None
         run = phase(kernel, one, collect, options, shows_progress, self.postprocess_fn, mesh)
         key = name, one, collect, options, shows_progress, self._division

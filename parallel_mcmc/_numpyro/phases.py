@@ -14,7 +14,7 @@ from numpyro.util import nested_attrgetter
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.mesh import CHAINS, TIME, over_devices, probes_on, spec, time_axis
-from parallel_mcmc._mcmc.progress import advance
+from parallel_mcmc._mcmc.progress import advance, iterated
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.next_step import adapted_until
 from parallel_mcmc._numpyro.schedule import Collect
@@ -36,21 +36,24 @@ def phase(
 ) -> Callable:
     """``((state, bar), args, kwargs) -> (collected, state)``, of one chain or of a batch.
 
-    A solve with ``options``, which say how; the warm-up without. A solve may be on a mesh.
+    A solve with ``options``, which say how, and maybe on a mesh; without them the warm-up, with
+    the number of its steps in the place of ``bar`` where they are not collected.
     """
+    iterates = mesh is None and options is not None and options.solver.linearize is not None
+    moved = iterated if iterates else advance
 
     def run_chain(bar, index, state, args, kwargs, collect=collect, probes_key=None):
         target = kernel.target(args, kwargs)
         postprocess = postprocess_fn or kernel.postprocess_fn(args, kwargs)
         if options is not None:
-            tell = functools.partial(jax.debug.callback, advance, bar, index)
+            tell = functools.partial(jax.debug.callback, moved, bar, index)
             with_gradients = any(field.split(".")[0] == "z_grad" for field in collect.fields)
             history, state = solved(
                 kernel, target, (args, kwargs), state, collect.num_steps, options,
                 tell if shows_progress else None, with_gradients, probes_key,
             )  # fmt: skip
         else:
-            history, state = adapted(kernel, target, (args, kwargs), state, collect)
+            history, state = adapted(kernel, target, (args, kwargs), state, collect, bar)
         return finished(history, collect, postprocess), state
 
     def run(values, args, kwargs):
@@ -108,9 +111,17 @@ def run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs
 
 
 def adapted(
-    kernel: ParallelKernel, potential_fn: Callable, model_args: tuple, state: Any, collect: Collect
+    kernel: ParallelKernel,
+    potential_fn: Callable,
+    model_args: tuple,
+    state: Any,
+    collect: Collect,
+    num_steps: Any,
 ) -> tuple[Any, ParallelState]:
-    """The warm-up, step by step; of chains that helpers have warmed up every step is none."""
+    """The warm-up, step by step; of chains that helpers have warmed up every step is none.
+
+    So many steps, which need not be known when it is compiled, or all where they are collected.
+    """
     pick = nested_attrgetter(*collect.fields)
 
     def steps(state, number):
@@ -118,7 +129,7 @@ def adapted(
 
     if not collect.kept:
         first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], pick(state))
-        return first, steps(state, collect.num_steps)
+        return first, steps(state, num_steps)
 
     def step(state, _):
         state = steps(state, 1)

@@ -91,7 +91,14 @@ def divided(steps: range, by: int) -> range:
 
 def joined(parts: list, size: int) -> Any:
     """What was collected in one part after the other, in ``size`` rows."""
-    return jax.tree.map(lambda *leaves: padded(jnp.concatenate(leaves), size), *parts)
+    return jax.tree.map(lambda *leaves: padded(concatenated(leaves), size), *parts)
+
+
+def concatenated(leaves: tuple) -> Any:
+    """Of many parts on the host, where nothing has to be compiled for their number."""
+    if len(leaves) <= 2 or jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+        return jnp.concatenate(leaves)
+    return jax.device_put(np.concatenate(leaves))
 
 
 def padded(leaf: Any, size: int) -> Any:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.util import ParamInfo
 from numpyro.util import is_prng_key
@@ -14,10 +13,11 @@ from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import compares
 from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
-from parallel_mcmc._core.programs import within_memory
+from parallel_mcmc._core.programs import ready, within_memory
 from parallel_mcmc._core.windows import run_info
-from parallel_mcmc._mcmc.progress import after_warmup, showing
+from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._mcmc.transition import ability_of
+from parallel_mcmc._numpyro.bars import after_helpers
 from parallel_mcmc._numpyro.chain import first_step, start_of
 from parallel_mcmc._numpyro.choice import choice_for
 from parallel_mcmc._numpyro.helpers import HelpersPlan, settle, warn_of_helpers, without_helpers
@@ -68,12 +68,9 @@ def begin(
 
     program = compiled(("init", one, num_warmup, str(plan)), run, model_args, model_kwargs)
     shows_progress = shows_progress and plan is not None
-    with within_memory(), showing(num_warmup, shows_progress, "gradient") as bar:
-        state = program((z, keys[0]))
-        if bar:
-            warmup = jax.device_get(state.warmup)
-            step_size = np.max(jax.device_get(state.adapt_state.step_size))
-            after_warmup(bar, int(np.max(warmup.num_gradients)), step_size, np.max(warmup.rhat))
+    with within_memory(), showing(num_warmup, shows_progress, "warm-up", "gradient") as bar:
+        state = ready(program((z, keys[0])))
+        after_helpers(bar, state)
     kernel._sample_fn = kernel.sample
     kernel._warned.clear()
     if plan is not None:

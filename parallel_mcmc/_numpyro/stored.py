@@ -13,7 +13,8 @@ from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import auto
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._mcmc.progress import counting
+from parallel_mcmc._mcmc.progress import note, showing
+from parallel_mcmc._numpyro.bars import facts
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.state import ParallelState
 from parallel_mcmc._store import identity
@@ -118,6 +119,8 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
         part._warmup_state = state._replace(buffer=buffer)
         run_once(part, given._replace(rng_key=state.rng_key, init_params=None))
         groups = datasets_of(from_mcmc(part, log_likelihood=False))
+        if bar:
+            note(bar, **facts([part._last_state]))
         return Window(part._last_state._replace(buffer=()), part._last_state.solve, groups)
 
     def whole(solve: SolveInfo, state: ParallelState) -> ParallelState:
@@ -133,10 +136,10 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
         num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(like.z))
         window = mcmc.sampler.window and max(1, mcmc.sampler.window // thinning)
         rows = rows_of(store, made_of, num_bytes, window)
-        with counting(num_chains * num_rows, mcmc.progress_bar) as tell:
+        with showing(num_chains * num_rows, mcmc.progress_bar) as bar:
             run = StoredRun(
                 made_of, rows, begin, lambda: like._replace(buffer=()), choose, draw, described,
-                lambda draws: tell(num_chains * draws),
+                lambda draws: note(bar, num_chains * draws),
             )  # fmt: skip
             stored = draw_in_windows(store, run, num_rows)
     mcmc._last_state = whole(stored.solve, stored.state)

@@ -15,7 +15,7 @@ import numpy as np
 
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._store.identity import plain
-from parallel_mcmc._store.interruption import interruptible
+from parallel_mcmc._store.interruption import in_windows, interruptible
 from parallel_mcmc._store.store import Store, StoreError
 
 MOST_ROWS, MOST_BYTES = 10_000, 2**24
@@ -120,7 +120,6 @@ def draw_in_windows(store: Store, run: StoredRun, num_draws: int) -> Stored:
         done, like = store.num_intact(complete), run.like()
         first, state = restored(store, 0, like), restored(store, done, like)
     run.choose(first)
-    num_windows = -(-num_draws // run.rows)
     run.tell(min(done * run.rows, num_draws))
 
     def write(window: int, drawn: Window, end: int) -> None:
@@ -132,15 +131,12 @@ def draw_in_windows(store: Store, run: StoredRun, num_draws: int) -> Stored:
 
     written: Future | None = None
     with interruptible() as interrupted, ThreadPoolExecutor(1) as writer:
-        for window in range(done, num_windows):
-            end = min((window + 1) * run.rows, num_draws)
-            drawn = run.draw(state, window, end - window * run.rows)
+        windows = in_windows(run.draw, state, done, run.rows, num_draws, interrupted)
+        for window, end, drawn in windows:
             if written is not None:
                 writing(store, f"window {window - 1}", written.result)
             written = writer.submit(write, window, drawn, end)
             state = drawn.state
-            if interrupted():
-                break
         if written is not None:
             writing(store, f"window {window}", written.result)
             there = end
