@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import jax
 from jax.sharding import Mesh
-from numpyro.infer import MCMC as SequentialMCMC
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
@@ -29,12 +28,11 @@ from parallel_mcmc._numpyro.phases import phase
 from parallel_mcmc._numpyro.programs import program
 from parallel_mcmc._numpyro.schedule import division_of, joined, planned, remaining_warmup
 from parallel_mcmc._numpyro.start import begin
-from parallel_mcmc._numpyro.state import Chosen
 from parallel_mcmc._numpyro.stored import Arguments, States, check_storable, run_stored
 from parallel_mcmc._numpyro.window import ADVICE
 
 
-class MCMC(SequentialMCMC):
+class MCMC(summary.Summarised):
     """`numpyro.infer.MCMC`, with no loop over the draws of a kernel of this package.
 
     The same arguments, methods and results, and the same draws for the same key. Kernels of
@@ -86,15 +84,11 @@ class MCMC(SequentialMCMC):
     (2, 500, 2)
     """
 
-    _chosen: Chosen | None = None  # of this run, by its first chain
-    _division: int | None = None  # of this run, by the helpers of its first chain
     _cache_of_run: dict[tuple, Callable]  # programs that hold what cannot be compared
-    _settings: dict[str, Any] | None = None
     _warmup_states: dict[str, Any] | None = None
     _warmup_report: tuple[dict[str, Any], Any] | None = None
     _store: Any = None
-    _stored: States | None = None  # of the last run with a store
-    _num_missing: int = 0  # of the last run without, as it was interrupted
+    _stored: States | None
     _last_state: Any = None
     _begun: list[Begun] | None = None  # chains whose draws are for `draw_all` to make
     _in_memory: dict[str, Any] | None = None
@@ -175,13 +169,6 @@ class MCMC(SequentialMCMC):
             report(self._last_state.solve, "finish", None, ADVICE)
 
     @property
-    def _num_drawn(self) -> int:
-        """Of each chain: fewer than asked for where the run was interrupted."""
-        if self._stored is None:
-            return self.num_samples - self._num_missing
-        return self._stored.num_samples
-
-    @property
     def _states(self) -> dict[str, Any] | None:
         """Fields of all draws, as NumPyro keeps them; of a stored run read when first used."""
         if self._in_memory is None and self._stored is not None:
@@ -199,44 +186,6 @@ class MCMC(SequentialMCMC):
         """As `numpyro.infer.MCMC.transfer_states_to_host`, with the states of the warm-up."""
         super().transfer_states_to_host()
         self._warmup_states = jax.device_get(self._warmup_states)
-
-    def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
-        """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
-        super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
-        if isinstance(self.sampler, ParallelKernel):
-            costs = summary.lines_on_costs(self.critical_path(), self._last_state.predictability)
-            print(self.solve_summary(), *costs, sep="\n")
-
-    def critical_path(self) -> dict[str, list[int]]:
-        """Gradients that had to follow one another, per chain.
-
-        ``warmup_gradients`` are those of the warm-up, ``choice_gradients`` those of the steps and
-        pilots by which `auto` has chosen the solver, for which all chains wait, and
-        ``sample_gradients`` those of the draws of the last run.
-
-        What is evaluated side by side counts once, and a product with a step's Jacobian two for
-        each gradient in it. Empty where a kernel does not count them.
-        """
-        if self._chosen is None:
-            return {}
-        num_steps = self._num_drawn * (self._division or 1)
-        return summary.critical_path(self._last_state, self._chosen.choice, num_steps)
-
-    def solve_summary(self) -> str:
-        """The solve of the last run in a line: chains, iterations, steps by hand."""
-        if self._last_state is None:
-            return "Nothing was solved yet: there was no run"
-        steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
-        # After a warm-up alone there are no draws.
-        draws = "" if self._settings is None else f"{self._num_drawn:,} draws{steps}"
-        solve = self._last_state.solve.summary(draws)
-        return f"{solve} ({self.solve_settings()['solver_choice']})"
-
-    def solve_settings(self) -> dict[str, Any]:
-        """How the last run was solved: solver and why, as `Trace.settings`."""
-        if self._settings is not None or self._last_state is None:
-            return self._settings or {}
-        return summary.settings_of_warmup(self.sampler, self._last_state)
 
     def _single_chain_mcmc(self, init, args, kwargs, collect_fields, remove_sites):
         kernel = self.sampler

@@ -5,11 +5,75 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpyro.infer import MCMC as SequentialMCMC
 
 from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.solvers import gradients_in_turn
 from parallel_mcmc._numpyro.kernel import ParallelKernel
+from parallel_mcmc._numpyro.state import Chosen
+
+
+class Summarised(SequentialMCMC):
+    """What `MCMC` adds to NumPyro's class when it is asked how a run went.
+
+    Attributes:
+        _chosen, _settings: of the last run, by its first chain.
+        _division: of it, by the helpers of its first chain.
+        _stored: of the last run, if it had a store.
+        _num_missing: draws that a run without a store lacks, as it was interrupted.
+    """
+
+    _chosen: Chosen | None = None
+    _division: int | None = None
+    _settings: dict[str, Any] | None = None
+    _stored: Any = None
+    _num_missing: int = 0
+
+    @property
+    def _num_drawn(self) -> int:
+        """Of each chain: fewer than asked for where the run was interrupted."""
+        if self._stored is None:
+            return self.num_samples - self._num_missing
+        return self._stored.num_samples
+
+    def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
+        """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
+        super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
+        if isinstance(self.sampler, ParallelKernel):
+            costs = lines_on_costs(self.critical_path(), self._last_state.predictability)
+            print(self.solve_summary(), *costs, sep="\n")
+
+    def critical_path(self) -> dict[str, list[int]]:
+        """Gradients that had to follow one another, per chain.
+
+        ``warmup_gradients`` are those of the warm-up, ``choice_gradients`` those of the steps and
+        pilots by which `auto` has chosen the solver, for which all chains wait, and
+        ``sample_gradients`` those of the draws of the last run.
+
+        What is evaluated side by side counts once, and a product with a step's Jacobian two for
+        each gradient in it. Empty where a kernel does not count them.
+        """
+        if self._chosen is None:
+            return {}
+        num_steps = self._num_drawn * (self._division or 1)
+        return critical_path(self._last_state, self._chosen.choice, num_steps)
+
+    def solve_summary(self) -> str:
+        """The solve of the last run in a line: chains, iterations, steps by hand."""
+        if self._last_state is None:
+            return "Nothing was solved yet: there was no run"
+        steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""
+        # After a warm-up alone there are no draws.
+        draws = "" if self._settings is None else f"{self._num_drawn:,} draws{steps}"
+        solve = self._last_state.solve.summary(draws)
+        return f"{solve} ({self.solve_settings()['solver_choice']})"
+
+    def solve_settings(self) -> dict[str, Any]:
+        """How the last run was solved: solver and why, as `Trace.settings`."""
+        if self._settings is not None or self._last_state is None:
+            return self._settings or {}
+        return settings_of_warmup(self.sampler, self._last_state)
 
 
 def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[int]]:
