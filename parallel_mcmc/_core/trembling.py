@@ -10,7 +10,7 @@ rounds anew. A window is then accepted once all of this holds:
   state trembles by; a grain is an ulp, or 2^-40 in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
-  before that;
+  before that. A step passes on how often it was found, with what it trembles by;
 - residuals have fallen as far as they will, and so has the error of the states: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, or lies on another grid coarser than rounding or on a
@@ -43,7 +43,7 @@ from parallel_mcmc._core.constants import (
     PROPORTION,
     SHORT,
 )
-from parallel_mcmc._core.rows import after
+from parallel_mcmc._core.rows import after, before
 from parallel_mcmc._core.tolerance import noise
 
 
@@ -82,7 +82,10 @@ def watched(
     agrees = size <= jnp.where(complete & (trembled >= 0), most, 1)
     # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
-    found = jnp.where(goes_on, jnp.maximum(trembled, 0) + few, 0)
+    # What a step trembles by is passed on to the next one, and so is how often it was found.
+    so_far = jnp.maximum(trembled, 0)
+    found = jnp.where(few, jnp.maximum(so_far, before(so_far, 0)) + 1, so_far)
+    found = jnp.where(goes_on, found, 0)
     return evidence._replace(trembled=jnp.where(agrees, found, -1))
 
 
