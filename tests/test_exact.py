@@ -140,7 +140,8 @@ def test_states_are_as_near_by_jacobi_as_by_newton(window, dtype):
     assert int(solution.info.status) == pm.Status.CONVERGED
     expected = np.asarray(expected)
     error = np.abs(np.asarray(solution.trajectory) - expected).max() / np.std(expected)
-    assert error < scale  # nearly 6 times the noise if it is not asked how residuals fell
+    # Up to 0.6 times the noise, and nearly 6 times it if it is not asked how residuals fell.
+    assert error < scale
 
 
 def test_an_iterate_that_is_given_says_nothing_of_how_residuals_fall():

@@ -130,7 +130,7 @@ def test_of_a_sequential_program_an_iteration_that_was_measured_is_a_step():
     record = {
         "target": "normal", "kernel": "HMC", "T": 100, "solver": "sequential",
         **dict.fromkeys(measures, 0), **{f"{name}_loops": [] for name in measures},
-        "iterations": 0, "num_frontier_steps": 0, "num_sequential_steps": 100,
+        "iterations": 0, "num_sequential_steps": 100,
         "seconds": 2.4e-3, "seconds_run_model": None, "compile_seconds": 0.4,
     }  # fmt: skip
     assert "| 0 + 100 | 24 | 0 | 2.4 | - | 0.4 |" in made("gpu-programs", [record])

@@ -84,13 +84,16 @@ def judged(
     # Coordinates that do not tremble keep their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
     rows = wanted & (across.numbers(block.window) >= seen.k)
-    width = jnp.clip(details.evidence.moved, 1, ENLARGED)
+    width = jnp.clip(jnp.maximum(details.evidence.moved, details.size), 1, ENLARGED)
+    width = jnp.where(must_be_exact, 1, width)
     copies = looks(x, seen.scale, rows[:, None] & columns, width)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)
-    off = most_of(in_units(values - copies, noise(copies, seen.scale))) / width
+    off = most_of(in_units(values - copies, noise(copies, seen.scale)))
+    # In proportion to the move of the state before, or within what its own state trembles by.
+    most = jnp.maximum(PROPORTION * before(width, 1), width)
     tips = (off > OWN_MOVES) & all_of(jnp.isfinite(values))
     num_ties = across.total(jnp.sum(jnp.any(tips & wanted, axis=0), dtype=jnp.int32))
-    in_proportion = across.all_devices(jnp.all((off <= PROPORTION) | tips | ~wanted))
+    in_proportion = across.all_devices(jnp.all((off <= most) | tips | ~wanted))
     stand &= in_proportion & (num_ties <= limits.most_ties)
     goes_on = must_be_exact & ~progress.done
     x, f_values = either(goes_on, (copies[0], values[0]), (x, progress.f_values))

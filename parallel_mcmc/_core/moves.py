@@ -75,7 +75,8 @@ def moves(
     may_hold = block.extend_guess and block.window == len(progress.states)
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
     n, near = progress.num_iterations, seen.near_since
-    holds = (2 * n >= 3 * near) & (n <= 3 * near) & (seen.lead < num_left) & ~seen.stops & may_hold
+    holds = (near > 0) & (2 * n >= 3 * near) & (n <= 3 * near) & ~seen.stops
+    holds &= may_hold & (seen.lead < num_left) & (seen.lead > seen.k + 1)
     first = jnp.where(holds, seen.lead, seen.k)
     held = behind & (row < first)
     # Steps that are not finite are left to Jacobi.

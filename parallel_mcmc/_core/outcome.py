@@ -124,8 +124,7 @@ class Outcome(NamedTuple):
         scale: the spread by which this evaluation is judged.
         num_inexact: steps that have to be solved and are not exact.
         num_replaced, num_limited: of `Progress.replaced` and `Progress.limited`.
-        near_since: the iteration from which half of the steps were right up to noise, or the most
-            that any earlier block took, if that is more; 0 before.
+        near_since: the iteration since which half of the steps are right up to noise; 0 before.
         early: whether the early stop that the user asked for is reached.
         done: whether there is nothing more to gain from iterating.
         asks: whether all inexact steps tremble and may be acceptable; `judgement` decides.
@@ -199,7 +198,7 @@ def outcome(
     )
     counts = Counted(*sums)
     half_near = evaluated & (2 * counts.large <= num_left)
-    began = jnp.where(half_near, jnp.maximum(progress.num_iterations, block.num_before), 0)
+    since = jnp.where(progress.near_since > 0, progress.near_since, progress.num_iterations)
     early = evaluated & (limits.tol > 0) & (all_enough == 1)
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_free >= progress.ask_from) | at_the_limit
@@ -215,7 +214,7 @@ def outcome(
         num_inexact=counts.inexact,
         num_replaced=num_replaced,
         num_limited=num_limited,
-        near_since=jnp.where(progress.near_since > 0, progress.near_since, began),
+        near_since=jnp.where(half_near, since, 0),
         early=early,
         done=done,
         asks=asks,

@@ -84,8 +84,7 @@ def solve(
         MemoryError: if the device has too little memory, with what to try.
 
     Costs per iteration: T evaluations of f and of the solver's products with its Jacobian, and one
-    linear scan of O(log T) depth. On a CPU, when nearly all is solved and the rest converges
-    slowly, also up to 16 evaluations of f one after the other.
+    linear scan of O(log T) depth.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f = lambda x, u: 0.9 * jnp.tanh(x) + u

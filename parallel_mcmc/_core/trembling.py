@@ -6,8 +6,8 @@ about |A_t|. So the bits of thousands of steps settle one by one, or never, as e
 rounds anew. A window is then accepted once all of this holds:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
-  of the state, and all within 64 times that, as a stretch that expands enlarges what its first
-  state trembles by; a grain is an ulp, or 2^-40 in float64;
+  of the state, and all within 64 times that (8 times in a window that slides), as a stretch that
+  expands enlarges what its first state trembles by; a grain is an ulp, or 2^-40 in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
   before that. A step passes on how often it was found, with what it trembles by;
@@ -82,9 +82,11 @@ def watched(
     agrees = size <= jnp.where(complete & (trembled >= 0), most, 1)
     # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
-    # What a step trembles by is passed on to the next one, and so is how often it was found.
     so_far = jnp.maximum(trembled, 0)
-    found = jnp.where(few, jnp.maximum(so_far, before(so_far, 0)) + 1, so_far)
+    # What a step trembles by is passed on to the next one, and so is how often it was found. After
+    # a state that has not moved there is nothing new to be found.
+    passed = before(jnp.where(moved > 0, so_far + 1, 0), 0)
+    found = jnp.where(few & (passed > 0), jnp.maximum(so_far + 1, passed), so_far)
     found = jnp.where(goes_on, found, 0)
     return evidence._replace(trembled=jnp.where(agrees, found, -1))
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.ability import Recursion
-from parallel_mcmc._core.constants import ENLARGED, PROPORTION
+from parallel_mcmc._core.constants import PROPORTION
 from parallel_mcmc._core.iteration import iterate
 from parallel_mcmc._core.keys import check_keys
 from parallel_mcmc._core.outcome import Block, Limits
@@ -220,10 +220,9 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     missing = blocks.num_steps
     num_sequential_steps = jnp.sum(missing)
     if begin.size > 1:
-        noise = aimed_at(None, x0.dtype)
-        poor = (blocks.scale > 2 * scale) & (blocks.worst > jnp.maximum(limits.tol, noise) * scale)
-        most = 2 * jnp.maximum(PROPORTION * limits.tol, ENLARGED * noise)
-        poor = jnp.any(poor | (blocks.worst > most * scale), axis=-1)
+        tol = jnp.maximum(limits.tol, aimed_at(None, x0.dtype))
+        poor = (blocks.scale > 2 * scale) & (blocks.worst > tol * scale)
+        poor = jnp.any(poor | (blocks.worst > 2 * PROPORTION * tol * scale), axis=-1)
         poor = poor | jnp.roll(poor, 1).at[0].set(False)  # its window slid into the next block
         trajectory, num_steps = finish(
             f, trajectory, x0, inputs, jnp.repeat(poor, W)[:T], limits.tol * scale
