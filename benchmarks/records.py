@@ -20,7 +20,7 @@ Record = dict[str, Any]
 KEY = "suite", "part", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed"
 """What tells one run from another; of real models the solver is an outcome."""
 
-SINCE = "2026-11-29T18:36"
+SINCE = "2026-11-29T18:32"
 """The last change to what a solve comes to: tables mark what was measured before it."""
 
 STEPS_SINCE = "2026-11-29T14:08"

@@ -37,6 +37,22 @@ def inputs_of(kind, T, dtype=np.float32, seed=0):
     )
 
 
+ROTATION = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (10, 10)))[0]
+
+
+def rounds_much(x, u):
+    """Forgets, but for a stretch; and rounds by 1e-6, in another way for each last bit."""
+    noise, expands = u
+    shrunk = 0.7 * ROTATION @ x + 1e-6 * jnp.sin(1e7 * x) + noise
+    return jnp.where(expands, 2 * ROTATION @ x, shrunk)
+
+
+def inputs_of_rounding(num_steps, T=1_000):
+    """Of `rounds_much`, which expands in so many steps in the middle."""
+    noise, step = jax.random.normal(jax.random.key(0), (T, 10)), jnp.arange(T)
+    return noise, (step >= T // 2) & (step < T // 2 + num_steps)
+
+
 def x0_of(dtype=np.float32):
     return jnp.asarray(X0, dtype)
 

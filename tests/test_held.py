@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from recursions import inputs_of_rounding, rounds_much
 
 import parallel_mcmc as pm
 
@@ -37,17 +38,7 @@ def test_a_stretch_that_expands_takes_an_iteration_a_step(solver, window, most, 
 
 @pytest.mark.parametrize("num_steps", [4, 6])
 def test_states_that_tremble_do_not_move_a_stretch_again_and_again(num_steps, sequential_chain):
-    T, D = 1_000, 10
-    rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (D, D)))[0]
-    noise, step = jax.random.normal(jax.random.key(0), (T, D)), jnp.arange(T)
-
-    def rounds_much(x, u):
-        """Forgets, but for a stretch; and rounds by 1e-6, in another way for each last bit."""
-        noise, expands = u
-        shrunk = 0.7 * rotation @ x + 1e-6 * jnp.sin(1e7 * x) + noise
-        return jnp.where(expands, 2 * rotation @ x, shrunk)
-
-    inputs, x0 = (noise, (step >= 500) & (step < 500 + num_steps)), jnp.zeros(D)
+    inputs, x0 = inputs_of_rounding(num_steps), jnp.zeros(10)
     solution = pm.solve(rounds_much, x0, inputs, solver=pm.jacobi(max_iterations=1_000))
     # Until the frontier has passed the stretch it would take more than 500.
     assert int(solution.info.num_iterations) <= 150

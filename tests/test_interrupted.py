@@ -134,7 +134,7 @@ def test_a_parallel_solve_is_finished_and_returned(moments):
     num = evaluations_of_a_whole_run(mcmc, moments)
     whole = np.asarray(mcmc.get_samples()["x"])
     moments.start_again(num * 4 // 5)
-    with pytest.warns(UserWarning, match="Interrupted after 40 of 40 draws"):
+    with pytest.warns(UserWarning, match="Ctrl-C found all 40 draws of each chain made"):
         start(mcmc)
     moments.start_again()
     np.testing.assert_array_equal(mcmc.get_samples()["x"], whole)
@@ -142,14 +142,22 @@ def test_a_parallel_solve_is_finished_and_returned(moments):
 
 def test_ctrl_c_in_the_warm_up_ends_the_run_and_keeps_the_one_before(moments):
     mcmc = sampler(moments)
-    evaluations_of_a_whole_run(mcmc, moments)
-    before, state = mcmc.get_samples()["x"], mcmc.last_state
+    moments.start_again(evaluations_of_a_whole_run(mcmc, moments) * 2 // 5)
+    with pytest.warns(UserWarning, match="Interrupted after"):
+        start(mcmc)
+
+    def told():
+        return mcmc.solve_summary(), mcmc.critical_path(), mcmc.solve_settings()
+
+    before, state, before_told = mcmc.get_samples()["x"], mcmc.last_state, told()
+    assert len(before) < NUM_SAMPLES
     moments.start_again(5)
     with pytest.raises(KeyboardInterrupt):
         start(mcmc)
     moments.start_again()
     np.testing.assert_array_equal(mcmc.get_samples()["x"], before)
     assert mcmc.last_state is state
+    assert told() == before_told
 
 
 def test_a_second_ctrl_c_ends_a_window(moments):

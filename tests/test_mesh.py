@@ -19,7 +19,17 @@ from four_devices import (
     slow,
 )
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from recursions import assert_same_chain, chain, gated, inputs_of, linear, quiet, x0_of
+from recursions import (
+    assert_same_chain,
+    chain,
+    gated,
+    inputs_of,
+    inputs_of_rounding,
+    linear,
+    quiet,
+    rounds_much,
+    x0_of,
+)
 
 import parallel_mcmc as pm
 
@@ -87,6 +97,16 @@ def test_trembling_chains_are_accepted_on_the_same_evidence():
     one = pm.solve(gated, x0, u, solver=pm.jacobi())
     many = pm.solve(gated, x0, u, solver=pm.jacobi(), mesh=over_time())
     assert int(one.info.num_trembling) > 0
+    assert_same_report(many.info, one.info)
+    np.testing.assert_array_equal(many.trajectory, one.trajectory)
+
+
+@on_four
+def test_states_are_held_on_all_devices_alike():
+    x0, u = jnp.zeros(10), inputs_of_rounding(4)
+    one = pm.solve(rounds_much, x0, u, solver=pm.jacobi(max_iterations=1_000))
+    many = pm.solve(rounds_much, x0, u, solver=pm.jacobi(max_iterations=1_000), mesh=over_time())
+    assert int(one.info.num_iterations) <= 150  # more than 500 if none were held
     assert_same_report(many.info, one.info)
     np.testing.assert_array_equal(many.trajectory, one.trajectory)
 

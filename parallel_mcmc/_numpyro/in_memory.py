@@ -6,7 +6,8 @@ as each would take its own iterations, one window after the other: for 40,000 dr
 hierarchical model 59 in four windows, and 14 in one.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -31,6 +32,13 @@ OF_A_SOLVE = ("solve", "predictability")
 """Fields that are the same for all draws of a solve, and so for all of a run."""
 
 ADVICE = "; go on with `mcmc.post_warmup_state = mcmc.last_state` and another `run`"
+
+
+OF_A_RUN = (
+    "_last_state", "_in_memory", "_states_flat", "_num_missing", "_chosen", "_settings",
+    "_division",
+)  # fmt: skip
+"""What a run without a store leaves in an `MCMC`."""
 
 
 class Begun(NamedTuple):
@@ -62,6 +70,18 @@ class Drawn(NamedTuple):
     collected: tuple[Any, ...]
 
 
+@contextlib.contextmanager
+def kept_unless_replaced(mcmc: "MCMC") -> Iterator[None]:
+    """What raises in a run leaves the one before as it was."""
+    before = {name: getattr(mcmc, name) for name in OF_A_RUN}
+    try:
+        yield
+    except BaseException:
+        for name, value in before.items():
+            setattr(mcmc, name, value)
+        raise
+
+
 def window_of(main: Collect, kernel: ParallelKernel, options: Options, shown: bool) -> Collect:
     """The steps of a window: as many each time, or all where they are to be one program."""
     kept = main.kept
@@ -76,21 +96,16 @@ def window_of(main: Collect, kernel: ParallelKernel, options: Options, shown: bo
 def run_in_memory(mcmc: "MCMC", given: Arguments) -> None:
     """NumPyro's `run`, in which chains are warmed up one after the other; then draws of all.
 
-    What ends it leaves the last run as it was. Chains in parallel on several devices, and those on
-    a mesh, draw where they are warmed up.
+    Chains in parallel on several devices, and those on a mesh, draw where they are warmed up.
     """
     one_by_one = mcmc.num_chains == 1 or mcmc.chain_method in ("sequential", "vectorized")
     is_warmup = mcmc._collection_params["phase"] == "warmup"
-    before = mcmc._last_state, mcmc._in_memory, mcmc._states_flat
     mcmc._begun = [] if one_by_one and not is_warmup and mcmc._mesh is None else None
     mcmc._num_missing = 0
     try:
         run_once(mcmc, given)
         if mcmc._begun:
             draw_all(mcmc, mcmc._begun)
-    except BaseException:
-        mcmc._last_state, mcmc._in_memory, mcmc._states_flat = before
-        raise
     finally:
         mcmc._begun = None
 

@@ -21,7 +21,7 @@ from parallel_mcmc._numpyro import summary
 from parallel_mcmc._numpyro.bars import warmed_up
 from parallel_mcmc._numpyro.choice import choice_of_run
 from parallel_mcmc._numpyro.helpers import has_settled
-from parallel_mcmc._numpyro.in_memory import Begun, run_in_memory, window_of
+from parallel_mcmc._numpyro.in_memory import Begun, kept_unless_replaced, run_in_memory, window_of
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.on_mesh import checked
 from parallel_mcmc._numpyro.phases import phase
@@ -150,13 +150,15 @@ class MCMC(summary.Summarised):
             check_no_rbg(rng_key)
         if self._warmup_state is None:
             self._warmup_states = None  # a chain of its own begins
-        self._chosen = self._settings = self._division = None
         self._cache_of_run = {}
         try:
             given = Arguments(rng_key, args, kwargs, extra_fields, init_params)
             if self._store is None:
-                run_in_memory(self, given)
+                with kept_unless_replaced(self):
+                    self._chosen = self._settings = self._division = None
+                    run_in_memory(self, given)
             else:
+                self._chosen = self._settings = self._division = None
                 check_storable(
                     self.sampler, self.num_samples, self.thinning, self._warmup_state is not None
                 )

@@ -64,9 +64,10 @@ def in_memory(
             tell(end, drawn)
         was_interrupted = interrupted()
     if was_interrupted:
+        there = f"Interrupted after {end:,} of {num_rows:,} draws of each chain, which are returned"
+        all_there = f"Ctrl-C found all {num_rows:,} draws of each chain made; they are returned."
         warnings.warn(
-            f"Interrupted after {end:,} of {num_rows:,} draws of each chain, which are "
-            f"returned{advice}.",
+            f"{there}{advice}." if end < num_rows else all_there,
             stacklevel=depth,
         )
     return parts
