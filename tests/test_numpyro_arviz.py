@@ -1,5 +1,8 @@
 """Runs of the NumPyro kernels in ArviZ: groups, names, attributes and the report."""
 
+import subprocess
+import sys
+
 import arviz
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,14 @@ from numpyro.infer import MCMC
 from numpyro_runs import CLASSES, EFFECTS, SIGMA, one, school_run, schools
 
 import parallel_mcmc as pm
+
+
+def test_numpyro_is_whole_where_arviz_came_first():
+    code = (
+        "import arviz, sys, parallel_mcmc as pm; pm.ParallelHMC; "
+        "assert sys.modules['numpyro.infer'].initialization"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("make", [arviz.from_numpyro, pm.to_inference_data])
