@@ -46,15 +46,17 @@ def on_one_device(start=START, **options):
 
 
 def assert_same_trace(many, one):
-    """Up to rounding: a program for other shapes rounds the sums of a step in another order."""
+    """Up to rounding: a program for other shapes rounds the sums of a step in another order.
+
+    So states may come to rest in one program and tremble in another, which takes more iterations;
+    `test_mesh` compares these, of steps that round alike.
+    """
     np.testing.assert_allclose(many.position, one.position, rtol=0, atol=ATOL)
     assert many.sample_stats.keys() == one.sample_stats.keys()
     for name, values in one.sample_stats.items():
         atol = 0 if values.dtype == bool else 100 * ATOL
         np.testing.assert_allclose(many.sample_stats[name], values, rtol=0, atol=atol)
     np.testing.assert_array_equal(many.solve.status, one.solve.status)
-    # Rounding may also have a state come to rest an iteration earlier or later.
-    np.testing.assert_allclose(many.solve.num_iterations, one.solve.num_iterations, atol=1)
 
 
 @on_four
