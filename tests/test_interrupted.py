@@ -61,24 +61,25 @@ def start(mcmc, num_chains=1):
         mcmc.run(jax.random.key(0), init_params={"x": jnp.ones(shape)})
 
 
-def evaluations_of_a_whole_run(mcmc, moments, num_chains=1):
+def interrupt(mcmc, moments, fifths, message, num_chains=1):
+    """Press Ctrl-C after so many fifths of the work of a run; returns the draws of a whole one."""
     moments.start_again()
     start(mcmc, num_chains)
     jax.effects_barrier()
-    return moments.count
+    whole = np.asarray(mcmc.get_samples(group_by_chain=True)["x"])
+    moments.start_again(moments.count * fifths // 5)
+    with pytest.warns(UserWarning, match=message):
+        start(mcmc, num_chains)
+    moments.start_again()
+    return whole
 
 
 @pytest.fixture(scope="module")
 def interrupted(moments):
     """A run that was interrupted in its second window, and all draws of the whole run."""
     mcmc = sampler(moments)
-    num = evaluations_of_a_whole_run(mcmc, moments)
-    whole = np.asarray(mcmc.get_samples()["x"])
-    moments.start_again(num * 2 // 5)
-    with pytest.warns(UserWarning, match="Interrupted after 400 of 800 draws of each chain"):
-        start(mcmc)
-    moments.start_again()
-    return mcmc, whole
+    whole = interrupt(mcmc, moments, 2, "Interrupted after 400 of 800 draws of each chain")
+    return mcmc, whole[0]
 
 
 def test_ctrl_c_returns_the_windows_that_are_there(interrupted):
@@ -119,32 +120,20 @@ def test_windows_of_thinned_draws_are_the_thinned_run(moments, interrupted):
 @pytest.mark.parametrize("chain_method", ["vectorized", "sequential"])
 def test_all_chains_are_interrupted_after_the_same_draws(chain_method, moments):
     mcmc = sampler(moments, num_chains=2, chain_method=chain_method)
-    num = evaluations_of_a_whole_run(mcmc, moments, 2)
-    whole = np.asarray(mcmc.get_samples(group_by_chain=True)["x"])
-    moments.start_again(num * 3 // 5)
-    with pytest.warns(UserWarning, match="Interrupted after 600 of 800 draws"):
-        start(mcmc, 2)
-    moments.start_again()
+    whole = interrupt(mcmc, moments, 3, "Interrupted after 600 of 800 draws", 2)
     np.testing.assert_array_equal(mcmc.get_samples(group_by_chain=True)["x"], whole[:, :600])
     assert mcmc.last_state.solve.num_sequential_steps.tolist() == [600, 600]
 
 
 def test_a_parallel_solve_is_finished_and_returned(moments):
     mcmc = sampler(moments, pm.jacobi(), num_samples=40)
-    num = evaluations_of_a_whole_run(mcmc, moments)
-    whole = np.asarray(mcmc.get_samples()["x"])
-    moments.start_again(num * 4 // 5)
-    with pytest.warns(UserWarning, match="Ctrl-C found all 40 draws of each chain made"):
-        start(mcmc)
-    moments.start_again()
-    np.testing.assert_array_equal(mcmc.get_samples()["x"], whole)
+    whole = interrupt(mcmc, moments, 4, "Ctrl-C found all 40 draws of each chain made")
+    np.testing.assert_array_equal(mcmc.get_samples()["x"], whole[0])
 
 
 def test_ctrl_c_in_the_warm_up_ends_the_run_and_keeps_the_one_before(moments):
     mcmc = sampler(moments)
-    moments.start_again(evaluations_of_a_whole_run(mcmc, moments) * 2 // 5)
-    with pytest.warns(UserWarning, match="Interrupted after"):
-        start(mcmc)
+    interrupt(mcmc, moments, 2, "Interrupted after")
 
     def told():
         return mcmc.solve_summary(), mcmc.critical_path(), mcmc.solve_settings()
