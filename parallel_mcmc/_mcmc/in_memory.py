@@ -13,7 +13,7 @@ import numpy as np
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._mcmc.progress import note
 from parallel_mcmc._store.interruption import in_memory
-from parallel_mcmc._store.windows import combined
+from parallel_mcmc._store.windows import report_on
 
 
 class Drawn(NamedTuple):
@@ -53,17 +53,9 @@ def draw_in_memory(
             note(bar, there * drawn.solve.status.size)
 
     parts = in_memory(draw_window, states, rows, num_samples, tell, "", 5)
-    solves = [part.solve for part in parts]
     if len(parts) == 1:
-        return *parts[0].kept, solves[0], predictability
-    found = jax.device_get(solves)
-    report = {
-        name: np.stack([getattr(solve, name) for solve in found]) for name in SolveInfo._fields
-    }
-    solve = jax.tree.map(
-        lambda value, like: jax.device_put(np.asarray(value, like.dtype)),
-        combined(report, rows), solves[0],
-    )  # fmt: skip
+        return *parts[0].kept, parts[0].solve, predictability
+    solve = report_on([[part.solve] for part in parts], rows, parts[0].solve)
     kept = jax.tree.map(
         lambda *leaves: jax.device_put(np.concatenate(leaves, axis=1)),
         *[part.kept for part in parts],

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from parallel_mcmc._core.programs import ready
-from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._mcmc.progress import note, showing
 from parallel_mcmc._numpyro.bars import divergences, facts
 from parallel_mcmc._numpyro.kernel import ParallelKernel
@@ -23,7 +21,7 @@ from parallel_mcmc._numpyro.schedule import Collect, joined
 from parallel_mcmc._numpyro.state import Options, ParallelState
 from parallel_mcmc._numpyro.stored import Arguments, run_once
 from parallel_mcmc._store.interruption import equally_long, in_memory
-from parallel_mcmc._store.windows import combined
+from parallel_mcmc._store.windows import report_on
 
 if TYPE_CHECKING:
     from parallel_mcmc._numpyro.mcmc import MCMC
@@ -169,21 +167,3 @@ def last_state(parts: list[Drawn], rows: int) -> ParallelState:
     return state._replace(
         solve=report_on([[end.solve for end in part.state] for part in parts], rows, state.solve)
     )
-
-
-def report_on(solves: list[list[SolveInfo]], rows: int, last: SolveInfo) -> SolveInfo:
-    """On all windows of all chains, in arrays like those on the last one."""
-    status = jax.device_get([[solve.status for solve in of_window] for of_window in solves])
-    if not np.any(status):  # nothing else to be said of steps that were made one by one
-        steps = np.asarray(last.num_sequential_steps) * len(solves)
-        return last._replace(num_sequential_steps=jax.device_put(steps.astype(np.int32)))
-    found = jax.device_get(solves)
-    by_field = {
-        name: np.array([[getattr(solve, name) for solve in of_window] for of_window in found])
-        for name in SolveInfo._fields
-    }
-    by_chain = {name: values.reshape(len(solves), -1) for name, values in by_field.items()}
-    return jax.tree.map(
-        lambda value, like: jax.device_put(value.reshape(like.shape).astype(like.dtype)),
-        combined(by_chain, rows), last,
-    )  # fmt: skip

@@ -199,6 +199,20 @@ def by_chain(solve: SolveInfo) -> dict[str, np.ndarray]:
     return {name: np.atleast_1d(value) for name, value in solve._asdict().items()}
 
 
+def report_on(solves: list[list[SolveInfo]], rows: int, like: SolveInfo) -> SolveInfo:
+    """On windows of ``rows`` draws, each of chains or batches of them, in arrays like ``like``."""
+    found = jax.device_get(solves)
+    report = {
+        name: np.array([[getattr(solve, name) for solve in of_window] for of_window in found])
+        for name in SolveInfo._fields
+    }
+    by_chain = {name: values.reshape(len(solves), -1) for name, values in report.items()}
+    return jax.tree.map(
+        lambda value, like: jax.device_put(value.reshape(like.shape).astype(like.dtype)),
+        combined(by_chain, rows), like,
+    )  # fmt: skip
+
+
 def combined(report: dict[str, np.ndarray], rows: int) -> SolveInfo:
     """One report on several solves, one after the other, of ``(windows, chains)``."""
     by_field = {
