@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks import judged
-from benchmarks.records import SINCE, Record, is_older
+from benchmarks.records import Record, is_older, since_of
 
 Records = list[Record]
 Cell = Callable[[Record], str]
@@ -156,11 +156,12 @@ def grouped(records: Iterable[Record], *names: str) -> list[tuple[Any, Records]]
 def markdown(head: Iterable[str], rows: Iterable[Row]) -> str:
     """With a star where a row is of records from before the last change of a solve."""
     head = list(head)
-    lines, starred = [head, ["---"] * len(head)], False
+    lines, starred = [head, ["---"] * len(head)], []
     for (first, *others), records in rows:
-        older = any(map(is_older, records))
-        lines.append([first + r" \*" * older, *others])
-        starred |= older
-    note = rf"\* Measured before {SINCE}, when what a solve comes to changed last."
+        older = [r for r in records if is_older(r)]
+        lines.append([first + r" \*" * bool(older), *others])
+        starred += older
+    since = max(map(since_of, starred), default="")
+    note = rf"\* Measured before {since}, when what a solve comes to changed last."
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return text + f"\n\n{note}" * starred
+    return text + f"\n\n{note}" * bool(starred)

@@ -20,14 +20,15 @@ Record = dict[str, Any]
 KEY = "suite", "part", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed"
 """What tells one run from another; of real models the solver is an outcome."""
 
-SINCE = "2026-11-29T18:32"
+SINCE = "2026-11-29T19:52"
 """The last change to what a solve comes to: tables mark what was measured before it."""
 
 STEPS_SINCE = "2026-11-29T14:08"
 """The last change to what a run step by step comes to, where no pilot was run for it."""
 
-UNTOUCHED = ("launches",)
-"""Parts that it does not touch: without a solve."""
+UNTOUCHED = {"launches": "", "posteriors": "2026-11-29T18:32"}
+"""Parts that the last change leaves as they were since then: without a solve, or run once more and
+the same in iterations."""
 
 
 def part_of(r: Record) -> str:
@@ -35,11 +36,16 @@ def part_of(r: Record) -> str:
     return r.get("part") or r.get("suite", "")
 
 
+def since_of(r: Record) -> str:
+    """When what such a record comes to has changed last."""
+    is_solve = r.get("solver") != "sequential" or r.get("choice_gradients", 1)
+    since = UNTOUCHED.get(part_of(r), SINCE)
+    return since if is_solve else min(since, STEPS_SINCE)
+
+
 def is_older(r: Record) -> bool:
     """Whether a record was measured with solves that came to something else than today's."""
-    solves = r.get("solver") != "sequential" or r.get("choice_gradients", 1)
-    since = SINCE if solves else STEPS_SINCE
-    return part_of(r) not in UNTOUCHED and r.get("date", "") < since
+    return r.get("date", "") < since_of(r)
 
 
 def environment() -> Record:

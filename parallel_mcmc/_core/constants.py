@@ -43,8 +43,8 @@ PROPORTION = 8
 
 ENLARGED = 64
 """Once all steps have been within the noise, one in ten may be off by up to this many times as
-much, as a stretch that expands enlarges what its first state trembles by; in a window that slides
-by `PROPORTION`."""
+much, as a stretch that expands enlarges what its first state trembles by. In double precision that
+is 4e-9 of the spread; in single precision, and in windows that slide, it is `PROPORTION`."""
 
 SHORT = 32
 """Added to twice the number of steps that must be found to tremble: if only a few tremble, they

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import ENLARGED, OWN_MOVES, PROPORTION
+from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
 from parallel_mcmc._core.rows import all_of, before, either, most_of, state_before, window_of
-from parallel_mcmc._core.tolerance import noise
+from parallel_mcmc._core.tolerance import most_noise, noise
 from parallel_mcmc._core.trembling import in_units, looks, may_tremble
 
 
@@ -84,7 +84,8 @@ def judged(
     # Coordinates that do not tremble keep their values.
     columns = jnp.where(must_be_exact, tremble.exactly, tremble.at_all)
     rows = wanted & (across.numbers(block.window) >= seen.k)
-    width = jnp.clip(jnp.maximum(details.evidence.moved, details.size), 1, ENLARGED)
+    widest = most_noise(x.dtype, slides)
+    width = jnp.clip(jnp.maximum(details.evidence.moved, details.size), 1, widest)
     width = jnp.where(must_be_exact, 1, width)
     copies = looks(x, seen.scale, rows[:, None] & columns, width)
     values = jax.lax.cond(looked, lambda: look(first, copies), lambda: copies)

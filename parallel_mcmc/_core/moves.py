@@ -5,10 +5,9 @@ finite are replaced by the last correct state.
 
 States that tremble are held where a step after them is not yet right up to noise. Otherwise a
 stretch that expands would turn what they move by into flipped accept decisions, anew in each
-iteration and until the frontier has passed it. States tremble once they have had half as many more
-iterations as it took half of the steps to come down to noise; at that rate they have fallen from
-there to the last bit. They are held for three times as long as that: a stretch in which every bit
-counts flips again once they are free, and is left to the frontier.
+iteration and until the frontier has passed it. They are held once all have fallen, and until twice
+as many iterations as that took: a stretch in which every bit counts flips again once they are free,
+and is left to the frontier.
 """
 
 from typing import Any, NamedTuple
@@ -74,8 +73,7 @@ def moves(
     # In a window that slides, the frontier has to pass every step anyway.
     may_hold = block.extend_guess and block.window == len(progress.states)
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
-    n, near = progress.num_iterations, seen.near_since
-    holds = (near > 0) & (2 * n >= 3 * near) & (n <= 3 * near) & ~seen.stops
+    holds = progress.has_fallen & (progress.num_iterations <= 3 * seen.near_since) & ~seen.stops
     holds &= may_hold & (seen.lead < num_left) & (seen.lead > seen.k + 1)
     first = jnp.where(holds, seen.lead, seen.k)
     held = behind & (row < first)

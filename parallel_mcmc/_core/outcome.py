@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import ENLARGED, FEW, PROPORTION
+from parallel_mcmc._core.constants import FEW
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.rows import (
     all_of,
@@ -16,7 +16,7 @@ from parallel_mcmc._core.rows import (
     most_of,
     window_of,
 )
-from parallel_mcmc._core.tolerance import noise, rounding, spread
+from parallel_mcmc._core.tolerance import most_noise, noise, rounding, spread
 from parallel_mcmc._core.trembling import (
     Counted,
     Evidence,
@@ -114,6 +114,14 @@ class Progress(NamedTuple):
         """Iterations in which all states could move: what is seen of their errors counts these."""
         return self.num_iterations - self.num_held
 
+    @property
+    def has_fallen(self) -> Bool[Array, ""]:
+        """Whether states have fallen from noise to the last bit, or tremble.
+
+        That takes half as many more iterations as it took half of the steps to come down to noise.
+        """
+        return (self.near_since > 0) & (2 * self.num_iterations >= 3 * self.near_since)
+
 
 class Outcome(NamedTuple):
     """What the last evaluation shows about the window.
@@ -178,9 +186,8 @@ def outcome(
     size = most_of(in_units(r, noise(x, scale)))
     agrees = (size == 0) & evaluated
     few = all_of(jnp.abs(r) <= noise(x, scale, FEW)) & (size > 0)
-    # In a window that slides, steps with larger residuals follow.
-    most = PROPORTION if block.window < len(progress.states) else ENLARGED
-    evidence = watched(progress.evidence, size, few, most)
+    most = most_noise(x.dtype, slides=block.window < len(progress.states))
+    evidence = watched(progress.evidence, size, few, most, progress.has_fallen)
     evidence = either(evaluated, evidence, progress.evidence)
     length = across.whole(block.window)
     num_left = jnp.minimum(block.num_steps - offset, length)

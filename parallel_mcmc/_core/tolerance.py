@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import GRAIN, NOISE, ROUNDING, SPREAD_ROWS
+from parallel_mcmc._core.constants import ENLARGED, GRAIN, NOISE, PROPORTION, ROUNDING, SPREAD_ROWS
 from parallel_mcmc._core.quartiles import quartiles
 
 
@@ -51,6 +51,19 @@ def grain(dtype: Any) -> float:
     (1.0, 1.0)
     """
     return max(float(jnp.finfo(dtype).eps), GRAIN)
+
+
+def most_noise(dtype: Any, slides: bool) -> int:
+    """How many times the noise a step may be off, once all steps have been within it.
+
+    In single precision, and in a window that slides, in which larger residuals follow, no
+    more than at a look.
+
+    >>> most_noise("float64", slides=False), most_noise("float32", slides=False)
+    (64, 8)
+    """
+    is_double = jnp.finfo(dtype).eps < GRAIN
+    return ENLARGED if is_double and not slides else PROPORTION
 
 
 def aimed_at(tol: Any, dtype: Any) -> Any:

@@ -6,11 +6,13 @@ about |A_t|. So the bits of thousands of steps settle one by one, or never, as e
 rounds anew. A window is then accepted once all of this holds:
 
 - nine residuals in ten are within the `NOISE` of an evaluation, 64 grains of the spread and 4 ulp
-  of the state, and all within 64 times that (8 times in a window that slides), as a stretch that
-  expands enlarges what its first state trembles by; a grain is an ulp, or 2^-40 in float64;
+  of the state, and all within 8 times that, or 64 times in float64 where the window does not slide,
+  as a stretch that expands enlarges what its first state trembles by; a grain is an ulp, or 2^-40
+  in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
-  before that. A step passes on how often it was found, with what it trembles by;
+  before that. Once states have fallen, a step passes on how often it was found, with what it
+  trembles by;
 - residuals have fallen as far as they will, and so has the error of the states: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, or lies on another grid coarser than rounding or on a
@@ -68,7 +70,11 @@ def no_evidence(x: Float[Array, "W D"]) -> Evidence:
 
 
 def watched(
-    evidence: Evidence, size: Float[Array, " W"], few: Bool[Array, " W"], most: int
+    evidence: Evidence,
+    size: Float[Array, " W"],
+    few: Bool[Array, " W"],
+    most: int,
+    fallen: Bool[Array, ""],
 ) -> Evidence:
     """The evidence, updated with another evaluation.
 
@@ -77,16 +83,18 @@ def watched(
         size: of the residuals, in units of the noise.
         few: whether residuals are a few ulp, and not zero.
         most: of a size, once all steps have been right up to noise.
+        fallen: see `outcome.Progress.has_fallen`. A step then passes on how often it was found,
+            with what it trembles by, which may run along the chain.
     """
     trembled, moved, complete = evidence
     agrees = size <= jnp.where(complete & (trembled >= 0), most, 1)
     # The next step may have flipped at a state that moved.
     goes_on = complete & (moved <= 4 * PROPORTION) & (after(size) <= OWN_MOVES)
     so_far = jnp.maximum(trembled, 0)
-    # What a step trembles by is passed on to the next one, and so is how often it was found. After
-    # a state that has not moved there is nothing new to be found.
+    # After a state that has not moved there is nothing new to be found.
     passed = before(jnp.where(moved > 0, so_far + 1, 0), 0)
-    found = jnp.where(few & (passed > 0), jnp.maximum(so_far + 1, passed), so_far)
+    once_more = jnp.where(fallen, jnp.maximum(so_far + 1, passed), so_far + 1)
+    found = jnp.where(few & (passed > 0), once_more, so_far)
     found = jnp.where(goes_on, found, 0)
     return evidence._replace(trembled=jnp.where(agrees, found, -1))
 
