@@ -34,9 +34,15 @@ def slowly(rate, solved=0):
             return of_steps(info, jnp.full(num_steps, -rate))
         if not solved:
             return Pilot(info._replace(status=pm.Status.FINISHED_SEQUENTIALLY), None)
-        return Pilot(info._replace(num_iterations=jnp.asarray(next(iterations))), None)
+        return taking(next(iterations), info)
 
     return attempt
+
+
+def taking(iterations, info):
+    """A pilot by a solver with derivatives that took so many."""
+    n = jnp.asarray(iterations)
+    return Pilot(info._replace(num_iterations=n, num_in_turn=3 * n), None)
 
 
 def slow(x, u):
@@ -135,8 +141,9 @@ def test_a_pilot_is_a_quarter_of_a_chain_and_no_longer_than_asked(T, length):
     def attempt(solver, num_steps):
         tried.append((solver.name, num_steps))
         info = run_info(jnp.ones(num_steps, bool), jnp.float32)
-        info = info._replace(num_iterations=jnp.asarray(8 if solver.name == "quasi_deer" else 9))
-        return of_steps(info, jnp.zeros(num_steps)) if not tried[1:] else Pilot(info, None)
+        if not tried[1:]:
+            return of_steps(info, jnp.zeros(num_steps))
+        return taking(8 if solver.name == "quasi_deer" else 9, info)
 
     choice = choose(pm.auto("gpu", tol=1e-3), None, T, jnp.zeros(3), attempt)
     pilots = [(name, length) for name in ("deer", "quasi_deer")]
@@ -153,7 +160,7 @@ def test_a_pilot_stops_where_it_does_not_pay(T, rate, most):
         if solver == pm.sequential():
             return of_steps(info, jnp.full(num_steps, -rate))
         limits.append(solver.max_iterations)
-        return Pilot(info._replace(num_iterations=jnp.asarray(20)), None)
+        return taking(20, info)
 
     choose(GPU, None, T, jnp.zeros(3), attempt)
     assert limits == [int(most)] * 2
@@ -209,7 +216,7 @@ def test_other_things_than_solvers_are_an_error():
 def test_a_chain_that_forgets_slowly_has_as_many_iterations_as_pay():
     for T, limit in [(700, 800), (10_000, 1_600)]:  # four times 393, or as many as steps
         choice = choose(GPU, None, T, jnp.zeros(3), slowly(0.03))
-        assert choice.solver == pm.jacobi(max_iterations=limit)
+        assert choice.solver == pm.jacobi(then=pm.deer(), max_iterations=limit)
         assert "about 393 iterations of jacobi to expect" in choice.reason
         assert ("no solver solved a pilot of 1024 steps" in choice.reason) == (T == 10_000)
 
@@ -231,7 +238,7 @@ def test_iterations_pay_by_the_window():
 def test_a_limit_and_a_tolerance_that_are_given_are_kept():
     options = pm.auto("gpu", tol=1e-3, max_iterations=500)
     choice = choose(options, None, 1_000, jnp.zeros(3), slowly(0.03))
-    assert choice.solver == pm.jacobi(tol=1e-3, max_iterations=500)
+    assert choice.solver == pm.jacobi(then=pm.deer(), tol=1e-3, max_iterations=500)
     attempt, _ = pilot_of(forgets)
     with pytest.warns(pm.ConvergenceWarning, match="about 3 iterations of jacobi to expect; no"):
         choose(pm.auto("gpu", max_iterations=2), None, 400, jnp.zeros(3), attempt)

@@ -27,7 +27,10 @@ def test_solve_gives_the_same_trajectory_and_logs_its_choice(sequential_chain, c
     expected = sequential_chain(rotates, jnp.zeros(3), NOISE)
     np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)
     assert int(solution.info.num_iterations) > 0
-    assert [message.split(":")[0] for message in caplog.messages] == ["jacobi", "sequential"]
+    assert [message.split(":")[0] for message in caplog.messages] == [
+        "jacobi, then deer",
+        "sequential",
+    ]
     inside = jax.jit(lambda x0: pm.solve(rotates, x0, NOISE, solver=GPU).trajectory)(jnp.zeros(3))
     np.testing.assert_allclose(inside, expected, atol=1e-4)
 

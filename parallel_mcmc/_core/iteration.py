@@ -18,6 +18,8 @@ is. The *frontier* is the number of leading steps that are solved, exactly or up
 trembling by units in the last place: see `trembling`. These steps no longer change. A window
 that is shorter than the chain slides: steps before the frontier are
 committed, and the rest of the window is the guess for the next one.
+
+A solver may hand over to another one, which begins where it ends: see `solvers.jacobi`.
 """
 
 from collections.abc import Callable
@@ -48,7 +50,7 @@ from parallel_mcmc._core.rows import (
     state_before,
     window_of,
 )
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solvers import Solver, gradients_in_turn
 from parallel_mcmc._core.time_blocks import map_steps
 from parallel_mcmc._core.trembling import no_evidence
 
@@ -68,7 +70,7 @@ def iterate(
 
     Args:
         f: the recursion.
-        solver: linearisation and correction.
+        solver: linearisation and correction, and what goes on after it.
         block: the steps.
         states: the first iterate; before ``frontier``, states that are already solved.
         frontier, stood: see `Progress`.
@@ -76,7 +78,8 @@ def iterate(
         rng_key: for random probes.
         tell: called with the frontier after each evaluation.
     """
-    slides = block.window < states.shape[0]
+    slides, then = block.window < states.shape[0], solver.then
+    limits = limits._replace(hands_over=then is not None)
     offset_of = (lambda progress: progress.frontier) if slides else (lambda progress: 0)
 
     def inputs_from(offset):
@@ -137,7 +140,7 @@ def iterate(
 
     def advance(progress: Progress, seen: Outcome, details: Details) -> Progress:
         offset, stops = offset_of(progress), seen.stops
-        x, careful, evidence, stood, replaced, limited, holds = moves(
+        x, careful, evidence, stood, rests, replaced, limited, holds = moves(
             solver, block, offset, progress, seen, details
         )
         states, f_before = x, progress.f_values
@@ -147,6 +150,7 @@ def iterate(
             states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
             f_before = shift(f_before, slide)
             careful = None if careful is None else shift(careful, slide)
+            rests = shift(rests, slide)
             none = no_evidence(x)
             evidence = evidence._replace(
                 trembled=shift(evidence.trembled, slide, none.trembled),
@@ -172,6 +176,7 @@ def iterate(
             factor=factor,
             evidence=evidence,
             stood=stood,
+            rests=rests,
             num_iterations=progress.num_iterations + jnp.where(stops, 0, 1),
             replaced=replaced,
             limited=limited,
@@ -190,9 +195,11 @@ def iterate(
         factor=jnp.ones_like(x[:, 0]),
         evidence=no_evidence(x),
         stood=stood,
+        rests=jnp.zeros(len(x), bool),
         replaced=jnp.zeros(len(x), bool),
         limited=jnp.zeros(len(x), bool),
         num_iterations=zero,
+        num_in_turn=zero,
         num_resets=zero,
         num_limited=zero,
         near_since=zero,
@@ -202,8 +209,28 @@ def iterate(
         done=jnp.zeros((), bool),
         early=jnp.zeros((), bool),
     )
+    cost = gradients_in_turn(solver)
+    if then is not None:
+        done = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
+        n = done.num_iterations
+        left = limits._replace(max_iterations=jnp.maximum(limits.max_iterations - n, 1))
+        # Its first iterate is not the usual one, and what it takes says little of the chain.
+        block = block._replace(num_before=jnp.maximum(block.num_before, n))
+        progress, judgement = iterate(
+            f, then, block, done.states, done.frontier, done.stood, left, rng_key, tell
+        )
+        both = progress._replace(
+            num_iterations=progress.num_iterations + n,
+            num_in_turn=progress.num_in_turn + cost * n,
+            num_resets=progress.num_resets + done.num_resets,
+            num_limited=progress.num_limited + done.num_limited,
+        )
+        return both, judgement
     begin = no_snapshot(states)
     judgement = jax.eval_shape(judge, progress, begin)[0]
     judgement = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), judgement)
     judgement = judgement._replace(snapshot=begin)
-    return jax.lax.while_loop(lambda carry: ~carry[1].settled, until_judged, (progress, judgement))
+    progress, judgement = jax.lax.while_loop(
+        lambda carry: ~carry[1].settled, until_judged, (progress, judgement)
+    )
+    return progress._replace(num_in_turn=cost * progress.num_iterations), judgement

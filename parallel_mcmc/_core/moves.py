@@ -8,6 +8,11 @@ stretch that expands would turn what they move by into flipped accept decisions,
 iteration and until the frontier has passed it. They are held once all have fallen, and until twice
 as many iterations as that took: a stretch in which every bit counts flips again once they are free,
 and is left to the frontier.
+
+By Jacobi, a state at rest waits where its residual has become large and the state before it is
+about to move far, too. Otherwise each state that is far off would move the right one after it,
+which would move the next, for as long as two chains take to meet. A correction is as fast with the
+wait as without: it moves a state once the one before it is right.
 """
 
 from typing import Any, NamedTuple
@@ -18,9 +23,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import STANDING
-from parallel_mcmc._core.linear_maps import LinearMap
+from parallel_mcmc._core.linear_maps import LinearMap, Zero
 from parallel_mcmc._core.outcome import Block, Details, Outcome, Progress
-from parallel_mcmc._core.rows import all_of, either, finite_rows, most_of, state_before
+from parallel_mcmc._core.rows import (
+    all_of,
+    before_here,
+    either,
+    finite_rows,
+    most_of,
+    state_before,
+)
 from parallel_mcmc._core.solvers import Solver
 from parallel_mcmc._core.tolerance import aimed_at, noise, rounding
 from parallel_mcmc._core.trembling import Evidence, in_units
@@ -32,7 +44,7 @@ class Moves(NamedTuple):
     Attributes:
         x: ``(W, D)``.
         careful: see `correction.Correction`.
-        evidence, stood: as in `outcome.Progress`.
+        evidence, stood, rests: as in `outcome.Progress`.
         replaced: steps whose state or map was not finite, or whose state is guessed to stand
             still, ``(W,)``.
         limited: see `correction.Correction`.
@@ -43,6 +55,7 @@ class Moves(NamedTuple):
     careful: Float[Array, "W D"] | None
     evidence: Evidence
     stood: Int[Array, ""]
+    rests: Bool[Array, " W"]
     replaced: Bool[Array, " W"]
     limited: Bool[Array, " W"]
     holds: Bool[Array, ""]
@@ -77,6 +90,12 @@ def moves(
     holds &= may_hold & (seen.lead < num_left) & (seen.lead > seen.k + 1)
     first = jnp.where(holds, seen.lead, seen.k)
     held = behind & (row < first)
+    waits = jnp.zeros_like(held)
+    if isinstance(progress.A, Zero):
+        # The first row of a device does not wait, which saves a message.
+        waits = behind & progress.rests & details.large & before_here(details.large, False)
+    rests = (waits | ~details.large) & (progress.num_iterations > 1)
+    held |= waits
     # Steps that are not finite are left to Jacobi.
     none = (row < seen.k) | still | held | seen.stops | ~finite_rows(details.r)
     r = jnp.where(none[:, None], 0, details.r)
@@ -100,7 +119,7 @@ def moves(
     complete = details.evidence.complete | details.complete
     evidence = details.evidence._replace(moved=moved, complete=complete)
     evidence = either(seen.stops, progress.evidence, evidence)
-    return Moves(x_new, careful, evidence, stood, replaced, limited, holds)
+    return Moves(x_new, careful, evidence, stood, rests, replaced, limited, holds)
 
 
 def num_standing_still(stood: Int[Array, ""], stands: Bool[Array, ""]) -> Int[Array, ""]:

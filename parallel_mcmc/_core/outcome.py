@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import FEW
+from parallel_mcmc._core.constants import FEW, LARGE_ROWS, TRUST_RADIUS
 from parallel_mcmc._core.linear_maps import LinearMap
 from parallel_mcmc._core.rows import (
     all_of,
@@ -35,12 +35,14 @@ class Limits(NamedTuple):
         scale: see `parallel_mcmc.solve`.
         most_ties: how many steps of a window may have accept decisions that rounding flips; 0 for
             a recursion that is not known to accept or reject.
+        hands_over: whether to stop where few residuals are large, as another solver goes on.
     """
 
     tol: Float[Array, ""]
     max_iterations: Int[Array, ""]
     scale: Float[Array, " D"] | None
     most_ties: int
+    hands_over: bool = False
 
 
 class Block(NamedTuple):
@@ -78,9 +80,11 @@ class Progress(NamedTuple):
             `correction.secant`.
         evidence: which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `moves`.
+        rests: steps whose last residual was not large, or that wait: see `moves`.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
         num_iterations: evaluations so far; the looks, made side by side, count as one.
+        num_in_turn: see `parallel_mcmc.SolveInfo`; set at the end.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         near_since: see `Outcome`.
@@ -97,9 +101,11 @@ class Progress(NamedTuple):
     factor: Float[Array, " W"]
     evidence: Evidence
     stood: Int[Array, ""]
+    rests: Bool[Array, " W"]
     replaced: Bool[Array, " W"]
     limited: Bool[Array, " W"]
     num_iterations: Int[Array, ""]
+    num_in_turn: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     near_since: Int[Array, ""]
@@ -135,7 +141,8 @@ class Outcome(NamedTuple):
         near_since: the iteration since which half of the steps are right up to noise; 0 before.
         early: whether the early stop that the user asked for is reached.
         done: whether there is nothing more to gain from iterating.
-        asks: whether all inexact steps tremble and may be acceptable; `judgement` decides.
+        asks: whether all inexact steps tremble and may be acceptable; `judgement` decides. Where
+            another solver goes on, whether it should.
         stops: whether the iterations are done, or ask.
     """
 
@@ -159,6 +166,7 @@ class Details(NamedTuple):
         x, r: the states of the window, and their residuals, ``(W, D)``.
         agrees: which steps are exact, given the state before them.
         wanted: which steps have to be solved.
+        large: whose residual is more than `TRUST_RADIUS`.
         complete: whether all steps of the block are right up to noise, and no early stop is asked
             for.
         size: of the residuals, in units of the noise.
@@ -169,6 +177,7 @@ class Details(NamedTuple):
     r: Float[Array, "W D"]
     agrees: Bool[Array, " W"]
     wanted: Bool[Array, " W"]
+    large: Bool[Array, " W"]
     complete: Bool[Array, ""]
     size: Float[Array, " W"]
     evidence: Evidence
@@ -193,14 +202,16 @@ def outcome(
     num_left = jnp.minimum(block.num_steps - offset, length)
     wanted = across.numbers(block.window) < num_left
     near = agrees | (evidence.trembled >= 0)
+    large = ~all_of(jnp.abs(r) <= TRUST_RADIUS * scale)
     # An early stop needs all steps: poor iterates may widen the scale.
     enough = all_of(jnp.abs(r) <= limits.tol * scale + rounding(x))
-    k, lead, all_enough, num_replaced, num_limited, *sums = least_and_sums(
+    k, lead, all_enough, num_replaced, num_limited, *sums, num_large = least_and_sums(
         (first_false(agrees), first_false(near), enough | ~wanted),
         (
             progress.replaced,
             progress.limited,
             *counted(evidence, size, wanted),
+            large & wanted,
         ),
     )
     counts = Counted(*sums)
@@ -210,6 +221,8 @@ def outcome(
     at_the_limit = progress.num_iterations >= limits.max_iterations
     may_ask = (progress.num_free >= progress.ask_from) | at_the_limit
     asks = may_ask & all_tremble(counts, num_left)
+    if limits.hands_over:
+        asks = evaluated & (LARGE_ROWS * num_large <= num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = across.row_of(progress.f_values, jnp.minimum(k, length - 1))
@@ -228,4 +241,4 @@ def outcome(
         stops=done | asks,
     )
     complete = (lead >= num_left) & ~(limits.tol > 0)
-    return seen, Details(x, r, agrees, wanted, complete, size, evidence)
+    return seen, Details(x, r, agrees, wanted, large, complete, size, evidence)

@@ -51,6 +51,10 @@ PART_OF_FORECAST = 1 / 2
 """Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of Jacobi's
 forecast: each of its iterations takes longer."""
 
+FORGETS_FAST = 50
+"""Iterations expected of Jacobi up to which no other solver is to follow: Newton's would save few,
+and are larger programs."""
+
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
 
@@ -206,13 +210,15 @@ def decide(
         return decision(sequential(), why, WHERE_IT_GROWS)
     slow, unknown = expected.words, expected.iterations is None
     by_jacobi = expected.iterations or num_steps
+    follows = costliest == deer() and by_jacobi > FORGETS_FAST and not cores
+    first_jacobi = jacobi(then=deer() if follows else None)
     if not unknown:
         slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
     most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
     pays = not unknown and by_jacobi <= min(most, options.max_iterations or window)
     is_long = num_steps > LONG * options.num_pilot_steps
     if pays and (cores or by_jacobi <= MOST_ITERATIONS or not (others and is_long)):
-        return decision(jacobi(), slow, "", by_jacobi)
+        return decision(first_jacobi, slow, "", by_jacobi)
     if cores:
         many = "" if unknown else f", too many for {cores} cores of a CPU"
         return decision(sequential(), slow + many)
@@ -226,21 +232,20 @@ def decide(
             continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
         info = attempt(limited, length).info
-        iterations = int(info.num_iterations)
-        in_turn += iterations * gradients_in_turn(solver)
+        in_turn += int(info.num_in_turn)
         tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            found[solver] = iterations
-            counts.append(f"{solver.name} {iterations}")
+            found[solver] = int(info.num_in_turn)
+            counts.append(f"{solver.name} {int(info.num_iterations)}")
         elif solver == deer():
             break  # what Newton's method does not solve others hardly do
     if found:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
         # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
-        chosen = min(reversed(found), key=lambda s: found[s] * gradients_in_turn(s))
-        return decision(chosen, why + left_out, "", found[chosen])
+        chosen = min(reversed(found), key=found.__getitem__)
+        return decision(chosen, why + left_out, "", found[chosen] // gradients_in_turn(chosen))
     if pays:
-        return decision(jacobi(), slow + tried, "", by_jacobi)
+        return decision(first_jacobi, slow + tried, "", by_jacobi)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
 
 
@@ -251,7 +256,8 @@ def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: 
     figures on a CPU are 10 to 17 vectors for a chain in one window, up to 32 for sliding windows,
     and 3 to 4 matrices; a tree scan takes twice as many.
     """
-    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.linearize is dense else 0))
+    is_dense = dense in (solver.linearize, solver.then and solver.then.linearize)
+    per_step = itemsize * (32 * dim + 8 * dim**2 * is_dense)
     if solver.linearize is None or per_step * num_steps <= memory:
         return num_steps
     return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))

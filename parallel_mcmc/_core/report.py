@@ -40,6 +40,9 @@ class SolveInfo(NamedTuple):
     Attributes:
         status: a `Status`.
         num_iterations: parallel iterations, summed over windows.
+        num_in_turn: evaluations of f that had to follow one another in these: one in an iteration
+            of Jacobi or Picard, and three where derivatives are needed, as a product with a
+            Jacobian takes two.
         residual: largest entry of x_t - f(x_{t-1}, u_t) when the iterations stopped, in units
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; if the chain is
@@ -59,6 +62,7 @@ class SolveInfo(NamedTuple):
 
     status: Int[Array, ""]
     num_iterations: Int[Array, ""]
+    num_in_turn: Int[Array, ""]
     residual: Float[Array, ""]
     frontier: Int[Array, ""]
     num_sequential_steps: Int[Array, ""]

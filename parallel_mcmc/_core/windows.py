@@ -36,6 +36,7 @@ class Summary(NamedTuple):
     worst: Float[Array, " D"]
     scale: Float[Array, " D"]
     num_iterations: Int[Array, ""]
+    num_in_turn: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     num_trembling: Int[Array, ""]
@@ -84,6 +85,7 @@ def run_info(finite: Bool[Array, " T"], dtype: Any) -> SolveInfo:
     return SolveInfo(
         status=jnp.where(every(finite), Status.CONVERGED, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=zero,
+        num_in_turn=zero,
         residual=jnp.zeros((), dtype),
         frontier=jnp.where(every(finite), zero, num_leading(finite)),
         num_sequential_steps=zero + across.whole(finite.size),
@@ -149,6 +151,7 @@ def run_windows(f, x0, inputs, solver, W, limits, guess, rng_key, tell, finishes
             worst=across.most(jnp.max(beyond, axis=0)),
             scale=outcome.scale,
             num_iterations=done.num_iterations,
+            num_in_turn=done.num_in_turn,
             num_resets=done.num_resets,
             num_limited=done.num_limited,
             num_trembling=outcome.num_trembling,
@@ -240,6 +243,7 @@ def conclude(f, x0, inputs, trajectory, blocks, W, limits):
     return trajectory, SolveInfo(
         status=jnp.where(every(finite), status, Status.NON_FINITE).astype(jnp.int32),
         num_iterations=jnp.sum(blocks.num_iterations, dtype=jnp.int32),
+        num_in_turn=jnp.sum(blocks.num_in_turn, dtype=jnp.int32),
         residual=residual,
         frontier=jnp.where(every(finite), frontier, num_leading(finite)).astype(jnp.int32),
         num_sequential_steps=num_sequential_steps.astype(jnp.int32),

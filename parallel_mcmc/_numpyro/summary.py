@@ -9,7 +9,6 @@ from numpyro.infer import MCMC as SequentialMCMC
 
 from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
-from parallel_mcmc._core.solvers import gradients_in_turn
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.state import Chosen
 
@@ -85,9 +84,8 @@ def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[
     if solver.linearize is None:
         made = np.atleast_1d(num_steps * state.num_steps)
     else:
-        iteration = (state.num_steps + 1) * gradients_in_turn(solver)
         by_hand = solve.num_sequential_steps * state.num_steps
-        made = np.atleast_1d(solve.num_iterations * iteration + by_hand)
+        made = np.atleast_1d(solve.num_in_turn * (state.num_steps + 1) + by_hand)
     return {
         "warmup_gradients": np.atleast_1d(state.warmup.num_gradients).tolist(),
         # All chains wait for the pilots of the first one, whose trajectories the counts are of.
