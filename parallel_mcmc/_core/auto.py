@@ -8,7 +8,8 @@
 3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and two
    thirds as many as steps: it needs no derivative, nothing else has to be compiled, and each of its
    iterations has a third of the gradients in turn of others. If it needs more, but no more than two
-   thirds as many as steps, it is taken for chains of up to 4,096 steps.
+   thirds as many as steps, it is taken for chains of up to 4,096 steps. Where more than 50 are
+   expected, and up to ``max_dense`` unknowns, it hands over to DEER.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
    The fewest gradients in turn are taken. A pilot stops where it has taken half as many as Jacobi
@@ -85,7 +86,7 @@ class Choice(NamedTuple):
 def auto(
     platform: str | None = None,
     num_pilot_steps: int = 1_024,
-    max_dense: int = 64,
+    max_dense: int = 128,
     memory: float | None = None,
     *,
     tol: float | None = None,

@@ -10,8 +10,8 @@ as many iterations as that took: a stretch in which every bit counts flips again
 and is left to the frontier.
 
 By Jacobi, a state at rest waits where its residual has become large and the state before it is
-about to move far, too. Otherwise each state that is far off would move the right one after it,
-which would move the next, for as long as two chains take to meet. A correction is as fast with the
+about to move far, too. Otherwise a state that is far off would move the right one after it, which
+would move the next, for as long as two chains take to meet. A correction is as fast with the
 wait as without: it moves a state once the one before it is right.
 """
 

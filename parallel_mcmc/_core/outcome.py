@@ -222,7 +222,7 @@ def outcome(
     may_ask = (progress.num_free >= progress.ask_from) | at_the_limit
     asks = may_ask & all_tremble(counts, num_left)
     if limits.hands_over:
-        asks = evaluated & (LARGE_ROWS * num_large <= num_left)
+        asks = evaluated & (LARGE_ROWS * num_large < num_left)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = across.row_of(progress.f_values, jnp.minimum(k, length - 1))

@@ -47,7 +47,7 @@ class Solver:
         max_iterations: limit per window; steps that have not converged then run one by one. By
             default 200, or more if `auto` expects that. Like ``tol``, it is part of the compiled
             program: another value recompiles.
-        then: the solver that goes on once one step in 200, at most, has a residual of more than
+        then: the solver that goes on once less than one step in 1,000 has a residual of more than
             0.03 spreads.
 
     Raises:
@@ -98,7 +98,7 @@ def deer(
     """Newton's method with the full Jacobian.
 
     Needs the fewest iterations. Costs D products with the Jacobian, D^2 memory and D^3 operations
-    in the scan per step and iteration, so for up to 64 unknowns or so.
+    in the scan per step and iteration, so for up to 128 unknowns or so.
 
     Args:
         max_norm: limit on the spectral norm of each Jacobian, in coordinates scaled by their
@@ -278,7 +278,7 @@ def jacobi(
     the fewest gradients in turn on chains that forget slowly.
 
     Args:
-        then: a solver with derivatives that goes on once one step in 200, at most, has a residual
+        then: a solver with derivatives that goes on once less than one step in 1,000 has a residual
             of more than 0.03 spreads; None for Jacobi to the end.
         tol, max_iterations: as in `Solver`, for both.
 
