@@ -31,6 +31,7 @@ SOLVERS = {
     "quasi-deer": pm.quasi_deer(),
     "picard": pm.picard(),
     "jacobi": pm.jacobi(),
+    "jacobi, then deer": pm.jacobi(then=pm.deer()),
 }
 DTYPES, WINDOWS = ("float32", "float64"), (None, 128)
 

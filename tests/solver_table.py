@@ -11,5 +11,6 @@ SOLVERS = {
     "quasi_elk": pm.quasi_elk(),
     "picard": pm.picard(),
     "jacobi": pm.jacobi(),
+    "jacobi_then_deer": pm.jacobi(then=pm.deer()),
     "sequential": pm.sequential(),
 }

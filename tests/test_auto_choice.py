@@ -193,7 +193,7 @@ def test_a_solver_and_a_window_that_are_given_are_taken_as_they_are():
     assert choose(GPU, 100, 400, jnp.zeros(3), attempt).window == 100
 
 
-@pytest.mark.parametrize("dim, name", [(64, "deer"), (65, "quasi_deer")])
+@pytest.mark.parametrize("dim, name", [(128, "deer"), (129, "quasi_deer")])
 def test_inside_jit_the_number_of_unknowns_decides(dim, name):
     choice = choose(GPU, None, 400, jnp.zeros(dim), None)
     assert choice.solver.name == name and "without a pilot" in choice.reason

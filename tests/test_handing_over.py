@@ -55,16 +55,19 @@ def test_the_chain_is_the_same_whatever_goes_on(then, window, sequential_chain):
 
 
 def test_evaluations_in_turn_are_those_of_both():
-    infos = {
-        solver: pm.solve(forgets_slowly, X0, NOISE, solver=solver).info
-        for solver in (pm.jacobi(), pm.deer(), pm.jacobi(then=pm.deer()))
-    }
-    by_jacobi, by_deer, by_both = infos.values()
+    def f(x, u):
+        return 0.97 * x + u
+
+    by_jacobi, by_deer, by_both = (
+        pm.solve(f, X0, NOISE, solver=solver).info
+        for solver in (pm.jacobi(max_iterations=900), pm.deer(), pm.jacobi(then=pm.deer()))
+    )
     assert int(by_jacobi.num_in_turn) == int(by_jacobi.num_iterations)
     assert int(by_deer.num_in_turn) == 3 * int(by_deer.num_iterations)
-    n = int(by_both.num_iterations)
-    assert n < int(by_both.num_in_turn) < 3 * n
-    assert int(by_both.num_in_turn) < min(int(by_jacobi.num_in_turn), int(by_deer.num_in_turn))
+    n, made = int(by_both.num_iterations), int(by_both.num_in_turn)
+    by_then = (made - n) // 2  # each of them counts three
+    assert made == n - by_then + 3 * by_then and 1 <= by_then <= 10
+    assert made < int(by_jacobi.num_in_turn) / 2
 
 
 def test_the_limit_holds_for_both_together(sequential_chain):
