@@ -20,13 +20,16 @@ Record = dict[str, Any]
 KEY = "suite", "part", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed"
 """What tells one run from another; of real models the solver is an outcome."""
 
-SINCE = "2026-11-29T21:47"
+SINCE = "2026-11-29T19:52"
 """The last change to what a solve comes to: tables mark what was measured before it."""
+
+JACOBI_SINCE = "2026-11-29T22:33"
+"""The last change to what a solve by Jacobi comes to."""
 
 STEPS_SINCE = "2026-11-29T14:08"
 """The last change to what a run step by step comes to, where no pilot was run for it."""
 
-UNTOUCHED = {"launches": ""}
+UNTOUCHED = {"launches": "", "posteriors": "2026-11-29T18:32"}
 """Parts that the last change leaves as they were since then: without a solve, or run once more and
 the same in iterations."""
 
@@ -40,6 +43,8 @@ def since_of(r: Record) -> str:
     """When what such a record comes to has changed last."""
     is_solve = r.get("solver") != "sequential" or r.get("choice_gradients", 1)
     since = UNTOUCHED.get(part_of(r), SINCE)
+    if since and "jacobi" in (r.get("solver") or ""):
+        since = JACOBI_SINCE
     return since if is_solve else min(since, STEPS_SINCE)
 
 

@@ -70,9 +70,9 @@ def test_evaluations_in_turn_are_those_of_both():
     assert made < int(by_jacobi.num_in_turn) / 2
 
 
-def test_the_limit_holds_for_both_together(sequential_chain):
+def test_the_limit_holds_for_each_of_the_two(sequential_chain):
     solver = pm.jacobi(then=pm.deer(), max_iterations=5)
-    with pytest.warns(pm.ConvergenceWarning, match="after 6 iterations"):  # one by DEER at least
+    with pytest.warns(pm.ConvergenceWarning, match="after 10 iterations"):
         solution = pm.solve(forgets_slowly, X0, NOISE, solver=solver)
     expected = sequential_chain(forgets_slowly, X0, NOISE)
     np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)
@@ -99,6 +99,37 @@ def test_chains_side_by_side_hand_over_on_their_own():
         assert int(both.info.num_in_turn[i]) == int(solution.info.num_in_turn)
 
 
+def test_what_jacobi_does_not_come_close_to_is_left_to_the_other():
+    def f(x, u):
+        return 0.99 * x + u
+
+    assert int(pm.solve(f, X0, NOISE, solver=pm.jacobi(then=pm.deer())).info.status) == 0
+
+
+def test_a_stretch_that_stands_still_is_passed(sequential_chain):
+    """Waiting for more than one iteration took 237."""
+    step = jnp.arange(1_000)
+    inputs = NOISE, (step >= 60) & (step < 400)
+
+    def f(x, u):
+        noise, rejects = u
+        return jnp.where(rejects, x, forgets_slowly(x, noise))
+
+    solution = pm.solve(f, X0, inputs, solver=pm.jacobi())
+    assert int(solution.info.num_iterations) <= 100
+    expected = sequential_chain(f, X0, inputs)
+    np.testing.assert_allclose(solution.trajectory, expected, atol=1e-4)
+
+
+def test_a_recursion_that_is_not_finite_is_told():
+    def f(x, u):
+        return jnp.where(u > 3, jnp.nan, forgets_slowly(x, u))
+
+    with pytest.warns(pm.ConvergenceWarning, match="returned a non-finite state after step"):
+        solution = pm.solve(f, X0, NOISE, solver=pm.jacobi(then=pm.deer()))
+    assert int(solution.info.status) == pm.Status.NON_FINITE
+
+
 def test_it_prints_as_it_is_written():
     solver = pm.jacobi(then=pm.quasi_deer(max_norm=None), max_iterations=9)
     assert repr(solver) == "jacobi(then=quasi_deer(max_norm=None), max_iterations=9)"
@@ -106,7 +137,7 @@ def test_it_prints_as_it_is_written():
     assert eval(repr(solver), vars(pm)) == solver != pm.jacobi(max_iterations=9)
 
 
-@pytest.mark.parametrize("then", [pm.jacobi(), pm.picard(), pm.sequential()])
+@pytest.mark.parametrize("then", [pm.jacobi(), pm.picard(), pm.sequential(), pm.auto(), "deer"])
 def test_what_goes_on_has_derivatives(then):
     with pytest.raises(ValueError, match=r"with derivatives, such as pm\.deer\(\), got"):
         pm.jacobi(then=then)

@@ -170,7 +170,9 @@ def choose(
     if compares(options, num_devices):
         length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
         cores = num_devices if platform_of(options) == "cpu" else 0
-        decision = decide(options, num_steps, x, memory, attempt, able, length, growth, cores)
+        decision = decide(
+            options, num_steps, x, memory, attempt, able, length, itemsize, growth, cores
+        )
     why = decision.why
     if decision.advice and platform_of(options) != "cpu" and not jax.process_index():
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."

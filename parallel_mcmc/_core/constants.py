@@ -6,6 +6,9 @@ A table in docs/benchmarks.md shows the iterations with the most important ones 
 TRUST_RADIUS = 0.03
 """Residuals up to which a map is not limited, in spreads of the chain: see `correction`."""
 
+FAR = 10 * TRUST_RADIUS
+"""Residuals from which on a state at rest waits, by Jacobi: see `moves`."""
+
 LARGE_ROWS = 1_000
 """Jacobi hands over to another solver once less than one step in so many has a residual of more
 than `TRUST_RADIUS`: a few of them would travel on, at three times the cost."""

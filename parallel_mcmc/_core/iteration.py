@@ -213,11 +213,11 @@ def iterate(
     if then is not None:
         done = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
         n = done.num_iterations
-        left = limits._replace(max_iterations=jnp.maximum(limits.max_iterations - n, 1))
         # Its first iterate is not the usual one, and what it takes says little of the chain.
         block = block._replace(num_before=jnp.maximum(block.num_before, n))
+        stood = done.stood if slides else zero
         progress, judgement = iterate(
-            f, then, block, done.states, done.frontier, done.stood, left, rng_key, tell
+            f, then, block, done.states, done.frontier, stood, limits, rng_key, tell
         )
         both = progress._replace(
             num_iterations=progress.num_iterations + n,

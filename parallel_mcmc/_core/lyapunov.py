@@ -43,7 +43,7 @@ from parallel_mcmc._core.tolerance import spread
 from parallel_mcmc._core.windows import num_steps_of
 
 MAX_DENSE = 64
-"""Unknowns up to which full Jacobians are formed, as with `parallel_mcmc.deer`."""
+"""Unknowns up to which all Jacobians of a pilot are formed; above, products along it."""
 
 
 class Exponent(NamedTuple):

@@ -9,10 +9,9 @@ iteration and until the frontier has passed it. They are held once all have fall
 as many iterations as that took: a stretch in which every bit counts flips again once they are free,
 and is left to the frontier.
 
-By Jacobi, a state at rest waits where its residual has become large and the state before it is
-about to move far, too. Otherwise a state that is far off would move the right one after it, which
-would move the next, for as long as two chains take to meet. A correction is as fast with the
-wait as without: it moves a state once the one before it is right.
+By Jacobi, a state at rest waits for one iteration where it and the state before it are about to
+move far. Otherwise a state that is far off would move the right one after it, which would move the
+next, for as long as two chains take to meet.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import STANDING
+from parallel_mcmc._core.constants import FAR, STANDING
 from parallel_mcmc._core.linear_maps import LinearMap, Zero
 from parallel_mcmc._core.outcome import Block, Details, Outcome, Progress
 from parallel_mcmc._core.rows import (
@@ -93,8 +92,9 @@ def moves(
     waits = jnp.zeros_like(held)
     if isinstance(progress.A, Zero):
         # The first row of a device does not wait, which saves a message.
-        waits = behind & progress.rests & details.large & before_here(details.large, False)
-    rests = (waits | ~details.large) & (progress.num_iterations > 1)
+        far = ~all_of(jnp.abs(details.r) <= FAR * scale)
+        waits = behind & progress.rests & far & before_here(far, False)
+    rests = ~details.large & (progress.num_iterations > 1)
     held |= waits
     # Steps that are not finite are left to Jacobi.
     none = (row < seen.k) | still | held | seen.stops | ~finite_rows(details.r)

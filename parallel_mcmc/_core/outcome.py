@@ -80,7 +80,7 @@ class Progress(NamedTuple):
             `correction.secant`.
         evidence: which steps tremble, up to the last iteration: see `trembling`.
         stood: iterations, or steps guessed, for which the chain stands still: see `moves`.
-        rests: steps whose last residual was not large, or that wait: see `moves`.
+        rests: steps whose residual was not large in the evaluation before the last: see `moves`.
         replaced, limited: states that the last iteration replaced, and linear maps whose norm it
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
         num_iterations: evaluations so far; the looks, made side by side, count as one.
@@ -222,7 +222,7 @@ def outcome(
     may_ask = (progress.num_free >= progress.ask_from) | at_the_limit
     asks = may_ask & all_tremble(counts, num_left)
     if limits.hands_over:
-        asks = evaluated & (LARGE_ROWS * num_large < num_left)
+        asks = evaluated & (num_large <= (num_left - 1) // LARGE_ROWS)
     k = jnp.where(early, jnp.maximum(k, num_left), k)
     # At a state known to be right, a value that is not finite is the recursion's own.
     at_frontier = across.row_of(progress.f_values, jnp.minimum(k, length - 1))

@@ -170,11 +170,13 @@ def decide(
     attempt: Attempt | None,
     able: Callable[[], Ability],
     window: int,
+    itemsize: int,
     growth: Growth | None,
     cores: int = 0,
 ) -> Decision:
     """Apply the rules of `auto` for a chain that Jacobi would solve in such windows.
 
+    ``itemsize`` is the bytes of a number of all chains that share the ``memory``.
     ``cores`` are those of a CPU over which the chain's time lies; 0 for an accelerator.
     """
     dim = x.size
@@ -210,8 +212,10 @@ def decide(
         return decision(sequential(), why, WHERE_IT_GROWS)
     slow, unknown = expected.words, expected.iterations is None
     by_jacobi = expected.iterations or num_steps
+    by_both = jacobi(then=deer())
     follows = costliest == deer() and by_jacobi > FORGETS_FAST and not cores
-    first_jacobi = jacobi(then=deer() if follows else None)
+    follows &= window_for(by_both, num_steps, dim, itemsize, memory) >= window
+    first_jacobi = by_both if follows else jacobi()
     if not unknown:
         slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
     most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
@@ -256,8 +260,7 @@ def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: 
     figures on a CPU are 10 to 17 vectors for a chain in one window, up to 32 for sliding windows,
     and 3 to 4 matrices; a tree scan takes twice as many.
     """
-    is_dense = dense in (solver.linearize, solver.then and solver.then.linearize)
-    per_step = itemsize * (32 * dim + 8 * dim**2 * is_dense)
+    per_step = itemsize * (32 * dim + (8 * dim**2 if solver.last.linearize is dense else 0))
     if solver.linearize is None or per_step * num_steps <= memory:
         return num_steps
     return min(num_steps, 1 << max(4, int(memory / per_step).bit_length() - 1))

@@ -145,7 +145,7 @@ def _solve_on_mesh(f, solver, mesh, everywhere, pieces):
     x0, scale, rng_key = everywhere
     x = jax.eval_shape(lambda x: ravel_pytree(x)[0], x0)
     shape = num_steps_of(pieces[0]), x.size
-    probes, of_probes = probes_on(mesh, solver.linearize, rng_key, shape, x.dtype)
+    probes, of_probes = probes_on(mesh, solver.last.linearize, rng_key, shape, x.dtype)
 
     def piece(everywhere, probes, pieces):
         (x0, scale), (inputs, guess) = everywhere, pieces

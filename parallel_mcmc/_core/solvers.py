@@ -71,6 +71,11 @@ class Solver:
     def __post_init__(self) -> None:
         check_limits(self.tol, self.max_iterations)
 
+    @property
+    def last(self) -> "Solver":
+        """The solver by which the iterations end: this one, or what goes on after it."""
+        return self.then or self
+
     def __repr__(self) -> str:
         ends = ""
         if self.linearize is not None:
@@ -280,10 +285,11 @@ def jacobi(
     Args:
         then: a solver with derivatives that goes on once less than one step in 1,000 has a residual
             of more than 0.03 spreads; None for Jacobi to the end.
-        tol, max_iterations: as in `Solver`, for both.
+        tol, max_iterations: as in `Solver`, for each of the two.
 
     Raises:
-        ValueError: if ``then`` has no derivatives, or a ``tol`` or limit of its own.
+        ValueError: if ``then`` is not a solver with derivatives, or has a ``tol`` or limit of its
+            own.
 
     >>> import jax.numpy as jnp, parallel_mcmc as pm
     >>> f, x0, inputs = lambda x, u: 0.9 * jnp.sin(x) + u, jnp.zeros(1), jnp.ones((99, 1))
@@ -295,8 +301,10 @@ def jacobi(
     """
     if then is None:
         return Solver("jacobi", lin.zero, tol=tol, max_iterations=max_iterations)
-    if then.linearize in (None, lin.identity, lin.zero):
-        raise ValueError(f"then must be a solver with derivatives, such as pm.deer(), got {then}.")
+    if not isinstance(then, Solver) or then.linearize in (None, lin.identity, lin.zero):
+        raise ValueError(
+            f"then must be a solver with derivatives, such as pm.deer(), got {then!r}."
+        )
     if (then.tol, then.max_iterations) != (None, None):
         raise ValueError(f"Give tol and max_iterations to pm.jacobi(), not to {then}.")
     name, options = f"jacobi, then {then.name}", f"then={then!r}"

@@ -253,7 +253,15 @@ def _sample(
         kept, reports = over_chains(draw_and_run)(jnp.arange(keys.shape[0]), keys, states)
     else:
         kept, reports = run_on_mesh(
-            run, over_chains, transition, draw, solver.linearize, num_samples, mesh, keys, states
+            run,
+            over_chains,
+            transition,
+            draw,
+            solver.last.linearize,
+            num_samples,
+            mesh,
+            keys,
+            states,
         )
     return reports[0], *kept, *reports[1:]
 

@@ -91,7 +91,7 @@ def run_on_mesh(run_chain, mesh, one, collect, options, state, bar, args, kwargs
         kept = range(kept.start, kept.start + end * kept.step, kept.step)
     part = collect._replace(num_steps=num_steps, kept=kept)
     shape = collect.num_steps, state.x.shape[1]
-    linearize = options.solver.linearize
+    linearize = options.solver.last.linearize
     probes, of_probes = probes_on(mesh, linearize, jax.random.key(0), shape, state.x.dtype)
 
     def piece(chains, state, bar, probes, args, kwargs):
