@@ -279,8 +279,8 @@ def jacobi(
     period of a whitened posterior.
 
     Far from the solution a linearisation says little, and Jacobi's iterations cost a third of
-    Newton's; close to it Newton's method needs three to five more. So ``jacobi(then=deer())`` takes
-    the fewest gradients in turn on chains that forget slowly.
+    Newton's; close to it Newton's method needs few more. So ``jacobi(then=deer())`` mostly takes
+    fewer gradients in turn than either of them where chains forget slowly.
 
     Args:
         then: a solver with derivatives that goes on once less than one step in 1,000 has a residual

@@ -252,16 +252,9 @@ def _sample(
     if mesh is None:
         kept, reports = over_chains(draw_and_run)(jnp.arange(keys.shape[0]), keys, states)
     else:
+        linearize = solver.last.linearize
         kept, reports = run_on_mesh(
-            run,
-            over_chains,
-            transition,
-            draw,
-            solver.last.linearize,
-            num_samples,
-            mesh,
-            keys,
-            states,
+            run, over_chains, transition, draw, linearize, num_samples, mesh, keys, states
         )
     return reports[0], *kept, *reports[1:]
 
