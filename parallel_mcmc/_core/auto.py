@@ -9,7 +9,8 @@
    thirds as many as steps: it needs no derivative, nothing else has to be compiled, and each of its
    iterations has a third of the gradients in turn of others. If it needs more, but no more than two
    thirds as many as steps, it is taken for chains of up to 4,096 steps. Where more than 50 are
-   expected, and up to ``max_dense`` unknowns, it hands over to DEER.
+   expected, and up to ``max_dense`` unknowns, it hands over to DEER: then its iterations until
+   residuals are small, and 24 for those of DEER, are compared with these limits.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
    The fewest gradients in turn are taken. A pilot stops where it has taken half as many as Jacobi

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core.ability import Ability, Recursion
+from parallel_mcmc._core.constants import TRUST_RADIUS
 from parallel_mcmc._core.diagnostics import expected_iterations
 from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
@@ -48,12 +49,15 @@ PART_THAT_PAYS = 2 / 3
 """Evaluations in turn that pay, per step: an iteration has one gradient more than a step."""
 
 PART_OF_FORECAST = 1 / 2
-"""Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of Jacobi's
+"""Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of the
 forecast: each of its iterations takes longer."""
 
 FORGETS_FAST = 50
 """Iterations expected of Jacobi up to which no other solver is to follow: Newton's would save few,
 and are larger programs."""
+
+OF_NEWTON = 8
+"""Iterations of DEER after Jacobi's; six to eight on real models."""
 
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
@@ -111,35 +115,71 @@ class Forecast(NamedTuple):
     Attributes:
         grows: whether perturbations grow, beyond the error and too much for a solve.
         iterations: of Jacobi for the whole chain, by the rule of thumb; None if unknown.
+        until_close: of Jacobi until residuals are small enough for DEER; None if unknown.
         exponent: of perturbations, in nats per step; NaN if unknown.
         words: how perturbations behave.
     """
 
     grows: bool
     iterations: int | None
+    until_close: int | None
     exponent: float
     words: str
 
 
 @jax.jit
 def foreseen(growth: Growth, num_steps: Any) -> tuple[Array, Array, Array]:
-    """The exponent, its standard error and Jacobi's iterations; as one program, not many."""
+    """The exponent, its standard error and Jacobi's iterations, all and until residuals are small.
+
+    As one program, not many.
+    """
     value, error = growth.exponent
-    expected = expected_iterations(growth, aimed_at(None, value.dtype), num_steps)
+    errors = jnp.stack([jnp.asarray(aimed_at(None, value.dtype), value.dtype), TRUST_RADIUS])
+    expected = jax.vmap(lambda tol: expected_iterations(growth, tol, num_steps))(errors)
     # A zero Jacobian: f forgets in one step, or is in pieces whose edges derivatives do not see.
     return value, error, jnp.where(growth.forgetful > 0, jnp.nan, expected)
 
 
 def forecast(growth: Growth, num_steps: int) -> Forecast:
     """The forecast for ``num_steps`` steps in which perturbations grow like this."""
-    value, error, iterations = (float(a) for a in foreseen(growth, num_steps))
+    value, error, iterations = jax.device_get(foreseen(growth, num_steps))
+    value, error = float(value), float(error)
     grows = (value - 2 * error) * num_steps > MOST_GROWTH
     does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
     factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
     words = f"perturbations {does} by a factor {factor} per step"
     if math.isnan(value):
         words = "how perturbations fare is unknown"
-    return Forecast(grows, None if math.isnan(iterations) else round(iterations), value, words)
+    to_end, until_close = (None if math.isnan(n) else round(float(n)) for n in iterations)
+    return Forecast(grows, to_end, until_close, value, words)
+
+
+class Plan(NamedTuple):
+    """What Jacobi, alone or with DEER after it, is expected to take.
+
+    Attributes:
+        solver: which of the two.
+        iterations: of Jacobi.
+        in_turn: evaluations of a step that follow one another.
+        words: the iterations.
+    """
+
+    solver: Solver
+    iterations: int
+    in_turn: int
+    words: str
+
+
+def planned(expected: Forecast, may_follow: bool) -> Plan | None:
+    """The plan, if anything is known; ``may_follow`` says whether DEER is allowed after Jacobi."""
+    if expected.iterations is None or expected.until_close is None:
+        return None
+    n = expected.iterations
+    if n <= FORGETS_FAST or not may_follow:
+        return Plan(jacobi(), n, n, f"{n} iterations of jacobi")
+    n = expected.until_close
+    in_turn = n + OF_NEWTON * gradients_in_turn(deer())
+    return Plan(jacobi(then=deer()), n, in_turn, f"{n} iterations of jacobi before deer")
 
 
 class Decision(NamedTuple):
@@ -210,24 +250,25 @@ def decide(
     if expected.grows:
         why = f"{expected.words}, so that no parallel method helps"
         return decision(sequential(), why, WHERE_IT_GROWS)
-    slow, unknown = expected.words, expected.iterations is None
-    by_jacobi = expected.iterations or num_steps
-    by_both = jacobi(then=deer())
-    follows = costliest == deer() and by_jacobi > FORGETS_FAST and not cores
-    follows &= window_for(by_both, num_steps, dim, itemsize, memory) >= window
-    first_jacobi = by_both if follows else jacobi()
-    if not unknown:
-        slow += f": about {by_jacobi} iterations of jacobi to expect{left_out}"
-    most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
-    pays = not unknown and by_jacobi <= min(most, options.max_iterations or window)
-    is_long = num_steps > LONG * options.num_pilot_steps
-    if pays and (cores or by_jacobi <= MOST_ITERATIONS or not (others and is_long)):
-        return decision(first_jacobi, slow, "", by_jacobi)
+    may_follow = costliest == deer() and not cores
+    may_follow &= window_for(deer(), num_steps, dim, itemsize, memory) >= window
+    plan = planned(expected, may_follow)
+    slow, unknown = expected.words, plan is None
+    pays = False
+    if plan is not None:
+        slow += f": about {plan.words} to expect{left_out}"
+        most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
+        pays = plan.in_turn <= most and plan.iterations <= (options.max_iterations or window)
+        is_long = num_steps > LONG * options.num_pilot_steps
+        if pays and (cores or plan.in_turn <= MOST_ITERATIONS or not (others and is_long)):
+            return decision(plan.solver, slow, "", plan.iterations)
     if cores:
         many = "" if unknown else f", too many for {cores} cores of a CPU"
         return decision(sequential(), slow + many)
     # Evaluations in turn that a pilot may take; in powers of two, as each limit is a program.
-    most = 2 ** int(math.log2(PART_OF_FORECAST * by_jacobi)) if pays else PART_THAT_PAYS * length
+    most = PART_THAT_PAYS * length
+    if plan is not None and pays:
+        most = 2 ** int(math.log2(PART_OF_FORECAST * plan.in_turn))
     found, counts, tried = {}, [], ""
     most_iterations = options.max_iterations or MOST_ITERATIONS
     for solver in [jacobi(), *others] if unknown else others:
@@ -248,8 +289,8 @@ def decide(
         # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
         chosen = min(reversed(found), key=found.__getitem__)
         return decision(chosen, why + left_out, "", found[chosen] // gradients_in_turn(chosen))
-    if pays:
-        return decision(first_jacobi, slow + tried, "", by_jacobi)
+    if plan is not None and pays:
+        return decision(plan.solver, slow + tried, "", plan.iterations)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
 
 
