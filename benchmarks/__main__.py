@@ -135,8 +135,7 @@ def write(rows: Iterator, parsed: argparse.Namespace, seconds: float = math.inf)
     from benchmarks.records import environment, save
 
     begin = time.perf_counter()
-    command = shlex.join(["python", "-m", "benchmarks", *parsed.arguments])
-    common = environment() | {"command": command}
+    common = environment() | {"command": command_of(parsed.arguments)}
     for records in rows:
         # Rows that are timed in turn come together, and none of them is lost.
         for record in records:
@@ -147,6 +146,14 @@ def write(rows: Iterator, parsed: argparse.Namespace, seconds: float = math.inf)
         if time.perf_counter() - begin > seconds:
             print(f"Stopped after {parsed.minutes:g} minutes; further rows were not run.")
             break
+
+
+def command_of(arguments: list[str]) -> str:
+    """As it is recorded, without the folders of one machine."""
+    local = [i for i, word in enumerate(arguments) if word in ("--out", "--data")]
+    left_out = {*local, *(i + 1 for i in local)}
+    kept = [word for i, word in enumerate(arguments) if i not in left_out]
+    return shlex.join(["python", "-m", "benchmarks", *kept])
 
 
 def shown(value: object) -> str:
