@@ -24,8 +24,8 @@ from parallel_mcmc._core.report import (
     Status,
 )
 from parallel_mcmc._core.solve import solve
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.solvers import (
-    Solver,
     block_quasi_deer,
     deer,
     elk,

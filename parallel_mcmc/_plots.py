@@ -16,7 +16,8 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import most_ties
 from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._core.solve import of_vectors
-from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver, deer
+from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
+from parallel_mcmc._core.solvers import deer
 from parallel_mcmc._core.tolerance import aimed_at, scaled
 from parallel_mcmc._core.windows import num_steps_of
 from parallel_mcmc._mcmc.kernel import Kernel, transition_at

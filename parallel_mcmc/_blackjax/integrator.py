@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 from jax.flatten_util import ravel_pytree
 
-from parallel_mcmc._core.solvers import Solver, block_quasi_deer
+from parallel_mcmc._core.solver import Solver
+from parallel_mcmc._core.solvers import block_quasi_deer
 from parallel_mcmc._mcmc.hmc import PhasePoint
 from parallel_mcmc._mcmc.trajectory import solve_trajectory
 

@@ -39,7 +39,8 @@ from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.options import written
 from parallel_mcmc._core.pilot import Attempt, Decision, decide, window_for
 from parallel_mcmc._core.report import ConvergenceWarning
-from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver, check_limits, jacobi, sequential
+from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver, check_limits
+from parallel_mcmc._core.solvers import jacobi, sequential
 from parallel_mcmc._core.time_blocks import device_memory
 from parallel_mcmc._core.windows import check_window
 

@@ -50,7 +50,7 @@ from parallel_mcmc._core.rows import (
     state_before,
     window_of,
 )
-from parallel_mcmc._core.solvers import Solver, gradients_in_turn
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.time_blocks import map_steps
 from parallel_mcmc._core.trembling import no_evidence
 
@@ -209,7 +209,7 @@ def iterate(
         done=jnp.zeros((), bool),
         early=jnp.zeros((), bool),
     )
-    cost = gradients_in_turn(solver)
+    cost = solver.gradients_in_turn
     if then is not None:
         done = jax.lax.while_loop(lambda progress: ~progress.stops, iterate_once, progress)
         n = done.num_iterations

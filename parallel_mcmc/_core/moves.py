@@ -32,7 +32,7 @@ from parallel_mcmc._core.rows import (
     most_of,
     state_before,
 )
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.tolerance import aimed_at, noise, rounding
 from parallel_mcmc._core.trembling import Evidence, in_units
 

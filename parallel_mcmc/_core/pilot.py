@@ -20,15 +20,8 @@ from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before
-from parallel_mcmc._core.solvers import (
-    MOST_ITERATIONS,
-    Solver,
-    deer,
-    gradients_in_turn,
-    jacobi,
-    quasi_deer,
-    sequential,
-)
+from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
+from parallel_mcmc._core.solvers import deer, jacobi, quasi_deer, sequential
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import num_steps_of, solve_vectors
 
@@ -178,7 +171,7 @@ def planned(expected: Forecast, may_follow: bool) -> Plan | None:
     if n <= FORGETS_FAST or not may_follow:
         return Plan(jacobi(), n, n, f"{n} iterations of jacobi")
     n = expected.until_close
-    in_turn = n + OF_NEWTON * gradients_in_turn(deer())
+    in_turn = n + OF_NEWTON * deer().gradients_in_turn
     return Plan(jacobi(then=deer()), n, in_turn, f"{n} iterations of jacobi before deer")
 
 
@@ -272,7 +265,7 @@ def decide(
     found, counts, tried = {}, [], ""
     most_iterations = options.max_iterations or MOST_ITERATIONS
     for solver in [jacobi(), *others] if unknown else others:
-        limit = int(min(most / gradients_in_turn(solver), most_iterations))
+        limit = int(min(most / solver.gradients_in_turn, most_iterations))
         if limit < 1:
             continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
@@ -288,7 +281,7 @@ def decide(
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
         # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
         chosen = min(reversed(found), key=found.__getitem__)
-        return decision(chosen, why + left_out, "", found[chosen] // gradients_in_turn(chosen))
+        return decision(chosen, why + left_out, "", found[chosen] // chosen.gradients_in_turn)
     if plan is not None and pays:
         return decision(plan.solver, slow + tried, "", plan.iterations)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)

@@ -28,7 +28,7 @@ from parallel_mcmc._core.pilot import pilot
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import Solution, check_on_failure, report
 from parallel_mcmc._core.rows import first_of
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import (
     check_dtype,

@@ -16,81 +16,13 @@
 They differ only in speed: each returns the sequential chain, unless ``tol`` allows an error.
 """
 
-import dataclasses
-
 from parallel_mcmc._core import linearize as lin
 from parallel_mcmc._core.constants import TRUST_RADIUS
 from parallel_mcmc._core.correction import Correct, limited, newton
 from parallel_mcmc._core.linearize import Linearize
 from parallel_mcmc._core.options import Partial, written
 from parallel_mcmc._core.penalty import penalised
-
-MOST_ITERATIONS = 200
-"""The limit if ``max_iterations`` is None, unless `auto` expects Jacobi to need more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Solver:
-    """How to make one iteration, and when to stop.
-
-    Attributes:
-        name: as it appears in reports.
-        linearize: ``(f, x_prev, inputs, rng_key) -> (f_values, A)``; None runs step by step.
-        correct: computes the correction from the maps A and the residuals: see `correction`.
-        options: the arguments as written, for printing.
-        tol: stop early, once the residual of every step is within this many units of the ``scale``
-            of `solve`, plus four units in the last place of x. The result is then not the exact
-            chain: an error of ``tol`` at each step adds up over the steps that the chain remembers,
-            accept decisions within it flip, and states that must be exact, such as counters, may be
-            wrong. By default x_t is f(x_{t-1}, u_t) to the last bit, except at
-            ``info.num_trembling`` steps.
-        max_iterations: limit per window; steps that have not converged then run one by one. By
-            default 200, or more if `auto` expects that. Like ``tol``, it is part of the compiled
-            program: another value recompiles.
-        then: the solver that goes on once less than one step in 1,000 has a residual of more than
-            0.03 spreads.
-
-    Raises:
-        ValueError: for a negative ``tol``, or a ``max_iterations`` below 1.
-
-    >>> import parallel_mcmc as pm
-    >>> pm.deer(), pm.quasi_deer(pm.exact_diagonal(), max_norm=None)
-    (deer(), quasi_deer(linearize=exact_diagonal(), max_norm=None))
-    >>> pm.jacobi(max_iterations=1_000)
-    jacobi(max_iterations=1000)
-    """
-
-    name: str
-    linearize: Linearize | None
-    correct: Correct = newton
-    options: str = dataclasses.field(default="", compare=False)
-    tol: float | None = None
-    max_iterations: int | None = None
-    then: "Solver | None" = None
-
-    def __post_init__(self) -> None:
-        check_limits(self.tol, self.max_iterations)
-
-    @property
-    def last(self) -> "Solver":
-        """The solver by which the iterations end: this one, or what goes on after it."""
-        return self.then or self
-
-    def __repr__(self) -> str:
-        ends = ""
-        if self.linearize is not None:
-            ends = written(Solver, tol=self.tol, max_iterations=self.max_iterations)
-        name = self.name.split(",")[0]
-        return f"{name}({', '.join(filter(None, (self.options, ends)))})"
-
-
-def check_limits(tol: float | None, max_iterations: int | None) -> None:
-    if tol is not None and not tol >= 0:
-        raise ValueError(f"tol must be at least 0, got {tol}; None, or 0, solves to the last bit.")
-    if max_iterations is not None and not max_iterations >= 1:
-        raise ValueError(
-            f"max_iterations must be at least 1, got {max_iterations}; pm.sequential() makes none."
-        )
+from parallel_mcmc._core.solver import Solver
 
 
 def deer(
@@ -308,19 +240,10 @@ def jacobi(
         )
     if (then.tol, then.max_iterations) != (None, None):
         raise ValueError(f"Give tol and max_iterations to pm.jacobi(), not to {then}.")
-    name, options = f"jacobi, then {then.name}", f"then={then!r}"
-    return Solver(name, lin.zero, newton, options, tol, max_iterations, then)
+    options = f"then={then!r}"
+    return Solver("jacobi", lin.zero, newton, options, tol, max_iterations, then)
 
 
 def sequential() -> Solver:
     """Step by step: the reference, and faster for cheap models on a CPU."""
     return Solver("sequential", None)
-
-
-def gradients_in_turn(solver: Solver) -> int:
-    """Gradients in turn of one iteration, for each gradient in turn of one step.
-
-    A product with the Jacobian of a step takes two for each gradient of the step. All products run
-    side by side.
-    """
-    return 1 if solver.linearize in (lin.identity, lin.zero) else 3

@@ -15,7 +15,7 @@ from parallel_mcmc._core.keys import check_keys
 from parallel_mcmc._core.outcome import Block, Limits
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import every, finite_rows, first_of, num_leading, window_of
-from parallel_mcmc._core.solvers import MOST_ITERATIONS, Solver
+from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
 from parallel_mcmc._core.stepwise import finish, scan_steps
 from parallel_mcmc._core.tolerance import aimed_at, rounding, scaled, spread
 

@@ -18,7 +18,7 @@ from parallel_mcmc._core.constants import PROPORTION
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.report import SolveInfo, Status, most_ties
 from parallel_mcmc._core.rows import either, every, some_rows
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.time_blocks import map_steps_keep_last
 from parallel_mcmc._core.tolerance import noise, spread
 from parallel_mcmc._core.windows import check_window, run_info, solve_vectors

@@ -28,7 +28,7 @@ from parallel_mcmc._core.mesh import (
 )
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.tolerance import aimed_at
 from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.in_memory import draw_in_memory

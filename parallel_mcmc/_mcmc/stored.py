@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from parallel_mcmc._core.auto import Auto, Choice, auto
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.progress import counting
 from parallel_mcmc._mcmc.trace import Trace, settings_of
 from parallel_mcmc._mcmc.transition import Transition

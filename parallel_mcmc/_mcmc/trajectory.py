@@ -28,7 +28,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._core.solvers import Solver, block_quasi_deer
+from parallel_mcmc._core.solver import Solver
+from parallel_mcmc._core.solvers import block_quasi_deer
 from parallel_mcmc._core.windows import run_info, solve_vectors
 from parallel_mcmc._mcmc.hmc import Integrator, PhasePoint
 

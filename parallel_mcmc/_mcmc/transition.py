@@ -20,7 +20,7 @@ from parallel_mcmc._core.ability import Ability, Recursion, ability
 from parallel_mcmc._core.pilot import Pilot, pilot
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import most_ties
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 
 
 class Transition(NamedTuple):

@@ -23,7 +23,7 @@ from numpyro.infer.hmc_util import (
 
 from parallel_mcmc._core.auto import Auto, compares
 from parallel_mcmc._core.rows import either
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS, check_helpers
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
 from parallel_mcmc._mcmc.rounds import cost_of_tuning

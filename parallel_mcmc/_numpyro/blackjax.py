@@ -7,7 +7,7 @@ import jax
 
 from parallel_mcmc._blackjax.transition import transition_of
 from parallel_mcmc._core.auto import Auto
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.kernel import ParallelKernel
 from parallel_mcmc._numpyro.start import DEFAULT_INIT

@@ -10,7 +10,7 @@ from numpyro.infer.util import log_density
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import Auto
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.gibbs import GibbsBlock, gibbs
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.kernel import ParallelKernel

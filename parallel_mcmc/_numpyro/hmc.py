@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parallel_mcmc._core.auto import Auto, any_traced
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.adaptation import NUM_HELPERS, AdaptationWarning
 from parallel_mcmc._mcmc.hmc import hmc, steps_of
 from parallel_mcmc._mcmc.transition import Transition

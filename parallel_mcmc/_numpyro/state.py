@@ -15,7 +15,7 @@ from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.report import SolveInfo
-from parallel_mcmc._core.solvers import Solver
+from parallel_mcmc._core.solver import Solver
 
 
 class Draws(NamedTuple):
