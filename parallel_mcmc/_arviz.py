@@ -16,7 +16,8 @@ from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.mesh import any_elsewhere
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._mcmc.trace import Trace
-from parallel_mcmc._store.store import STATE, Store, StoreError
+from parallel_mcmc._store.layout import STATE
+from parallel_mcmc._store.store import Store, StoreError
 from parallel_mcmc.version import __version__
 
 NAMING = ("coords", "dims", "extra_event_dims", "index_origin")

@@ -8,6 +8,7 @@ import numpy as np
 
 from parallel_mcmc._core import across
 from parallel_mcmc._core.auto import Auto
+from parallel_mcmc._core.checks import num_steps_of
 from parallel_mcmc._core.diagnostics import Predictability
 from parallel_mcmc._core.iteration import iterate
 from parallel_mcmc._core.keys import check_keys
@@ -19,7 +20,6 @@ from parallel_mcmc._core.solve import of_vectors
 from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
 from parallel_mcmc._core.solvers import deer
 from parallel_mcmc._core.tolerance import aimed_at, scaled
-from parallel_mcmc._core.windows import num_steps_of
 from parallel_mcmc._mcmc.kernel import Kernel, transition_at
 from parallel_mcmc._mcmc.transition import Transition, keys_of_steps, recursion
 

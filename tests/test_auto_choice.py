@@ -10,8 +10,9 @@ from auto_pilots import GPU, NOISE, diagonal, expands, forgets, pilot_of, rotate
 
 import parallel_mcmc as pm
 from parallel_mcmc._core.auto import Choice, choose
+from parallel_mcmc._core.forecasts import forecast
 from parallel_mcmc._core.lyapunov import growth_of
-from parallel_mcmc._core.pilot import Pilot, forecast
+from parallel_mcmc._core.pilot import Pilot
 from parallel_mcmc._core.windows import run_info, solve_vectors
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.

@@ -87,3 +87,12 @@ def test_a_change_that_is_small_is_not_convergence(sequential_chain):
         solution = pm.solve(f, x0, inputs, solver=pm.jacobi(max_iterations=100))
     assert_right_chain(solution.trajectory, sequential_chain(f, x0, inputs))
     assert int(solution.info.frontier) < 110
+
+
+@pytest.mark.parametrize("make", [pm.picard, pm.elk, pm.auto], ids=lambda make: make.__name__)
+def test_a_tolerance_and_a_limit_that_are_none_are_refused(make):
+    for tol in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="tol must be at least 0"):
+            make(tol=tol)
+    with pytest.raises(ValueError, match=r"max_iterations must be at least 1, got 0; pm\.seq"):
+        make(max_iterations=0)

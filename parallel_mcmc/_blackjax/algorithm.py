@@ -12,10 +12,10 @@ import jax
 
 from parallel_mcmc._blackjax.transition import transition_of
 from parallel_mcmc._core.auto import Auto, any_traced, choose
+from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solver import Solver
-from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.progress import advance, iterated, showing
 from parallel_mcmc._mcmc.runs import keep_all, run_parallel
 from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import jax
 
 from parallel_mcmc._core.ability import Ability
+from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.options import written
 from parallel_mcmc._core.pilot import Attempt, Decision, decide, window_for
@@ -42,7 +43,6 @@ from parallel_mcmc._core.report import ConvergenceWarning
 from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver, check_limits
 from parallel_mcmc._core.solvers import jacobi, sequential
 from parallel_mcmc._core.time_blocks import device_memory
-from parallel_mcmc._core.windows import check_window
 
 AS_FORESEEN = 4
 """The iteration limit, as a multiple of what the solver is expected to need, if more than 200.

@@ -37,10 +37,10 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc._core import linearize as lin
 from parallel_mcmc._core.ability import Ability, Recursion, ability
+from parallel_mcmc._core.checks import num_steps_of
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.tolerance import spread
-from parallel_mcmc._core.windows import num_steps_of
 
 MAX_DENSE = 64
 """Unknowns up to which all Jacobians of a pilot are formed; above, products along it."""

@@ -9,21 +9,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from parallel_mcmc._core.ability import Ability, Recursion
-from parallel_mcmc._core.constants import TRUST_RADIUS
-from parallel_mcmc._core.diagnostics import expected_iterations
+from parallel_mcmc._core.checks import num_steps_of
+from parallel_mcmc._core.forecasts import forecast, planned
 from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
 from parallel_mcmc._core.solvers import deer, jacobi, quasi_deer, sequential
-from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._core.windows import num_steps_of, solve_vectors
+from parallel_mcmc._core.windows import solve_vectors
 
 if TYPE_CHECKING:
     from parallel_mcmc._core.auto import Auto
@@ -45,13 +43,6 @@ PART_OF_FORECAST = 1 / 2
 """Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of the
 forecast: each of its iterations takes longer."""
 
-FORGETS_FAST = 50
-"""Iterations expected of Jacobi up to which no other solver is to follow: Newton's would save few,
-and are larger programs."""
-
-OF_NEWTON = 8
-"""Iterations of DEER after Jacobi's; six to eight on real models."""
-
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
 
@@ -64,9 +55,6 @@ WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'
 WHERE_IT_LASTS = (
     "Try a smaller `step_size` (in NumPyro a higher `target_accept_prob`), or `jax_enable_x64`"
 )
-
-MOST_GROWTH = 10
-"""Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""
 
 
 class Pilot(NamedTuple):
@@ -100,79 +88,6 @@ def pilot(
         return Pilot(info, None)
     growth = log_growth(f, before(trajectory, x0), inputs, key)
     return Pilot(info, growth_of(growth[num_steps // 2 :]))
-
-
-class Forecast(NamedTuple):
-    """What is to be expected of the chain.
-
-    Attributes:
-        grows: whether perturbations grow, beyond the error and too much for a solve.
-        iterations: of Jacobi for the whole chain, by the rule of thumb; None if unknown.
-        until_close: of Jacobi until residuals are small enough for DEER; None if unknown.
-        exponent: of perturbations, in nats per step; NaN if unknown.
-        words: how perturbations behave.
-    """
-
-    grows: bool
-    iterations: int | None
-    until_close: int | None
-    exponent: float
-    words: str
-
-
-@jax.jit
-def foreseen(growth: Growth, num_steps: Any) -> tuple[Array, Array, Array]:
-    """The exponent, its standard error and Jacobi's iterations, all and until residuals are small.
-
-    As one program, not many.
-    """
-    value, error = growth.exponent
-    errors = jnp.stack([jnp.asarray(aimed_at(None, value.dtype), value.dtype), TRUST_RADIUS])
-    expected = jax.vmap(lambda tol: expected_iterations(growth, tol, num_steps))(errors)
-    # A zero Jacobian: f forgets in one step, or is in pieces whose edges derivatives do not see.
-    return value, error, jnp.where(growth.forgetful > 0, jnp.nan, expected)
-
-
-def forecast(growth: Growth, num_steps: int) -> Forecast:
-    """The forecast for ``num_steps`` steps in which perturbations grow like this."""
-    value, error, iterations = jax.device_get(foreseen(growth, num_steps))
-    value, error = float(value), float(error)
-    grows = (value - 2 * error) * num_steps > MOST_GROWTH
-    does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
-    factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
-    words = f"perturbations {does} by a factor {factor} per step"
-    if math.isnan(value):
-        words = "how perturbations fare is unknown"
-    to_end, until_close = (None if math.isnan(n) else round(float(n)) for n in iterations)
-    return Forecast(grows, to_end, until_close, value, words)
-
-
-class Plan(NamedTuple):
-    """What Jacobi, alone or with DEER after it, is expected to take.
-
-    Attributes:
-        solver: which of the two.
-        iterations: of Jacobi.
-        in_turn: evaluations of a step that follow one another.
-        words: the iterations.
-    """
-
-    solver: Solver
-    iterations: int
-    in_turn: int
-    words: str
-
-
-def planned(expected: Forecast, may_follow: bool) -> Plan | None:
-    """The plan, if anything is known; ``may_follow`` says whether DEER is allowed after Jacobi."""
-    if expected.iterations is None or expected.until_close is None:
-        return None
-    n = expected.iterations
-    if n <= FORGETS_FAST or not may_follow:
-        return Plan(jacobi(), n, n, f"{n} iterations of jacobi")
-    n = expected.until_close
-    in_turn = n + OF_NEWTON * deer().gradients_in_turn
-    return Plan(jacobi(then=deer()), n, in_turn, f"{n} iterations of jacobi before deer")
 
 
 class Decision(NamedTuple):

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from parallel_mcmc._core.ability import ability
 from parallel_mcmc._core.auto import Auto, any_traced, choose
+from parallel_mcmc._core.checks import check_dtype, num_steps_of
 from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.mesh import (
     TIME,
@@ -30,11 +31,7 @@ from parallel_mcmc._core.report import Solution, check_on_failure, report
 from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._core.windows import (
-    check_dtype,
-    num_steps_of,
-    solve_vectors,
-)
+from parallel_mcmc._core.windows import solve_vectors
 
 
 def solve(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from parallel_mcmc._core import across
+from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.constants import PROPORTION
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.report import SolveInfo, Status, most_ties
@@ -21,7 +22,7 @@ from parallel_mcmc._core.rows import either, every, some_rows
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.time_blocks import map_steps_keep_last
 from parallel_mcmc._core.tolerance import noise, spread
-from parallel_mcmc._core.windows import check_window, run_info, solve_vectors
+from parallel_mcmc._core.windows import run_info, solve_vectors
 from parallel_mcmc._mcmc.transition import Transition, recursion
 
 NUM_TOLD = 20

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
+from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.keys import is_rbg
 from parallel_mcmc._core.mesh import (
@@ -30,7 +31,6 @@ from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.tolerance import aimed_at
-from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.in_memory import draw_in_memory
 from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.on_mesh import run_on_mesh

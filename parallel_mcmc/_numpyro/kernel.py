@@ -13,10 +13,10 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
 from parallel_mcmc._core.auto import Auto, any_traced
+from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.report import Status
 from parallel_mcmc._core.solver import Solver
-from parallel_mcmc._core.windows import check_window
 from parallel_mcmc._mcmc.trace import settings_of
 from parallel_mcmc._numpyro.chain import Chain
 from parallel_mcmc._numpyro.choice import Run, choice_for_buffer, with_choice

@@ -1,0 +1,98 @@
+"""What is to be expected of a chain, from how its perturbations grow."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from parallel_mcmc._core.constants import TRUST_RADIUS
+from parallel_mcmc._core.diagnostics import expected_iterations
+from parallel_mcmc._core.lyapunov import Growth
+from parallel_mcmc._core.solver import Solver
+from parallel_mcmc._core.solvers import deer, jacobi
+from parallel_mcmc._core.tolerance import aimed_at
+
+FORGETS_FAST = 50
+"""Iterations expected of Jacobi up to which no other solver is to follow: Newton's would save few,
+and are larger programs."""
+
+OF_NEWTON = 8
+"""Iterations of DEER after Jacobi's; six to eight on real models."""
+
+MOST_GROWTH = 10
+"""Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""
+
+
+class Forecast(NamedTuple):
+    """What is to be expected of the chain.
+
+    Attributes:
+        grows: whether perturbations grow, beyond the error and too much for a solve.
+        iterations: of Jacobi for the whole chain, by the rule of thumb; None if unknown.
+        until_close: of Jacobi until residuals are small enough for DEER; None if unknown.
+        exponent: of perturbations, in nats per step; NaN if unknown.
+        words: how perturbations behave.
+    """
+
+    grows: bool
+    iterations: int | None
+    until_close: int | None
+    exponent: float
+    words: str
+
+
+@jax.jit
+def foreseen(growth: Growth, num_steps: Any) -> tuple[Array, Array, Array]:
+    """The exponent, its standard error and Jacobi's iterations, all and until residuals are small.
+
+    As one program, not many.
+    """
+    value, error = growth.exponent
+    errors = jnp.stack([jnp.asarray(aimed_at(None, value.dtype), value.dtype), TRUST_RADIUS])
+    expected = jax.vmap(lambda tol: expected_iterations(growth, tol, num_steps))(errors)
+    # A zero Jacobian: f forgets in one step, or is in pieces whose edges derivatives do not see.
+    return value, error, jnp.where(growth.forgetful > 0, jnp.nan, expected)
+
+
+def forecast(growth: Growth, num_steps: int) -> Forecast:
+    """The forecast for ``num_steps`` steps in which perturbations grow like this."""
+    value, error, iterations = jax.device_get(foreseen(growth, num_steps))
+    value, error = float(value), float(error)
+    grows = (value - 2 * error) * num_steps > MOST_GROWTH
+    does = "grow" if grows else "change" if value + 2 * error > 0 else "shrink"
+    factor = f"1 {value:+.1g}" if abs(value) < 0.005 else f"{math.exp(min(value, 99)):.3g}"
+    words = f"perturbations {does} by a factor {factor} per step"
+    if math.isnan(value):
+        words = "how perturbations fare is unknown"
+    to_end, until_close = (None if math.isnan(n) else round(float(n)) for n in iterations)
+    return Forecast(grows, to_end, until_close, value, words)
+
+
+class Plan(NamedTuple):
+    """What Jacobi, alone or with DEER after it, is expected to take.
+
+    Attributes:
+        solver: which of the two.
+        iterations: of Jacobi.
+        in_turn: evaluations of a step that follow one another.
+        words: the iterations.
+    """
+
+    solver: Solver
+    iterations: int
+    in_turn: int
+    words: str
+
+
+def planned(expected: Forecast, may_follow: bool) -> Plan | None:
+    """The plan, if anything is known; ``may_follow`` says whether DEER is allowed after Jacobi."""
+    if expected.iterations is None or expected.until_close is None:
+        return None
+    n = expected.iterations
+    if n <= FORGETS_FAST or not may_follow:
+        return Plan(jacobi(), n, n, f"{n} iterations of jacobi")
+    n = expected.until_close
+    in_turn = n + OF_NEWTON * deer().gradients_in_turn
+    return Plan(jacobi(then=deer()), n, in_turn, f"{n} iterations of jacobi before deer")
