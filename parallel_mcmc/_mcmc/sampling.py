@@ -1,7 +1,5 @@
 """`sample`: several chains, each solved in parallel over its length."""
 
-import functools
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -11,7 +9,6 @@ from jax.sharding import Mesh
 
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.checks import check_window
-from parallel_mcmc._core.diagnostics import assess
 from parallel_mcmc._core.keys import is_rbg
 from parallel_mcmc._core.mesh import (
     CHAINS,
@@ -27,18 +24,15 @@ from parallel_mcmc._core.mesh import (
     placed,
     time_axis,
 )
-from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import check_on_failure, report
 from parallel_mcmc._core.solver import Solver
-from parallel_mcmc._core.tolerance import aimed_at
+from parallel_mcmc._mcmc.chains import draw_chains, start_chains
 from parallel_mcmc._mcmc.in_memory import draw_in_memory
 from parallel_mcmc._mcmc.kernel import transition_at
-from parallel_mcmc._mcmc.on_mesh import run_on_mesh
-from parallel_mcmc._mcmc.progress import advance, iterated, showing
-from parallel_mcmc._mcmc.runs import run_parallel
+from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
-from parallel_mcmc._mcmc.trace import Trace, settings_of, stats_of
-from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps, recursion
+from parallel_mcmc._mcmc.trace import Trace, settings_of
+from parallel_mcmc._mcmc.transition import ability_of, attempt_once
 from parallel_mcmc._store.interruption import equally_long
 
 
@@ -139,7 +133,7 @@ def sample(
     keys = rng_key[None] if num_chains == 1 else jax.random.split(rng_key, num_chains)
     pairs = jax.vmap(jax.random.split)(keys)
     with jax.default_matmul_precision("highest"):  # as in the solve
-        states = _start(transition, positions, pairs[:, 1])
+        states = start_chains(transition, positions, pairs[:, 1])
     check_start(states)
     if mesh is None and not is_rbg(rng_key):
         mesh = mesh_of_chains(num_chains, rng_key, initial_position, states)
@@ -171,7 +165,7 @@ def sample(
         def draw(choice, num_steps, states, begin):
             if mesh is not None:
                 states = placed(mesh, states, CHAINS)
-            return _sample(
+            return draw_chains(
                 transition, choice.solver, choice.window, num_steps, False, False, mesh, keys,
                 states, 0, begin,
             )[:-1]  # fmt: skip
@@ -192,7 +186,7 @@ def sample(
         with showing(num_chains * num_samples, progress_bar) as bar:
 
             def draw_window(num_steps, states, begin):
-                return _sample(
+                return draw_chains(
                     transition, choice.solver, choice.window, num_steps, tells, diagnose, mesh,
                     chains[0], states, bar if tells else 0, begin,
                 )  # fmt: skip
@@ -203,72 +197,6 @@ def sample(
         trace = Trace(position, stats, solve, settings_of(choice), predictability)
     report(trace.solve, on_failure, trace)
     return trace
-
-
-@compiled(num_static=1)
-def _start(transition, positions, keys):
-    return over_chains(transition.init)(positions, keys)
-
-
-@compiled(num_static=7)
-def _sample(
-    transition, solver, window, num_samples, shows_progress, diagnose, mesh, keys, states, bar,
-    begin,
-):  # fmt: skip
-    """The chains from ``states`` on; ``begin`` is their step, if it is not the first."""
-    time = time_axis(mesh)
-    moved = iterated if mesh is None and solver.linearize is not None else advance
-
-    def keep(state, info):
-        x = transition.ravel(state) if diagnose else None
-        return (state.position, stats_of(state, info)), x
-
-    def draw(key, state):
-        return transition.draw_inputs(keys_of_steps(key, num_samples, begin), state)
-
-    def run(chain, state, inputs, probes_key=None):
-        last, (kept, trajectory), solve = run_parallel(
-            transition,
-            state,
-            inputs,
-            solver=solver,
-            window=window if time is None else None,
-            rng_key=probes_key,
-            transform=keep,
-            tell=functools.partial(jax.debug.callback, moved, bar, chain)
-            if shows_progress
-            else None,
-        )
-        if not diagnose:
-            return kept, (last, solve, None)
-        x0 = transition.ravel(state)
-        allowed = aimed_at(solver.tol, x0.dtype)
-        predictability = assess(recursion(transition), x0, inputs, trajectory, allowed)
-        return kept, (last, solve, predictability)
-
-    def draw_and_run(chain, key, state):
-        return run(chain, state, draw(key, state))
-
-    if mesh is None:
-        kept, reports = over_chains(draw_and_run)(jnp.arange(keys.shape[0]), keys, states)
-    else:
-        linearize = solver.last.linearize
-        kept, reports = run_on_mesh(
-            run, over_chains, transition, draw, linearize, num_samples, mesh, keys, states
-        )
-    return reports[0], *kept, *reports[1:]
-
-
-def over_chains(f: Callable) -> Callable:
-    """``jax.vmap(f)``, or a loop where JAX cannot batch f, as with some callbacks."""
-
-    def every(*args):
-        try:
-            return jax.vmap(f)(*args)
-        except NotImplementedError:
-            return jax.lax.map(lambda args: f(*args), args)
-
-    return every
 
 
 def check_position(position: Any, num_chains: int) -> Any:
