@@ -43,8 +43,16 @@ def test_what_waits_does_not_slow_down_a_correction():
     assert 300 <= int(solution.info.num_iterations) <= 310
 
 
-@pytest.mark.parametrize("window", [None, 300])
-@pytest.mark.parametrize("then", [pm.deer(), pm.quasi_deer()], ids=lambda then: then.name)
+@pytest.mark.parametrize(
+    "then, window",
+    [
+        (pm.deer(), None),
+        (pm.quasi_deer(), 300),
+        pytest.param(pm.deer(), 300, marks=pytest.mark.thorough),
+        pytest.param(pm.quasi_deer(), None, marks=pytest.mark.thorough),
+    ],
+    ids=str,
+)
 def test_the_chain_is_the_same_whatever_goes_on(then, window, sequential_chain):
     solver = pm.jacobi(then=then)
     solution = pm.solve(forgets_slowly, X0, NOISE, solver=solver, window=window)

@@ -8,11 +8,13 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-# One of them is run where the tests run a second time, with ArviZ's other major.
+RUN_BY_DEFAULT = "numpyro", "nuts-on-a-gpu"
 each_to_run = pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem != "numpyro"))
+        pytest.param(
+            path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in RUN_BY_DEFAULT)
+        )
         for path in NOTEBOOKS
     ],
 )

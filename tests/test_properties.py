@@ -58,8 +58,8 @@ def build(shape, slope, is_piecewise, log_unit, poisoned, seed):
     return jnp.asarray(10.0**log_unit * rng.normal(size=D)), jax.tree.map(jnp.asarray, inputs)
 
 
-MORE = "exact_diagonal", "two_probes", "picard", "elk"
-"""Solvers that differ from another by one part, which has tests of its own."""
+MORE = "exact_diagonal", "two_probes", "picard", "elk", "quasi_elk", "jacobi_then_deer"
+"""Solvers that differ from another by one part, or are made of two: these have their own tests."""
 
 CONTRACTING = {"slope": 0.5, "is_piecewise": False, "log_unit": 2.0, "seed": 0}
 EXPANDING = {"slope": 3.0, "is_piecewise": True, "log_unit": -2.0, "seed": 1}
