@@ -21,7 +21,7 @@ from parallel_mcmc._store.store import Store, StoreError
 from parallel_mcmc.version import __version__
 
 NAMING = ("coords", "dims", "extra_event_dims", "index_origin")
-"""Options of `arviz.from_numpyro` that hold for the warm-up's draws as they do for the others."""
+"""Options of `arviz.from_numpyro` that hold for the warm-up's draws as for the others."""
 
 
 def to_inference_data(
@@ -37,25 +37,25 @@ def to_inference_data(
         trace: from `sample`; or an `MCMC`, NumPyro's or this package's, with a kernel of this
             package.
         coords, dims: names of coordinates and dimensions, as in `arviz.from_dict`.
-        options: for an `MCMC` others of `arviz.from_numpyro`, such as ``log_likelihood=True`` or
-            ``posterior_predictive``.
+        options: for an `MCMC`, other options of `arviz.from_numpyro`, such as
+            ``log_likelihood=True`` or ``posterior_predictive``.
 
     Returns:
         Groups ``posterior`` and, where the kernel has statistics, ``sample_stats``; for an `MCMC`
-        those of `arviz.from_numpyro`, and of a `parallel_mcmc.MCMC` after
-        ``warmup(..., collect_warmup=True)`` and `run` also ``warmup_posterior`` and
+        those of `arviz.from_numpyro`. For a `parallel_mcmc.MCMC`, after
+        ``warmup(..., collect_warmup=True)`` and `run`, there are also ``warmup_posterior`` and
         ``warmup_sample_stats``; NumPyro's own `MCMC` does not keep them. All of these carry the
         attributes ``solver``, ``solver_choice`` (why), ``pilot_exponent`` (of a perturbation, in
         nats per step, where `auto` asked for it), ``tol``, ``window``, ``solve_status``,
         ``solve_iterations``, ``solve_residual``, ``solve_sequential_steps`` (one entry per chain)
-        and the versions; after ``diagnose=True``, of `sample` or of a kernel, also ``verdict``, in
-        words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``, ``contraction``,
-        ``expected_iterations`` and ``error_bound`` (one entry per chain); of a `parallel_mcmc.MCMC`
-        also ``warmup_gradients``, ``choice_gradients`` and ``sample_gradients``, as in
-        `MCMC.critical_path`.
-        Positions that are not dicts are named by their place in the pytree; a single array is
-        ``x``. Of an `MCMC` that is NumPyro's own the report is on the last window of each chain.
-        Of a `Trace` over the devices of several processes every process must call, and gets all.
+        and the versions. After ``diagnose=True``, of `sample` or of a kernel, they also carry
+        ``verdict``, in words, and ``lyapunov_exponent``, ``lyapunov_exponent_standard_error``,
+        ``contraction``, ``expected_iterations`` and ``error_bound`` (one entry per chain). For a
+        `parallel_mcmc.MCMC` they also carry ``warmup_gradients``, ``choice_gradients`` and
+        ``sample_gradients``, as in `MCMC.critical_path`. Positions that are not dicts are named by
+        their place in the pytree; a single array is ``x``. For NumPyro's own `MCMC` the report is
+        on the last window of each chain. For a `Trace` over the devices of several processes, every
+        process must call this function, and gets all draws.
 
     >>> import jax, jax.numpy as jnp, parallel_mcmc as pm
     >>> kernel = pm.mala(lambda x: -0.5 * jnp.sum(x**2), 0.5)
@@ -175,14 +175,14 @@ def netcdf(data: Any) -> bytes:
 
 
 def open_store(path: Any) -> Any:
-    """ArviZ's container of a stored run, draws on disk; also while the run goes on.
+    """ArviZ's container of a stored run, with draws on disk; also while the run goes on.
 
     Args:
         path: of the store.
 
     Returns:
-        `xarray.DataTree` with ArviZ 1.x, `arviz.InferenceData` with 0.x, of all complete windows,
-        read where they are used.
+        `xarray.DataTree` with ArviZ 1.x, `arviz.InferenceData` with 0.x. It has all complete
+        windows, and reads them when they are used.
 
     Raises:
         StoreError: if there is no such store.

@@ -48,7 +48,7 @@ def plot_convergence(
             `sample`.
         x0: the state before the first step; of a kernel, the position to start from.
         inputs: u_1..u_T; of a kernel, the key that `sample` would get.
-        num_samples: of a kernel, the steps to solve. A picture has room for some hundreds.
+        num_samples: of a kernel, the steps to solve. A picture has room for a few hundred.
         solver: `deer()` by default, or another that iterates. Its ``max_iterations`` is the limit.
         ax: where to draw; by default in a figure of its own.
 

@@ -32,9 +32,9 @@ def parallel_adaptation(
 
     Replaces `blackjax.window_adaptation`, whose 1,000 steps take thousands of gradients one after
     the other. Here 64 helper chains take a few HMC steps at the same time, in rounds, and pool
-    their draws: only some hundred gradients follow one another. See `rounds`. If the helpers do not
-    settle within ``num_steps`` gradients, for example because they are in several modes, BlackJAX's
-    window adaptation continues from there, and a warning says so.
+    their draws: only a few hundred gradients follow one another. See `rounds`. If the helpers do
+    not settle within ``num_steps`` gradients, for example because they are in several modes,
+    BlackJAX's window adaptation continues from there, and a warning says so.
 
     Args:
         algorithm: a BlackJAX algorithm with a step_size and an inverse_mass_matrix, such as

@@ -57,7 +57,7 @@ def run_inference_algorithm(
         solver, window, on_failure: as in `parallel_mcmc.solve`.
         fields: as in `from_blackjax`.
         progress_bar: show the steps solved so far. `blackjax.progress_bar` cannot: it counts the
-            turns of a `jax.lax.scan` over steps, and a solve is none.
+            steps of a `jax.lax.scan`, and a solve is not a scan over steps.
 
     Returns:
         ``(final_state, history)``. A solve that is finished step by step warns.

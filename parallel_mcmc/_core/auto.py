@@ -2,20 +2,22 @@
 
 1. On a CPU steps run one after the other: a parallel solve does more work at the same speed. Where
    a chain's time lies over several cores, Jacobi is taken if they make up for its iterations.
-2. Elsewhere the exponent of a perturbation is asked for: of the helpers of the warm-up, if they
-   measured it, or along the first 256 steps, run one by one. If it is positive no parallel method
-   helps, and the chain runs step by step.
-3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and two
-   thirds as many as steps: it needs no derivative, nothing else has to be compiled, and each of its
-   iterations has a third of the gradients in turn of others. If it needs more, but no more than two
-   thirds as many as steps, it is taken for chains of up to 4,096 steps. Where more than 50 are
-   expected, and up to ``max_dense`` unknowns, it hands over to DEER: then its iterations until
-   residuals are small, and 24 for those of DEER, are compared with these limits.
+2. Elsewhere the exponent of a perturbation decides. It comes from the helpers of the warm-up, if
+   they measured it, or from the first 256 steps, run one by one. If it is positive no parallel
+   method helps, and the chain runs step by step.
+3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and at
+   most two thirds as many as steps. It needs no derivative, nothing else has to be compiled, and
+   each of its iterations has a third of the gradients in turn of the other solvers. If it needs
+   more, but no more than two thirds as many as steps, it is taken for chains of up to 4,096 steps.
+   Where more than 50 are expected, and up to ``max_dense`` unknowns, it hands over to DEER: then
+   its iterations until residuals are small, and 24 for those of DEER, are compared with these
+   limits.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
-   The fewest gradients in turn are taken. A pilot stops where it has taken half as many as Jacobi
-   is expected to, or two thirds as many as its steps. Where DEER fails, quasi-DEER is not tried,
-   nor are solvers that need a batch or derivative that JAX does not have: see `ability.Ability`.
+   The solver with the fewest gradients in turn is taken. A pilot stops once it has taken half as
+   many as Jacobi is expected to, or two thirds as many as it has steps. Where DEER fails,
+   quasi-DEER is not tried, nor are solvers that need a batch or derivative that JAX does not have:
+   see `ability.Ability`.
 5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
    iterations as steps; else the chain runs step by step.
 6. The window is as long as the memory allows.
@@ -106,8 +108,8 @@ def auto(
         memory: bytes for the arrays of one window, all chains together; by default half of the
             device's memory, or 1e9 if JAX does not know that.
         tol: of the solver that is chosen, as in `Solver`.
-        max_iterations: the same; by default 200, doubled until it is four times the expected
-            number of iterations.
+        max_iterations: of the solver that is chosen; by default 200, doubled until it is four times
+            the expected number of iterations.
 
     With several chains, the first one decides. Costs 256 steps one by one and a perturbation along
     them, unless the helpers of a warm-up have measured it, and if that does not decide, up to three

@@ -40,9 +40,9 @@ class SolveInfo(NamedTuple):
     Attributes:
         status: a `Status`.
         num_iterations: parallel iterations, summed over windows.
-        num_in_turn: evaluations of f that had to follow one another in these: one in an iteration
-            of Jacobi or Picard, and three where derivatives are needed, as a product with a
-            Jacobian takes two.
+        num_in_turn: evaluations of f that had to follow one another in these iterations: one per
+            iteration of Jacobi or Picard, and three where derivatives are needed, because a product
+            with a Jacobian takes two.
         residual: largest entry of x_t - f(x_{t-1}, u_t) when the iterations stopped, in units
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; if the chain is
@@ -76,8 +76,8 @@ class SolveInfo(NamedTuple):
 
         Args:
             what: what was solved for, such as ``"500 draws"``.
-            details: whether to add the residual, and steps that are right up to rounding, as where
-                the report is printed itself.
+            details: whether to add the residual, and steps that are right up to rounding, as is
+                done when the report itself is printed.
 
         >>> import jax.numpy as jnp, parallel_mcmc as pm
         >>> f = lambda x, u: jnp.tanh(x) / 2 + u

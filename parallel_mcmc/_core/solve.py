@@ -63,7 +63,7 @@ def solve(
         guess: first iterate, a pytree of ``(T, ...)``; by default x0 everywhere. It does
             not change the result.
         rng_key: for solvers with random probes; a fixed key by default.
-        on_failure: ``"finish"`` runs what has not converged step by step and warns;
+        on_failure: ``"finish"`` runs the steps that have not converged one by one, and warns;
             ``"raise"`` raises `ConvergenceError`, which holds the finished solution as ``result``.
             Inside `jit` there is no warning and no error: look at ``info.status``.
         diagnose: report the `Predictability` of the trajectory. This costs one more pass over it,
@@ -77,7 +77,7 @@ def solve(
 
     Raises:
         ValueError, TypeError: while tracing, for arguments that do not fit.
-        ConvergenceError: where it is asked for.
+        ConvergenceError: if ``on_failure="raise"`` asks for it.
         MemoryError: if the device has too little memory, with what to try.
 
     Costs per iteration: T evaluations of f and of the solver's products with its Jacobian, and one

@@ -29,8 +29,8 @@ class Solver:
         max_iterations: limit per window; steps that have not converged then run one by one. By
             default 200, or more if `auto` expects that. Like ``tol``, it is part of the compiled
             program: another value recompiles.
-        then: the solver that goes on once less than one step in 1,000 has a residual of more than
-            0.03 spreads.
+        then: the solver that takes over once fewer than one step in 1,000 have a residual of more
+            than 0.03 spreads.
 
     Raises:
         ValueError: for a negative ``tol``, or a ``max_iterations`` below 1.
@@ -60,12 +60,12 @@ class Solver:
 
     @property
     def last(self) -> "Solver":
-        """The solver by which the iterations end: this one, or what goes on after it."""
+        """The solver by which the iterations end: this one, or the one that takes over from it."""
         return self.then or self
 
     @property
     def gradients_in_turn(self) -> int:
-        """Of one iteration, for each gradient in turn of one step.
+        """Those of one iteration, for each gradient in turn of one step.
 
         A product with the Jacobian of a step takes two for each gradient of the step. All products
         run side by side.

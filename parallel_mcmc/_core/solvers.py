@@ -215,8 +215,8 @@ def jacobi(
     fewer gradients in turn than either of them where chains forget slowly.
 
     Args:
-        then: a solver with derivatives that goes on once less than one step in 1,000 has a residual
-            of more than 0.03 spreads; None for Jacobi to the end.
+        then: a solver with derivatives that takes over once fewer than one step in 1,000 have a
+            residual of more than 0.03 spreads; None for Jacobi to the end.
         tol, max_iterations: as in `Solver`, for each of the two.
 
     Raises:

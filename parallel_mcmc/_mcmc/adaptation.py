@@ -97,7 +97,7 @@ class PoolInfo(NamedTuple):
             Some trajectories may still diverge if ``rounds.num_divergent`` of the last is not zero.
         num_gradients: gradients that followed one another: the critical path.
         num_rounds: how many there were.
-        from_mode: whether the helpers started around the mode, as a normal there is nearly the
+        from_mode: whether the helpers started around the mode, because a normal there is nearly the
             posterior.
         rounds: what each of them found, with a leading axis of ``num_rounds``.
         positions: where the helpers are, ``(num_helpers, ...)``: starts for chains.

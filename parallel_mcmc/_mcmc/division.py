@@ -74,14 +74,14 @@ def measure(
 ) -> Division:
     """How perturbations grow, and by which division of a trajectory a chain is to be solved.
 
-    That is the least of `DIVISIONS` with which it is expected to be, or 1 if there is none.
+    That is the least of `DIVISIONS` with which it is expected to be solved, or 1 if there is none.
 
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
         x: positions of helpers.
-        steps_of_part: leapfrog steps of a part of a trajectory, and their size, given in how many
-            parts it is divided.
+        steps_of_part: from the number of parts of a trajectory to the leapfrog steps of a part, and
+            their size.
         inverse_mass_matrix: what the helpers have found.
         settled: whether they have settled; otherwise nothing is worth measuring.
         num_draws: of the chain; None if trajectories are not to be divided.

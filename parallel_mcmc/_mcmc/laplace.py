@@ -1,7 +1,7 @@
 """Where helpers start: around the mode, if a normal there proves to be nearly the posterior.
 
-Of a regression with many data the posterior is nearly normal, and Newton's method finds it in ten
-turns, whatever its scales. Of a hierarchical model the mode is a spike in which there is no mass.
+The posterior of a regression with many data is nearly normal, and Newton's method finds it in ten
+turns, whatever its scales. The mode of a hierarchical model is a spike in which there is no mass.
 So the normal must prove itself. All starts must lead to one mode, and over draws of the normal the
 log ratio of the two densities must be constant to within a nat. That does not show what lies
 outside: a narrow mode within a wide mass passes. So one helper in sixteen stays where it was, and

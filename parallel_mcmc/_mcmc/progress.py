@@ -1,4 +1,4 @@
-"""The bars of runs, moved between programs, or from inside the solves as steps become right.
+"""Progress bars, moved between programs, or from inside a solve as steps become right.
 
 Several runs may go on at once, in threads, and share a compiled program. So each run passes the
 number of its bar to the program as an argument. JAX does not keep programs on disk that call back

@@ -4,16 +4,16 @@ What takes time on an accelerator is not how many gradients there are but how ma
 another. One chain that adapts itself takes thousands. A pool of helpers that start apart has, after
 a few steps, seen as many draws as that chain. Their pooled covariance is the metric of the next
 round, and their mean acceptance sets its step size. A round is a few steps, first with one leapfrog
-step each, later with trajectories of a fifth of a period; in all some hundred gradients.
+step each, later with trajectories of a fifth of a period; a few hundred gradients in all.
 
 After a round, helpers that are stuck (they accept too little) or lost (their potential is far above
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
 helpers have forgotten where they started, they accept as they should, their trajectories are as
-long as they should be, and none of them diverges: otherwise the step size is adapted for a higher
-rate of acceptance. They have forgotten if R-hat over their last draws says so. Where a chain
-remembers for longer than a round, they have also if two rounds differ by no more than chance and no
-gap between helpers is as wide as between modes. Otherwise rounds go on until the next would take
-more gradients than allowed, and that is reported.
+long as they should be, and none of them diverges. If some diverge, the step size is adapted for a
+higher rate of acceptance. Helpers have forgotten if R-hat over their last draws says so. Where a
+chain remembers for longer than a round, it is also enough that two rounds differ by no more than
+chance and no gap between helpers is as wide as between modes. Otherwise rounds go on until the next
+would take more gradients than allowed, and that is reported.
 """
 
 from collections.abc import Callable
@@ -38,15 +38,16 @@ PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32)
 """Steps of each round, and the most leapfrog steps in each step; the last round repeats."""
 
 FIRST_OF_NO_DRIFT = 5
-"""The same for a pool that settles as it drifts no more: rounds are 24 steps long from there on. In
-shorter rounds a chain that remembers for twenty steps hardly drifts, and misses narrow places."""
+"""The same for a pool that settles because it no longer drifts: rounds are 24 steps long from there
+on. In shorter rounds a chain that remembers for twenty steps hardly drifts, and misses narrow
+places."""
 
 LARGEST_RHAT = 1.5
 """Of a pool that has settled. Twelve independent draws of each helper give 1.04."""
 
 WIDEST_GAP = 4.0
-"""Between helpers that have settled as they drift no more, in standard deviations of one. Modes six
-apart leave a gap of five, and those that are nearer are left."""
+"""Between helpers that have settled because they no longer drift, in standard deviations of one.
+Modes six apart leave a gap of five, and helpers do leave modes that are nearer."""
 
 LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
@@ -58,8 +59,8 @@ HIGHEST_TARGET = 0.97
 """The rate of acceptance above which divergences no longer make the step size smaller.
 
 Where some of a round's thousand trajectories diverge, narrow places are closed to steps of this
-size, and the helpers do not show what lies behind. A test has a banana of whose tails, beyond two
-standard deviations, chains saw nothing at a rate of 0.8.
+size, and the helpers do not show what lies behind. In a test with a banana, chains at a rate of 0.8
+saw nothing of the tails beyond two standard deviations.
 """
 
 TUNING = 24

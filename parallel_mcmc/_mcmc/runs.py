@@ -1,9 +1,9 @@
 """The two ways to run a transition: step by step, and all steps at once.
 
-A solve carries the least Markov state alone. Once it is solved, one last pass over all steps gives
-states and infos. That pass is another program. Where an accept decision ties within rounding it may
-come to another state than the solve, and the next step would not agree with that state: there the
-solved x gives the state.
+A solve carries only the least Markov state. Once it is solved, one last pass over all steps gives
+states and infos. That pass is another program. Where an accept decision ties within rounding, that
+program may reach another state than the solve, one that the next step does not agree with. There
+the state is rebuilt from the solved x.
 """
 
 import math

@@ -67,26 +67,27 @@ def sample(
             says in words whether it is worth solving in parallel (arXiv:2508.16817). It costs one
             more pass, with D products with the kernel's Jacobian per step.
         mesh: devices to share the work, with axes named ``"chains"`` and ``"time"``, or one of
-            them, which divide ``num_chains`` and ``num_samples``. Draws stay where they are made:
-            see the docs, Many devices. By default several chains go over as many of the process's
-            devices as divide them, unless the key, the position or `jax.default_device` is on a
-            device of your choice.
+            them, whose sizes divide ``num_chains`` and ``num_samples``. Draws stay where they are
+            made: see the docs, Many devices. By default several chains are spread over as many of
+            the process's devices as divide their number, unless the key, the position or
+            `jax.default_device` is on a device of your choice.
         store: path of a zarr store, such as ``"run.zarr"``. Draws, statistics and the states of the
             chains are written there after each ``window`` of steps, by default of up to 10,000, and
-            memory does not grow with ``num_samples``. The same call goes on where the last one has
+            memory does not grow with ``num_samples``. The same call continues where the last one
             ended, and may ask for more draws. Arrays of the `Trace` are zarr's, read when indexed;
             `open_store` opens them in ArviZ. Needs the extra ``zarr``.
 
     Returns:
-        A `Trace`. The draws are those of the sequential sampler for the same key. After Ctrl-C,
-        which ends the run at the next window or after a parallel solve, with a warning, those that
-        are there: see the docs, Long runs.
+        A `Trace`. The draws are those of the sequential sampler for the same key. Ctrl-C ends the
+        run at the next window, or after a parallel solve, with a warning; the `Trace` then has the
+        draws made so far: see the docs, Long runs.
 
     Raises:
         ValueError: for arguments that do not fit, a log density that is not finite at the start, or
             a kernel that draws with keys of kind `rbg`, whose draws differ for many steps at once.
         MemoryError: if the device has too little memory, with what to try.
-        StoreError: if the store is of another run, in use, damaged, or none; it stays as it is.
+        StoreError: if the store belongs to another run, is in use or damaged, or is not a store. It
+            is left as it is.
         OSError: if a window cannot be written; those before it are there.
 
     One chain of a BlackJAX algorithm equals

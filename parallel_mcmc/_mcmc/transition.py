@@ -61,7 +61,7 @@ def recursion(transition: Transition) -> Recursion:
 def keys_of_steps(rng_key: Any, num_steps: int, begin: Any = None) -> Any:
     """A key for each step, as BlackJAX splits them, or of the steps from ``begin`` on.
 
-    The key of step i is ``fold_in(rng_key, i)`` by both: so a chain can be cut anywhere.
+    Either way the key of step i is ``fold_in(rng_key, i)``, so a chain can be cut anywhere.
 
     >>> import jax
     >>> keys = keys_of_steps(jax.random.key(0), 5)

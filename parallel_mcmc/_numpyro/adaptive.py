@@ -1,9 +1,9 @@
 """What kernels that NumPyro's warm-up tunes have in common: a step size and a metric.
 
 The warm-up is done by helpers, or takes one step after the other and adapts step size and metric
-with NumPyro's own `warmup_adapter`. What follows is solved in parallel, in the coordinates that
-this metric whitens: there a chain of HMC forgets its state within a step or two, which is what
-makes the solve short.
+with NumPyro's own `warmup_adapter`. The draws are then solved in parallel, in the coordinates that
+this metric whitens. There an HMC chain forgets its state within a step or two, and so the solve is
+short.
 """
 
 import functools

@@ -1,18 +1,21 @@
-"""How far to centre the sites of a hierarchical model, each of their elements by itself.
+"""How far to centre the sites of a hierarchical model, separately for each element.
 
-A value x ~ Normal(loc, scale), whose scale is unknown too, makes a funnel of one kind where data
-say little of it, and of the other kind where they say much. NumPyro's `LocScaleReparam` samples
+A value x ~ Normal(loc, scale) with an unknown scale makes a funnel of one kind where the data say
+little about it. Written the other way, x = loc + scale z, it makes a funnel of another kind where
+they say much. NumPyro's `LocScaleReparam` samples
 
     y = centered * loc + (x - loc) / scale^(1 - centered)
 
-in its place, which is neither for the right number. Helpers draw from the model with
-``centered=0``; the same draws say, for any other number, how far y would be from hanging on
-nothing else, but for what a metric takes away: up to what all numbers have in common by
+in its place. With the right ``centered``, y makes neither. Helpers draw from the model with
+``centered=0``. For any other number, the same draws show how far y would be from depending on
+nothing else. Linear dependence does not count, as the metric removes it. Up to a constant that all
+numbers share, the measure is
 
     log E|r| - centered E log(scale)
 
-where r is what a regression of y on loc and log(scale) leaves, as dy/dx is scale^-(1 - centered).
-The least of it is taken. Deviations are not squared, as priors may have heavy tails.
+where r is the residual of a regression of y on loc and log(scale), because dy/dx is
+scale^-(1 - centered). The number with the smallest value is taken. Deviations are not squared, as
+priors may have heavy tails.
 
 Partial centering is from Papaspiliopoulos, Roberts and Skold (2007); Gorinova, Moore and Hoffman
 (arXiv:1906.03028) fit it along with a variational approximation.
@@ -39,10 +42,10 @@ from parallel_mcmc._numpyro.hierarchy import decentered, sites_of
 from parallel_mcmc._numpyro.start import DEFAULT_INIT, find_start
 
 NUM_HELPERS = 256
-"""As each of them is one draw."""
+"""More than in a warm-up, as each of them is one draw."""
 
 CENTERED = np.linspace(0, 1, 21)
-"""What is tried: with so many draws nearer ones cannot be told apart."""
+"""The values tried: with so many draws, values closer together cannot be told apart."""
 
 LEAST_VARIANCE = 1e-10
 """Of a location or the logarithm of a scale that is not one number, but for rounding."""
@@ -74,33 +77,33 @@ def centering(
 ) -> Centering:
     """Find how far to centre the sites of a NumPyro model whose location or scale is random.
 
-    A hierarchical model whose chain lets perturbations grow, or forgets slowly, takes many
-    iterations or is not solved, mostly for how it is written. The posterior stays what it is,
-    whatever is found here.
+    If the chain of a hierarchical model lets perturbations grow or forgets slowly, it takes many
+    iterations or is not solved. Mostly this is due to how the model is written. The posterior stays
+    the same, whatever is found here.
 
     Args:
         rng_key: typed or raw.
         model: as written, centred.
         model_args, model_kwargs: its data. What is found is for values of these shapes.
         num_helpers: chains that draw from it, each of them one draw.
-        max_gradients: that may follow one another: half of them with all sites decentred
-            and, where helpers do not settle, half with the model as written.
+        max_gradients: limit on the gradients in turn: half of them with all sites decentred and, if
+            the helpers do not settle, half with the model as written.
 
     Returns:
-        A `Centering`, whose ``config`` is for `numpyro.handlers.reparam`. Sites are considered of
-        a `Normal`, `StudentT`, `Laplace`, `AsymmetricLaplace`, `SoftLaplace`, `Logistic` or
-        `Gumbel` whose ``loc`` or ``scale`` depends on another site, and on no discrete one. Those
-        within `scan`, masked or of a subsample are left as they are; ``config`` is empty where
-        there are no others.
+        A `Centering`, whose ``config`` is for `numpyro.handlers.reparam`. It considers sites with a
+        `Normal`, `StudentT`, `Laplace`, `AsymmetricLaplace`, `SoftLaplace`, `Logistic` or `Gumbel`
+        whose ``loc`` or ``scale`` depends on another site, and on no discrete one. Sites that are
+        masked, within `scan` or of a subsample are left as they are. ``config`` is empty if there
+        are no others.
 
     Raises:
         ValueError: for fewer than 8 helpers.
-        TypeError: for ``model_args`` that are no tuple.
+        TypeError: if ``model_args`` is not a tuple.
 
     Warns:
-        AdaptationWarning: where helpers did not settle; the config is of where they have come to.
+        AdaptationWarning: if the helpers did not settle; the config is from where they got to.
 
-    Costs some hundred gradients of all helpers, as a warm-up by helpers does.
+    Costs a few hundred gradients of all helpers, as a warm-up by helpers does.
 
     >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
     >>> from jax import numpy as jnp

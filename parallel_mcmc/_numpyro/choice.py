@@ -1,6 +1,6 @@
 """Which solver the chains of a run get, and how many draws they solve for at once.
 
-Where it is `auto` that chooses, it may ask a pilot, from where the warm-up has led the first chain.
+If `auto` chooses, it may run a pilot, from where the warm-up has led the first chain.
 """
 
 import dataclasses
@@ -33,13 +33,13 @@ SEQUENTIAL_WINDOW = 32
 class Run:
     """What the chains of one run share, which bring the very same arguments.
 
-    Not with the next run, as the model may depend on what can be changed in between.
+    The next run does not share it, as the model may depend on something that changes in between.
 
     Attributes:
-        args, kwargs: of the model; kept, so that no others have their ids.
+        args, kwargs: of the model; kept, so that no other objects get their ids.
         num_warmup: as given.
         programs: compiled functions by name.
-        has_chosen: whether the first chain was there, which chooses for all.
+        has_chosen: whether the first chain, which chooses for all, has done so.
         chosen: what it chose; None if it could not.
     """
 

@@ -1,16 +1,16 @@
 """32 bits that tell a model's arguments from others.
 
-A window of draws is handed out over many calls, and each call brings the model's arguments: a
-window that was solved for other data must not be. Values are hashed where they are known, and by
-the compiled program where they are not, as under ``jit_model_args=True``; there it takes one pass
-over the data, less than one log density does. Two data sets have the same fingerprint with
-probability 2^-32.
+A window of draws is handed out over many calls, and each call brings the model's arguments. A
+window that was solved for other data must not be handed out. Values are hashed where they are
+known, and by the compiled program where they are not, as under ``jit_model_args=True``; there it
+takes one pass over the data, less than one log density does. Two data sets have the same
+fingerprint with probability 2^-32.
 
 Known values are compared by what they hold: numbers, strings, arrays, and trees of these, with
-what the nodes of a tree say of themselves. A function or a class is itself alone, and a function
-is also what it closes over. Anything else, such as a data frame, an `xarray.Dataset` or a lazy
-sequence, is opaque: it may change without a sign, so it is left alone, and nothing that was made
-with it is used again.
+what the nodes of a tree say of themselves. A function or a class equals only itself, and for a
+function what it closes over counts, too. Anything else, such as a data frame, an `xarray.Dataset`
+or a lazy sequence, is opaque: it may change without a sign, so it is left alone, and nothing that
+was made with it is used again.
 """
 
 import enum

@@ -25,8 +25,8 @@ class ParallelGibbs(ParallelKernel):
             then `MCMC.run` needs ``init_params``.
         blocks: the updates, `pm.GibbsBlock`, in the order in which a step makes them; or a
             function of the model's arguments that returns them. They see and set the values of
-            the model's sites themselves, within their supports: ``z`` is not unconstrained here,
-            and ``init_params`` neither.
+            the model's sites themselves, within their supports: neither ``z`` nor ``init_params``
+            is unconstrained here.
         init_strategy, solver, window, diagnose: as in `ParallelHMC`.
 
     Nothing is adapted: the warm-up steps are steps like the others, left out of the draws.
@@ -34,8 +34,7 @@ class ParallelGibbs(ParallelKernel):
 
     Raises:
         ValueError: for a model with discrete latent sites, without a model and without
-            ``init_params``, or where an update sets a site that
-            there is not.
+            ``init_params``, or if an update sets a site that does not exist.
 
     Costs one pass over the blocks per draw and iteration.
 

@@ -1,8 +1,8 @@
 """The warm-up of a NumPyro kernel by helpers, in one program, and what it leaves in the state.
 
-`init` runs it once for each chain, so that every chain has helpers and a start of its own. Where
-they settle, the steps of NumPyro's warm-up have nothing left to do and are none. Where they do
-not, NumPyro's own adaptation takes all of them, from where the helpers have come to.
+`init` runs it once for each chain, so that every chain has helpers and a start of its own. If they
+settle, NumPyro's warm-up has nothing left to do and takes no steps. If they do not, NumPyro's own
+adaptation takes all its steps, from where the helpers got to.
 """
 
 import functools
@@ -35,7 +35,8 @@ class Warmup(NamedTuple):
         settled: whether helpers did it, and nothing was left for steps to adapt.
         num_gradients: that followed one another so far, those of the helpers and of the steps.
         num_rounds: of the helpers; 0 without.
-        from_mode: whether they started around the mode, as a normal there is nearly the posterior.
+        from_mode: whether they started around the mode, because a normal there is nearly the
+            posterior.
         rhat, gap, worst: over the helpers after the last round, as in `pool.Summary`; 0
             without.
         division: in how many parts trajectories are to be divided, as `division.measure` found; 0
@@ -111,7 +112,7 @@ def settle(
 ) -> Helped:
     """Helpers around the start of a chain; traceable.
 
-    The first begins at the start itself, of which NumPyro has seen that it will do.
+    The first begins at the start itself, which NumPyro has found to be valid.
     """
     x, unravel = ravel_pytree(z)
 

@@ -30,25 +30,26 @@ class ParallelHMC(AdaptiveKernel):
             arrays by tuples of sites.
         adapt_step_size, adapt_mass_matrix: whether the warm-up does.
         dense_mass: True, False or a list of tuples of sites, as in NumPyro. By default dense up to
-            64 unknowns. Above, helpers find a metric of low rank and a multiple of the variances,
-            up to 512 unknowns, and NumPyro's warm-up variances alone. Correlations that the
-            metric does not know make the chain remember, and a chain that remembers takes many
-            iterations to solve.
-        target_accept_prob: 0.9, more than NumPyro's 0.8: rejections are what the next
-            iterate has to guess, and smaller leapfrog steps cost less than more iterations.
+            64 unknowns. Above that, helpers find a metric of low rank plus a multiple of the
+            variances, for up to 512 unknowns, and NumPyro's warm-up finds variances only. If the
+            metric misses correlations, the chain forgets slowly, and takes many iterations to
+            solve.
+        target_accept_prob: 0.9, more than NumPyro's 0.8: the iterations have to discover each
+            rejection, and smaller leapfrog steps cost less than more iterations.
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
             draws of a normal posterior are independent, and a solve takes about ten iterations
-            whatever the number of draws. NumPyro's default, 2 pi, is a whole period. Of a posterior
-            that is too curved for it, see ``thinning`` of `pm.MCMC`.
-        max_num_steps: of a trajectory, as NUTS has a limit. It binds at the beginning of a warm-up,
-            where the metric is not that of the posterior yet and steps may have to be tiny; such a
-            trajectory is shorter than ``trajectory_length``. After it an `AdaptationWarning` says
-            where it still does.
+            whatever the number of draws. NumPyro's default, 2 pi, is a whole period. For a
+            posterior that is too curved for this, see ``thinning`` of `pm.MCMC`.
+        max_num_steps: limit on the leapfrog steps of a trajectory, as NUTS has one. It binds at the
+            beginning of a warm-up, when the metric does not fit the posterior yet and steps may
+            have to be tiny; such a trajectory is shorter than ``trajectory_length``. If it still
+            binds after the warm-up, an `AdaptationWarning` says so.
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
-            adapted for as many; with both the step size is their quotient, and not adapted.
+            adapted for this number. If both are given, the step size is their quotient, and is not
+            adapted.
         init_strategy: as in NumPyro.
         find_heuristic_step_size: whether each window of the warm-up begins with a step size that
-            NumPyro's heuristic finds, as there. Chains that are vectorized look for one at each
+            NumPyro's heuristic finds, as in NumPyro. Vectorized chains run the heuristic at each
             step of the warm-up.
         forward_mode_differentiation: whether to differentiate forwards, as models with a
             `jax.lax.while_loop` need. A gradient then costs D products.
@@ -56,14 +57,14 @@ class ParallelHMC(AdaptiveKernel):
             By default only in windows of fewer than 100 draws, or 10 per unknown: a posterior that
             is narrower than that in some direction, as in a regression on an uncentred
             covariate, would not be whitened.
-        num_helpers: chains that do the warm-up of each chain together, in some hundred
-            gradients that follow one another where NumPyro's takes thousands; ``num_warmup`` is
-            then the most of them, but for twenty trajectories where a solver has to be chosen.
-            Where they do not settle an `AdaptationWarning` says so, and NumPyro's warm-up of
-            ``num_warmup`` steps goes on from there. They start around zero as `init_to_uniform`
-            does, or within 2 of ``init_params`` or of what another strategy finds. 0 is NumPyro's
-            alone, as it is with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``, with
-            ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or where the step size or
+        num_helpers: chains that do the warm-up of each chain together, in a few hundred gradients
+            in turn where NumPyro's takes thousands. ``num_warmup`` then limits these gradients,
+            except for twenty trajectories if a solver has to be chosen. If the helpers do not
+            settle, an `AdaptationWarning` says so, and NumPyro's warm-up of ``num_warmup`` steps
+            continues from there. Helpers start around zero as `init_to_uniform` does, or within 2
+            of ``init_params`` or of what another strategy finds. 0 means NumPyro's warm-up alone.
+            That is also used with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``,
+            with ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or if the step size or
             the metric is not adapted.
         solver: as in `pm.solve`, `pm.auto()` by default.
         window: draws to solve for at once. By default `pm.MCMC` solves the whole
@@ -76,7 +77,7 @@ class ParallelHMC(AdaptiveKernel):
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither
             ``trajectory_length`` nor ``num_steps``, or one of these is not positive, or there are
             helpers, but fewer than 8.
-        TypeError: for an option that there is not, such as ``max_tree_depth`` of `NUTS`.
+        TypeError: for an option that does not exist, such as ``max_tree_depth`` of `NUTS`.
 
     Costs a gradient per leapfrog step, of all draws at once, in each iteration.
 

@@ -1,6 +1,6 @@
 """What the kernels for `numpyro.infer.MCMC` have in common.
 
-NumPyro's `MCMC`, unmodified, calls `init` once and `sample` once per draw: what these do stands in
+NumPyro's `MCMC`, unmodified, calls `init` once and `sample` once per draw. What these do is in
 `start` and `next_step`.
 """
 
@@ -34,8 +34,8 @@ NO_ARGUMENTS: dict[str, Any] = {}
 class ParallelKernel(MCMCKernel):
     """A NumPyro kernel whose draws are solved in parallel; subclasses say which.
 
-    Everything that changes along a chain is in its state. The kernel itself is changed by
-    `init` alone, which keeps the functions that NumPyro derives from the model.
+    Everything that changes along a chain is in its state. Only `init` changes the kernel itself: it
+    keeps the functions that NumPyro derives from the model.
     """
 
     needs_gradient = True
@@ -102,7 +102,7 @@ class ParallelKernel(MCMCKernel):
         return self
 
     def warn_of_adapted(self, state: ParallelState) -> None:
-        """Of what the warm-up of one chain or of several has led to."""
+        """Warn of what the warm-up of one chain or of several has led to."""
 
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None
@@ -157,7 +157,7 @@ class ParallelKernel(MCMCKernel):
         model_args: tuple = (),
         model_kwargs: dict | None = None,
     ) -> ParallelState:
-        """The state to begin with; of vectorized chains, which come with a batch of keys, a batch.
+        """The state to begin with; a batch of them if a batch of keys comes, of vectorized chains.
 
         Raises:
             ValueError: for a model without latent sites, and for an ``init_params`` that is
@@ -213,7 +213,8 @@ class ParallelKernel(MCMCKernel):
     def target(self, model_args: tuple, model_kwargs: dict) -> Callable:
         """The potential for these arguments, never for those that `init` had.
 
-        Under `jit`, as a solve evaluates it in many places and the model is to be traced once.
+        It is under `jit`, because a solve evaluates it in many places and the model should be
+        traced only once.
         """
         if not self._forward_mode:
             return jax.jit(self._potential(model_args, model_kwargs))

@@ -14,18 +14,19 @@ class ParallelMALA(AdaptiveKernel):
     Args:
         step_size: eps of w' = w + eps g + sqrt(2 eps) n in whitened coordinates, as in
             `pm.mala`, at the beginning of the warm-up.
-        target_accept_prob: 0.8. Step by step 0.57 is best; solved in parallel its larger steps
-            take several times the iterations, which their shorter memory does not make up for.
+        target_accept_prob: 0.8. For a chain that runs step by step 0.57 is best. Solved in
+            parallel, its larger steps take several times as many iterations, and forgetting faster
+            does not make up for that.
 
-    The other arguments, but for those of a trajectory and ``find_heuristic_step_size``, are as in
+    The other arguments, except those of a trajectory and ``find_heuristic_step_size``, are as in
     `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.
-        TypeError: for an option that there is not.
+        TypeError: for an option that does not exist.
 
     Costs one gradient per draw and iteration, two where the solver needs derivatives. Its draws are
-    correlated: prefer `ParallelHMC` unless gradients are what memory is short of.
+    correlated: prefer `ParallelHMC` unless memory is too short for its gradients.
 
     >>> import jax, numpyro, numpyro.distributions as dist, parallel_mcmc as pm
     >>> def model():

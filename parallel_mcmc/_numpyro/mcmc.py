@@ -1,8 +1,8 @@
 """`MCMC`: NumPyro's interface, without its loop over draws.
 
-`numpyro.infer.MCMC` asks for one draw after the other, at some microseconds each even where they
-have been solved for. Here the chain after the warm-up is one solve, and its draws are taken to
-the supports of their sites by one vectorised call of `postprocess_fn`.
+`numpyro.infer.MCMC` asks for one draw after another, at a few microseconds each even if they are
+already solved. Here the chain after the warm-up is one solve, and one vectorised call of
+`postprocess_fn` maps its draws to the supports of their sites.
 """
 
 from collections.abc import Callable
@@ -35,39 +35,41 @@ from parallel_mcmc._numpyro.window import ADVICE
 class MCMC(summary.Summarised):
     """`numpyro.infer.MCMC`, with no loop over the draws of a kernel of this package.
 
-    The same arguments, methods and results, and the same draws for the same key. Kernels of
-    NumPyro's run as they do there.
+    The same arguments, methods and results, and the same draws for the same key. NumPyro's own
+    kernels run as they do there.
 
     Three things are added: `print_summary` ends with lines on how the chains were solved and on the
     gradients that had to follow one another; a chain that had to be finished step by step raises a
-    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. A progress bar
-    of each phase, "warm-up" and "sampling", shows the steps made or solved, iterations, and of each
-    chain step size, mean acceptance and divergences.
+    `ConvergenceWarning`, once per run; and thinning may be found in the warm-up. A progress bar for
+    each phase, "warm-up" and "sampling", shows the steps made or solved, the iterations, and the
+    step size, mean acceptance and divergences of each chain.
 
     For many data sets of one shape give ``jit_model_args=True`` and use one `MCMC`: nothing is
     compiled after the first run. Without it each data set has three or four programs of its own,
     some 30 MB, of which the last 16 are kept.
 
     Args:
-        thinning: as in NumPyro, or ``"auto"``, of a `ParallelHMC` that helpers warm up: they
-            measure how perturbations fare over its trajectory, and over a half, a fourth and an
-            eighth of it, and the longest with which a parallel solve can be expected is taken. Of
-            as many such steps the last is a draw, so that ``num_samples`` draws are returned that
-            cost as many leapfrog steps as before. Where a whole trajectory serves, draws are those
-            of ``thinning=1``, as where helpers do not settle. The first chain decides. Costs 20
-            trajectories, beyond ``num_warmup``, and memory for all steps; see `division`.
+        thinning: as in NumPyro, or ``"auto"`` for a `ParallelHMC` that helpers warm up. They
+            measure how perturbations grow over its trajectory, and over a half, a fourth and an
+            eighth of it. The longest of these with which the chain can be expected to be solved in
+            parallel is taken. With halves every second step is a draw, with fourths every fourth,
+            and so on: ``num_samples`` draws are returned, for as many leapfrog steps as before. If
+            whole trajectories will do, or the helpers do not settle, the draws are those of
+            ``thinning=1``. The first chain decides. Costs 20 trajectories, beyond ``num_warmup``,
+            and memory for all steps; see `division`.
         mesh: devices to solve on, with axes named ``"chains"`` and ``"time"``, or one of them,
-            which divide ``num_chains`` and the draws: see the docs, Many devices. The warm-up is on
-            one device. For one chain, or for ``chain_method="vectorized"``.
+            whose sizes divide ``num_chains`` and the number of draws: see the docs, Many devices.
+            The warm-up is on one device. For one chain, or for ``chain_method="vectorized"``.
         store: path of a zarr store, such as ``"run.zarr"``: `run` writes draws, statistics and the
-            states of the chains there after each window, of the kernel's ``window`` or up to 10,000
-            draws, and memory does not grow with ``num_samples``. The same `run` goes on where the
-            last one has ended, without a warm-up that was finished, and may ask for more draws.
+            states of the chains there after each window (the kernel's ``window``, or up to 10,000
+            draws), and memory does not grow with ``num_samples``. The same `run` continues where
+            the last one ended, does not repeat a finished warm-up, and may ask for more draws.
             `get_samples` reads the store, `open_store` opens it in ArviZ. Needs the extra ``zarr``.
-        others: of `numpyro.infer.MCMC`.
+        others: as in `numpyro.infer.MCMC`.
 
     Raises:
-        StoreError: if the store is of another run, in use, damaged, or none; it stays as it is.
+        StoreError: if the store belongs to another run, is in use or damaged, or is not a store. It
+            is left as it is.
         OSError: if a window cannot be written; those before it are there.
         ValueError: for ``thinning="auto"`` with another kernel, without helpers, or with chains in
             parallel on several devices.
@@ -142,9 +144,9 @@ class MCMC(summary.Summarised):
     ) -> None:
         """As `numpyro.infer.MCMC.run`; warns of chains that were finished step by step.
 
-        And of those whose trajectories `ParallelHMC` has cut short. Ctrl-C after the warm-up ends
-        it at the next window, or after a parallel solve, with the draws that are there and a
-        warning: see the docs, Long runs. A second one raises `KeyboardInterrupt`.
+        It also warns of chains whose trajectories `ParallelHMC` has cut short. Ctrl-C after the
+        warm-up ends the run at the next window, or after a parallel solve, with the draws made so
+        far and a warning: see the docs, Long runs. A second one raises `KeyboardInterrupt`.
         """
         if self._mesh is not None:
             check_no_rbg(rng_key)

@@ -118,9 +118,10 @@ def adapted(
     collect: Collect,
     num_steps: Any,
 ) -> tuple[Any, ParallelState]:
-    """The warm-up, step by step; of chains that helpers have warmed up every step is none.
+    """The warm-up, step by step; nothing is done for chains that helpers have warmed up.
 
-    So many steps, which need not be known when it is compiled, or all where they are collected.
+    It takes ``num_steps`` steps, whose number need not be known at compilation, or all steps if
+    they are collected.
     """
     pick = nested_attrgetter(*collect.fields)
 
@@ -153,7 +154,7 @@ def solved(
 ) -> tuple[ParallelState, ParallelState]:
     """All states of the chain, with a leading axis of time, and the last one.
 
-    Without gradients ``z_grad`` has the last row alone. On a mesh the states are those of a device.
+    Without gradients ``z_grad`` has only the last row. On a mesh the states are those of a device.
     """
     chain = kernel.chain(potential_fn, state.z, state.adapt_state, model_args)
     draws, info, predictability = solve_steps(

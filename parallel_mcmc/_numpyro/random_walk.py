@@ -16,12 +16,12 @@ class ParallelRandomWalk(AdaptiveKernel):
             the warm-up.
         target_accept_prob: 0.234, which is best for many unknowns (Roberts et al. 1997).
 
-    The other arguments, but for those of a trajectory and ``find_heuristic_step_size``, are as in
+    The other arguments, except those of a trajectory and ``find_heuristic_step_size``, are as in
     `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.
-        TypeError: for an option that there is not.
+        TypeError: for an option that does not exist.
 
     Costs one log density per draw and iteration. With `pm.picard()`, which is Newton's method
     here, a solve takes some tens to hundreds of iterations: a random walk forgets slowly.

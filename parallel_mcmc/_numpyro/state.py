@@ -76,8 +76,8 @@ class Plan:
     Attributes:
         num_warmup: steps of the warm-up.
         able: what JAX can make of a step, where a solver has to be chosen.
-        options: that the first chain has chosen; None if it could not. Without its words, which are
-            others for each key, as the program is not.
+        options: what the first chain has chosen; None if it could not. The reason in words is left
+            out: it differs from key to key, and the program does not.
     """
 
     num_warmup: int
@@ -91,12 +91,12 @@ class ParallelState(NamedTuple):
     Attributes:
         i: steps taken, warm-up included.
         z: unconstrained values of the latent sites.
-        z_grad: the gradient of the potential energy at ``z``; None of kernels that need none.
+        z_grad: the gradient of the potential energy at ``z``; None for kernels that need none.
         potential_energy: minus the log density at ``z``.
         energy: the potential energy plus the kinetic energy, if the kernel has one.
-        trajectory_length: of the last trajectory, as long as it was made; None of kernels without,
-            and of BlackJAX's.
-        num_steps: leapfrog steps of the last trajectory; 1 of kernels without.
+        trajectory_length: of the last trajectory, as it was made; None for kernels without one, and
+            for BlackJAX's.
+        num_steps: leapfrog steps of the last trajectory; 1 for kernels without one.
         accept_prob: of the last proposal.
         mean_accept_prob: since the beginning of the warm-up, then since its end.
         diverging: whether the last trajectory diverged.

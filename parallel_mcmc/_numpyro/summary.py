@@ -37,7 +37,7 @@ class Summarised(SequentialMCMC):
         return self._stored.num_samples
 
     def print_summary(self, prob: float = 0.9, exclude_deterministic: bool = True) -> None:
-        """As `numpyro.infer.MCMC.print_summary`, lines on the solve, a verdict if asked for."""
+        """As `numpyro.infer.MCMC.print_summary`, with lines on the solve and a verdict if asked."""
         super().print_summary(prob=prob, exclude_deterministic=exclude_deterministic)
         if isinstance(self.sampler, ParallelKernel):
             costs = lines_on_costs(self.critical_path(), self._last_state.predictability)
@@ -59,7 +59,7 @@ class Summarised(SequentialMCMC):
         return critical_path(self._last_state, self._chosen.choice, num_steps)
 
     def solve_summary(self) -> str:
-        """The solve of the last run in a line: chains, iterations, steps by hand."""
+        """The solve of the last run in a line: chains, iterations, steps run one by one."""
         if self._last_state is None:
             return "Nothing was solved yet: there was no run"
         steps = f" of {self._division} steps" if (self._division or 1) > 1 else ""

@@ -72,7 +72,7 @@ def solve_steps(
 
 
 def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
-    """Of a window that did not converge, from inside `jit`; of a chain, known by its key, once."""
+    """Warn of a window that did not converge, from inside `jit`; once per chain (by its key)."""
 
     def warn(key_data, info):
         message, chain = describe_failure(info, ADVICE), np.asarray(key_data).tobytes()
@@ -84,12 +84,12 @@ def warn_once(warned: set[bytes], rng_key: Any, info: SolveInfo) -> None:
         jax.debug.callback(warn, jax.random.key_data(rng_key), info)
         return jnp.zeros((), bool)
 
-    # A loop of no turn where all is well: a call back to Python costs as much as many draws.
+    # A loop that does not run if all is well: a call back to Python costs as much as many draws.
     jax.lax.while_loop(lambda failed: failed, call, info.status != Status.CONVERGED)
 
 
 def is_stale(state: ParallelState, data: UInt32[Array, ""]) -> Bool[Array, ""]:
-    """Nothing is left, or the chain goes on with another key or for other data.
+    """Whether no draws are left, or the chain goes on with another key or for other data.
 
     `MCMC.run` after a warm-up gives a state another key; the fingerprint of the model's
     arguments, ``data``, is that of the call.

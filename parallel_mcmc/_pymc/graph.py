@@ -1,7 +1,7 @@
 """Graphs of PyTensor as functions of JAX, by PyTensor's own backend.
 
-`pymc.sampling.jax` does nearly the same. But its import tells XLA to make a hundred devices of the
-CPU, and its densities pass over invalid parameters, where `pymc.sample` has minus infinity.
+`pymc.sampling.jax` does nearly the same. But its import tells XLA to turn the CPU into a hundred
+devices, and its densities ignore invalid parameters, where `pymc.sample` has minus infinity.
 """
 
 import contextlib

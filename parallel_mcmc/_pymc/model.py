@@ -36,19 +36,19 @@ def from_pymc(model: Any = None, *, random_seed: int | None = None) -> PyMCModel
     `sample_pymc` does the same and samples, too.
 
     Args:
-        model: a `pymc.Model`; by default that of the context, as in PyMC. Its data are those of
-            now: after `pymc.set_data` call this again.
+        model: a `pymc.Model`; by default that of the context, as in PyMC. Its data are those at the
+            time of the call: after `pymc.set_data` call this again.
         random_seed: for variables with ``initval="prior"``.
 
     Returns:
-        A `PyMCModel`. Its functions can be differentiated, compiled and vectorised. They are of
+        A `PyMCModel`. Its functions can be differentiated, compiled and vectorised. They have
         PyTensor's precision, float64 by default: PyTensor's JAX backend switches JAX's
         ``jax_enable_x64`` on when it is first imported, which is here, and for the whole process.
 
     Raises:
-        ImportError: where PyMC is not installed.
-        ValueError: of a model with discrete free variables, or without free variables.
-        NotImplementedError: of a model with operations that PyTensor cannot take to JAX.
+        ImportError: if PyMC is not installed.
+        ValueError: for a model with discrete free variables, or without free variables.
+        NotImplementedError: for a model with operations that PyTensor cannot take to JAX.
 
     Costs about a second, for PyTensor's rewrites of the graph; no log density is compiled yet.
 

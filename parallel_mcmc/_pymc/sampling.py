@@ -49,11 +49,11 @@ def sample_pymc(
     Args:
         model: a `pymc.Model`; by default that of the context, as in PyMC.
         draws: of each chain.
-        tune: gradients that the warm-up of a chain may take one after the other; where helpers
-            do not settle, or with fewer than 200, steps of NumPyro's warm-up.
+        tune: gradients that the warm-up of a chain may take one after another; if the helpers do
+            not settle, or with fewer than 200, steps of NumPyro's warm-up.
         chains: number of chains.
-        random_seed: an int, a sequence of ints, a generator of NumPy's, or None, for draws that
-            differ from call to call. The same seed gives the same draws.
+        random_seed: an int, a sequence of ints, a NumPy generator, or None for draws that differ
+            from call to call. The same seed gives the same draws.
         thinning: steps per draw, or ``"auto"``, as in `pm.MCMC`.
         log_likelihood: whether to add the group ``log_likelihood``.
         compute_convergence_checks: whether to log PyMC's warnings of divergences, R-hat and ESS.
@@ -63,11 +63,11 @@ def sample_pymc(
 
     Returns:
         What `pymc.sample` returns: `arviz.InferenceData` with ArviZ 0.x, `xarray.DataTree` with
-        1.x, with the groups ``posterior``, free variables and deterministics of the shape
-        ``(chains, draws, *shape)``, with the model's dims and coords, ``sample_stats``,
+        1.x, with the groups ``posterior`` (free variables and deterministics of the shape
+        ``(chains, draws, *shape)``, with the model's dims and coords), ``sample_stats``,
         ``observed_data`` and ``constant_data``. The first two have the attributes of
-        `pm.to_inference_data`, ``sampling_time`` in seconds, warm-up and compilation included,
-        and ``tuning_steps``.
+        `pm.to_inference_data`, ``sampling_time`` in seconds, warm-up and compilation included, and
+        ``tuning_steps``.
 
     Raises:
         ImportError, ValueError, NotImplementedError: as `from_pymc`, before anything long starts;
