@@ -1,8 +1,8 @@
 """Warm-up of `python -m parallel_mcmc`: a step size and a metric, and kernels that use them.
 
-Helpers find both in some hundred gradients: see `rounds`. Where they do not settle, BlackJAX's
-window adaptation (that of Stan) goes on from there, on every chain by itself; the chains then share
-one kernel: the mean of their variances is its metric, the median of their step sizes its step size.
+Helpers find both in a few hundred gradients: see `rounds`. If they do not settle, BlackJAX's window
+adaptation (that of Stan) continues from there, separately for each chain. The chains then share one
+kernel: the mean of their variances is its metric, the median of their step sizes its step size.
 """
 
 import math
@@ -81,7 +81,7 @@ class Adapted(NamedTuple):
 class Tuned(NamedTuple):
     """A kernel for `parallel_mcmc.sample`, and where its chains start.
 
-    In words its settings, and what the warm-up took.
+    With its settings, and what the warm-up took, in words.
     """
 
     kernel: Any
@@ -200,8 +200,8 @@ def tuned_hmc(task: Task) -> Tuned:
 def tuned_mala(task: Task) -> Tuned:
     """`mala`, adapted to an acceptance rate of 0.8.
 
-    Step by step 0.57 is best. Solved in parallel the larger steps take several times the
-    iterations, which their shorter memory does not make up for.
+    For a chain that runs step by step 0.57 is best. Solved in parallel, its larger steps take
+    several times as many iterations, and forgetting faster does not make up for that.
 
     HMC with a single leapfrog step h is MALA with eps = h^2 / 2, and HMC is what is adapted.
     """

@@ -1,6 +1,6 @@
 """What JAX can do with a recursion: steps, batches of them, derivatives.
 
-A solver that needs more than there is says so, in the words of what to take instead.
+A solver that needs more than JAX can do says so, and says what to take instead.
 """
 
 import enum

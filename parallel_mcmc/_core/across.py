@@ -1,4 +1,4 @@
-"""A time axis that lies over several devices: what one device asks of the others.
+"""A time axis that lies over several devices: what one device needs from the others.
 
 A chain on a mesh is traced once, inside `jax.shard_map`, for the rows that a device holds. Almost
 all of an iteration is about single rows, and does not change. The few functions that cross time
@@ -162,10 +162,10 @@ def of_last(tree: Any) -> Any:
 
 
 def in_turn(run: Callable, carry: Any) -> Any:
-    """``run(is_mine, carry)`` once for every device, where it is that one's turn.
+    """``run(is_mine, carry)`` once for every device, which take turns.
 
-    ``run`` is called by all devices every time; what it does where it is not its turn must be
-    little. The carry is that of each device. Only where there are several devices.
+    All devices call ``run`` every time; if it is not a device's turn, it must do little there. The
+    carry is that of each device. Only where there are several devices.
     """
     axis = devices()
     assert axis is not None

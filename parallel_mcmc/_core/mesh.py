@@ -1,7 +1,7 @@
 """A mesh of devices: chains along one of its axes, and each chain's time along the other.
 
 The axes are named ``chains`` and ``time``. Device number i of the time axis holds the i-th piece of
-every chain, and steps of equally many are on each.
+every chain, and each device holds pieces of equally many chains.
 """
 
 import os

@@ -3,10 +3,10 @@
 Most states become f_t + A_t d_{t-1}: see `correction`. Solved states stay, and states that are not
 finite are replaced by the last correct state.
 
-States that tremble are held where a step after them is not yet right up to noise. Otherwise a
-stretch that expands would turn what they move by into flipped accept decisions, anew in each
-iteration and until the frontier has passed it. They are held once all have fallen, and until twice
-as many iterations as that took: a stretch in which every bit counts flips again once they are free,
+States that tremble are held while a step after them is not yet right up to noise. Otherwise a
+stretch that expands would turn their small moves into flipped accept decisions, anew in each
+iteration, until the frontier has passed it. They are held from when all have fallen, until twice as
+many iterations as that took: a stretch in which every bit counts flips again once they are free,
 and is left to the frontier.
 
 By Jacobi, a state at rest waits for one iteration where it and the state before it are about to

@@ -79,7 +79,7 @@ def pilot(
 ) -> Pilot:
     """Run the steps of ``inputs`` as one window; ``others`` as in `solve_vectors`. Traceable.
 
-    What is not solved is not made step by step either.
+    Steps that are not solved are not run one by one either.
     """
     key, num_steps = jax.random.key(0), num_steps_of(inputs)
     others["finishes"] = False

@@ -11,7 +11,7 @@ rounds anew. A window is then accepted once all of this holds:
   in float64;
 - since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
   half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
-  before that. Once states have fallen, a step passes on how often it was found, with what it
+  before that. Once states have fallen, a step passes this count on to the next, with what it
   trembles by;
 - residuals have fallen as far as they will, and so has the error of the states: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
@@ -83,8 +83,8 @@ def watched(
         size: of the residuals, in units of the noise.
         few: whether residuals are a few ulp, and not zero.
         most: of a size, once all steps have been right up to noise.
-        fallen: see `outcome.Progress.has_fallen`. A step then passes on how often it was found,
-            with what it trembles by, which may run along the chain.
+        fallen: see `outcome.Progress.has_fallen`. A step then passes its count on to the next, with
+            what it trembles by, which may run along the chain.
     """
     trembled, moved, complete = evidence
     agrees = size <= jnp.where(complete & (trembled >= 0), most, 1)

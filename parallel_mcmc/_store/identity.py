@@ -1,8 +1,8 @@
 """What a stored run is of, in words that are the same in every process.
 
-A function is known by the program that JAX traces from it, and by the arrays in that program: so
-another model, other data and other settings of a kernel are told apart, and the same model is found
-again, under whatever name and from whatever file.
+A function is identified by the program that JAX traces from it, and by the arrays in that program.
+So another model, other data and other settings of a kernel are told apart, and the same model is
+recognised, whatever its name and file.
 """
 
 import functools

@@ -51,10 +51,10 @@ def in_memory(
     advice: str,
     depth: int,
 ) -> list[Any]:
-    """What `in_windows` draws, from the first window on; a warning where Ctrl-C has ended it.
+    """What `in_windows` draws, from the first window on; warns if Ctrl-C has ended it.
 
     ``tell`` is called after each window with the number of draws and what was drawn last. The
-    warning ends with ``advice``, and is of the caller at this ``depth``.
+    warning ends with ``advice``, and points to the caller at this ``depth``.
     """
     parts: list[Any] = []
     end = 0
@@ -77,7 +77,7 @@ def in_memory(
 def interruptible(
     signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM),
 ) -> Iterator[Callable[[], bool]]:
-    """A function that says whether one of these has come; a second one acts at once.
+    """A function that says whether one of these signals has come; a second one acts at once.
 
     At the end a SIGTERM that has come is raised once more, for whoever handled it before: by
     default it ends the process. A signal that is ignored stays ignored. Python delivers signals to

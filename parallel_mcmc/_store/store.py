@@ -7,8 +7,8 @@
                            the report of each solve, and checksums of all that a window wrote
 
 The root's metadata say how long arrays are. A window counts once these are replaced, in one rename;
-whatever an unfinished one has left behind is written anew. All else is on the disk by then, and the
-metadata before them are kept, so that a loss of power costs the last window at most.
+whatever an unfinished one has left behind is written anew. Everything else is on the disk by then,
+and the previous metadata are kept, so that a loss of power costs the last window at most.
 """
 
 import json
@@ -46,7 +46,7 @@ class Store:
         path: a folder that exists or not.
 
     Raises:
-        StoreError: on entering, if another process writes to it, or what is there is no such store.
+        StoreError: on entering, if another process writes to it, or the path is not such a store.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -112,7 +112,7 @@ class Store:
         }
 
     def num_intact(self, most: int) -> int:
-        """Windows up to the last, of ``most``, that is as it was written, with all that it wrote.
+        """The number of windows up to the last intact one, of the first ``most``.
 
         Raises:
             StoreError: if the start of the chains is damaged, too.
@@ -229,7 +229,7 @@ class Store:
             self._zarr.consolidate_metadata(str(path))
 
     def _recover(self) -> None:
-        """Where a loss of power has left no metadata, those before."""
+        """If a loss of power has left no metadata, restore the previous ones."""
         metadata, before = self.path / METADATA, self.path / BEFORE
         if before.exists() and (not metadata.exists() or not is_json(metadata)):
             before.replace(metadata)

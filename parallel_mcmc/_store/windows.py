@@ -1,8 +1,8 @@
 """The loop of a stored run: draw a window, write it while the next is drawn.
 
-A window is drawn from the state before it alone, and windows are equally long however many draws
-are asked for: so a run that was interrupted or extended has the draws of one that was not. A last
-window that was drawn in part is drawn once more, as a whole, if more of it is wanted.
+A window is drawn only from the state before it, and windows are equally long however many draws are
+asked for. So a run that was interrupted or extended has the draws of one that was not. If only a
+part of the last window was drawn and more of it is wanted, it is drawn again as a whole.
 """
 
 import warnings
