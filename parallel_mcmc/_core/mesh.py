@@ -71,8 +71,8 @@ def check_mesh(mesh: Any, num_steps: int, num_chains: int | None = None) -> Mesh
 def mesh_of_chains(num_chains: int, *arguments: Any) -> Mesh | None:
     """The devices of this process over which several chains go if no mesh is given.
 
-    As many as divide the chains. None where that is one, where a device has been chosen, by
-    `jax.default_device` or by ``arguments`` that are committed to one, where `jax.set_mesh` has
+    As many as divide the number of chains. None if that is one, if a device has been chosen (by
+    `jax.default_device`, or by ``arguments`` that are committed to one), if `jax.set_mesh` has
     chosen many, and inside `jit` and `vmap`, where arguments are traced.
     """
     arrays = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
@@ -140,7 +140,7 @@ def time_axis(mesh: Mesh | None) -> Axis | None:
 
 
 def on_one_device(tree: Any) -> Any:
-    """Without copies: of arrays that are whole on several devices, such as a start from a mesh."""
+    """One copy of arrays that are whole on several devices, such as a start from a mesh."""
 
     def one(leaf):
         if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
@@ -182,7 +182,7 @@ def probes_on(
 ) -> tuple[Any, PartitionSpec]:
     """What to give a linearisation for its key, ``shape`` being that of all states, and its spec.
 
-    They are the probes of one device, of which each device has those of its piece.
+    These are the probes that one device would draw; each device has those of its piece.
     """
     probes = drawn(linearize, rng_key, shape, dtype)
     names = (TIME,) if isinstance(probes, Probes) else ()

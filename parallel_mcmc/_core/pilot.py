@@ -30,7 +30,7 @@ FEWEST_STEPS = 4
 """Shorter chains run step by step."""
 
 LEAST_STEPS = 256
-"""Of a pilot, and of those run one by one where nothing is known of the chain; fewer say little."""
+"""Steps of a pilot, and of those run one by one if nothing is known; fewer say little."""
 
 LONG = 4
 """Chains up to so many pilots long are solved by Jacobi if that pays, and others are not tried: a
@@ -40,8 +40,8 @@ PART_THAT_PAYS = 2 / 3
 """Evaluations in turn that pay, per step: an iteration has one gradient more than a step."""
 
 PART_OF_FORECAST = 1 / 2
-"""Evaluations in turn of another solver that is taken in the place of Jacobi, as a part of the
-forecast: each of its iterations takes longer."""
+"""Evaluations in turn of another solver up to which it replaces Jacobi, as a part of the forecast:
+each of its iterations takes longer."""
 
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""

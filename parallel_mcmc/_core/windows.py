@@ -59,8 +59,8 @@ def solve_vectors(
 ) -> tuple[Float[Array, "T D"], SolveInfo]:
     """`solve` for states that are vectors.
 
-    ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far. What is
-    not solved is left as it is unless it ``finishes``, for one that only asks whether it would be.
+    ``most_ties`` as in `Limits`; ``tell`` is called with the number of steps solved so far. If it
+    ``finishes``, steps that are not solved are run one by one; a pilot leaves them as they are.
     Where time lies over several devices, T and ``window`` are the rows of one of them.
     """
     check_dtype(x0.dtype)

@@ -37,7 +37,7 @@ GOES_ON = (
 
 
 class AdaptationWarning(UserWarning):
-    """A warm-up in parallel did not settle, or led to what will not do."""
+    """A warm-up in parallel did not settle, or found settings that do not suit the chain."""
 
 
 def check_helpers(num_helpers: int, others: str = "") -> None:

@@ -38,7 +38,7 @@ def draw_in_memory(
         bar: number of a bar to move; 0 for none.
 
     Returns:
-        What ``draw`` does, but for the states.
+        What ``draw`` returns, except the states.
     """
     whole, predictability = rows == num_samples, None
 

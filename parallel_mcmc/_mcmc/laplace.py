@@ -57,7 +57,7 @@ class Laplace(NamedTuple):
     """A normal around the mode.
 
     Attributes:
-        x: draws of it, one for each helper, but for those that stay where they were.
+        x: draws of it, one for each helper, except those that stay where they were.
         mean, logdensity: of the mode.
         covariance: the inverse of the Hessian of the potential, ``(D, D)``.
         holds: whether it is nearly the posterior, so that helpers may start there.

@@ -63,7 +63,7 @@ class Pool(NamedTuple):
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
-        diverges: whether in one of the rounds all was well but for divergent trajectories, so that
+        diverges: whether in one of the rounds all was well except divergent trajectories, so that
             smaller steps are tried while there are gradients.
         moments: of the last round's draws and log densities.
         summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.

@@ -68,7 +68,7 @@ class Trace(NamedTuple):
 
 
 def is_array(leaf: Any) -> bool:
-    """Of NumPy, JAX, or zarr; nothing that is traced."""
+    """Whether this is an array of NumPy, JAX or zarr, and not traced."""
     return hasattr(leaf, "__array__") and not isinstance(leaf, jax.core.Tracer)
 
 

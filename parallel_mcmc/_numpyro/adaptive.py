@@ -56,7 +56,7 @@ class AdaptiveKernel(ParallelKernel):
     fields_of_steps: tuple[str, ...] = ("adapt_state.step_size",)
 
     finds_step_size = False
-    """Whether each window of the warm-up begins with a step size that is looked for."""
+    """Whether each window of the warm-up begins with a search for a step size."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class AdaptiveKernel(ParallelKernel):
         self._num_helpers = num_helpers
 
     def num_steps_to_tune(self) -> int | None:
-        """Leapfrog steps of a trajectory, where there is a number of them and not a length."""
+        """Leapfrog steps of a trajectory, if their number is fixed and not its length."""
         return None
 
     def step_size_of(self, leapfrog_step: Any) -> Any:
-        """This kernel's, from that of leapfrog steps that are accepted as often."""
+        """The step size of this kernel, from that of leapfrog steps that are accepted as often."""
         return leapfrog_step
 
     def transition(self, logdensity_fn: Callable, w: Any, step_size: Any) -> Transition:
@@ -135,7 +135,7 @@ class AdaptiveKernel(ParallelKernel):
         potential_fn: Callable,
         dense_mass: bool | list | None = None,
     ) -> tuple[Callable, Callable]:
-        """NumPyro's, made anew wherever it is needed: it is two functions and no state."""
+        """NumPyro's adapter, made anew wherever it is needed: it is two functions and no state."""
         find = None
         if self.finds_step_size:
             find = functools.partial(
@@ -153,7 +153,7 @@ class AdaptiveKernel(ParallelKernel):
         )
 
     def dense_mass(self, z: Any) -> bool | list:
-        """As NumPyro has it: of a model a list of tuples of sites."""
+        """In NumPyro's form: for a model, a list of tuples of sites."""
         dense_mass = self._dense_mass
         if dense_mass is None:
             dense_mass = size_of(z) <= MAX_DENSE
@@ -167,7 +167,7 @@ class AdaptiveKernel(ParallelKernel):
     def plan_of_helpers(
         self, z: Any, num_warmup: int, is_given: bool, num_draws: int | None = None
     ) -> HelpersPlan | None:
-        """None where the step size or the metric is not to be adapted, or there is little time."""
+        """None if the step size or the metric is not to be adapted, or there are too few steps."""
         adapts = self._adapt_step_size and self._adapt_mass_matrix
         from_scratch = self._inverse_mass_matrix is None and not self.finds_step_size
         as_it_is = not self._regularize_mass_matrix

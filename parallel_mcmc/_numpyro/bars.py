@@ -11,13 +11,13 @@ from parallel_mcmc._mcmc.progress import note, showing
 from parallel_mcmc._numpyro.state import ParallelState
 
 NUM_PIECES = 20
-"""Of a warm-up step by step, after each of which its bar moves."""
+"""Pieces of a warm-up step by step; its bar moves after each of them."""
 
 
 def warmed_up(
     run: Callable, state: ParallelState, num_steps: int, num_chains: int, shown: bool, cuts: bool
 ) -> tuple[Any, ParallelState]:
-    """A warm-up step by step; in pieces, if it may be ``cut``, where a bar is to show them.
+    """A warm-up step by step; in pieces if a bar is to show them and it may be cut (``cuts``).
 
     ``run((state, number)) -> (collected, state)`` is one program for pieces of any length.
     """
@@ -33,7 +33,7 @@ def warmed_up(
 
 
 def after_helpers(bar: int, state: ParallelState) -> None:
-    """Where the helpers of the chains have come to: gradients in turn, step size, R-hat."""
+    """Show how far the helpers of the chains got: gradients in turn, step size, R-hat."""
     if not bar:
         return
     warmup = jax.device_get(state.warmup)
@@ -43,7 +43,7 @@ def after_helpers(bar: int, state: ParallelState) -> None:
 
 
 def facts(states: Any) -> dict[str, Any]:
-    """Of chains, or batches of them, as they are now."""
+    """What a bar shows of chains, or batches of them, as they are now."""
     found = {"acceptance": [state.mean_accept_prob for state in states]}
     if states[0].adapt_state is not None:
         found = {"step_size": [state.adapt_state.step_size for state in states]} | found
@@ -54,7 +54,7 @@ def facts(states: Any) -> dict[str, Any]:
 
 
 def divergences(fields: tuple[str, ...], collected: Any) -> np.ndarray | int:
-    """Of what was collected of each chain, or batch: draws in front, and then chains."""
+    """Divergences of each chain, from what was collected, with axes of draws, then of chains."""
     if "diverging" not in fields:
         return 0
     diverging = [np.asarray(found[fields.index("diverging")]) for found in collected]

@@ -48,7 +48,7 @@ CENTERED = np.linspace(0, 1, 21)
 """The values tried: with so many draws, values closer together cannot be told apart."""
 
 LEAST_VARIANCE = 1e-10
-"""Of a location or the logarithm of a scale that is not one number, but for rounding."""
+"""Variance above which a location, or the logarithm of a scale, varies by more than rounding."""
 
 
 class Centering(NamedTuple):
@@ -142,7 +142,7 @@ def centering(
 def helpers_of(
     model: Callable, rng_key: Any, args: tuple, kwargs: dict, max_gradients: int, num_helpers: int
 ) -> tuple[PoolInfo, dict[str, Array]]:
-    """Helpers that began around zero, and the values of all sites where they are."""
+    """Helpers that began around zero, and the values of all sites at their positions."""
     key_start, key_helpers = jax.random.split(rng_key)
     model_info = find_start(model, key_start, DEFAULT_INIT, True, False, args, kwargs)
     potential_fn = model_info.potential_fn(*args, **kwargs)
@@ -163,7 +163,7 @@ def helpers_of(
 def chosen(
     model: Callable, begin: dict, values: dict[str, Array], args: tuple, kwargs: dict
 ) -> dict[str, LocScaleReparam]:
-    """The config for a model as it is written that suits draws of its values."""
+    """The config that suits draws of a model's values, for the model as it is written."""
 
     def of_sites(values):
         sites = sites_of(handlers.substitute(model, data=values), jax.random.key(0), args, kwargs)
@@ -183,7 +183,7 @@ def chosen(
 def best_centered(
     x: Float[Array, "K ..."], loc: Float[Array, "K ..."], scale: Float[Array, "K ..."]
 ) -> Float[Array, "..."]:
-    """Of each element, from K draws; 0 where these do not say."""
+    """The best ``centered`` of each element, from K draws; 0 where these do not decide."""
     log_scale = jnp.log(scale)
     width = log_scale - jnp.mean(log_scale, axis=0)
     place = without(loc - jnp.mean(loc, axis=0), width)
@@ -203,7 +203,7 @@ def best_centered(
 
 
 def without(y: Float[Array, "K ..."], by: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
-    """What a regression on ``by`` leaves; both have mean zero."""
+    """The residual of a regression of y on ``by``; both have mean zero."""
     square = jnp.mean(by**2, axis=0)
     slope = jnp.mean(y * by, axis=0) / jnp.where(square > LEAST_VARIANCE, square, jnp.inf)
     return y - slope * by

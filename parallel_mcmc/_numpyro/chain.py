@@ -66,12 +66,12 @@ def draws_of(chain: Chain, with_gradient: bool = True) -> Callable[[Any, Any], D
 
 
 def keeps(state: Any, name: str) -> bool:
-    """Whether a kernel's state has this of the whole log density."""
+    """Whether a kernel's state has this field, and it is of the whole log density."""
     return hasattr(state, name) and type(state).__name__ not in WITHOUT_PRIOR
 
 
 def gradient_of(chain: Chain, state: Any) -> Any:
-    """Of the potential energy by the unconstrained values, from that which a kernel keeps."""
+    """The potential energy's gradient by the unconstrained values, from what a kernel keeps."""
     if not keeps(state, "logdensity_grad"):
         return None
     z = chain.z(state.position)
@@ -82,7 +82,7 @@ def gradient_of(chain: Chain, state: Any) -> Any:
 
 
 def start_of(chain: Chain, z: Any, rng_key: Any) -> Any:
-    """Unconstrained values as the vector that a chain is solved for; under `jit` no density."""
+    """Unconstrained values as the vector that is solved for; `jit` drops the log density."""
     return chain.transition.ravel(chain.transition.init(chain.position(z), rng_key))
 
 

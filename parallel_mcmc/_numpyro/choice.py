@@ -131,9 +131,10 @@ def choice_of_run(
     num_devices: int,
     *name: Any,
 ) -> Chosen:
-    """For all chains of a run of `parallel_mcmc.MCMC`, by its first, each solved as a whole.
+    """The solver for all chains of a run of `parallel_mcmc.MCMC`, chosen by the first of them.
 
-    No pilot runs from a state that is not there yet, as of chains in parallel on several devices.
+    Each chain is solved as a whole. If states are traced, as for chains in parallel on several
+    devices, no pilot can run.
     """
     first = state if one else jax.tree.map(lambda leaf: leaf[0], state)
     attempt = attempt_of(kernel, first, args, kwargs, compiled, *name)
@@ -147,7 +148,7 @@ def choice_of_run(
 
 
 def growth_in(state: ParallelState) -> Growth | None:
-    """As the helpers of one chain have measured it."""
+    """The growth of perturbations, as the helpers of one chain have measured it."""
     growth = getattr(state.warmup, "growth", None)
     if growth is None or not np.isfinite(growth.exponent.value):
         return None
@@ -159,7 +160,7 @@ def with_choice(
 ) -> ParallelState:
     """The state of one chain, or a batch, with the solver of the run in its plan.
 
-    Only where helpers have done the warm-up of the first chain: from elsewhere a pilot says little.
+    Only if helpers have done the warm-up of the first chain: from elsewhere a pilot says little.
     """
     traced = any_traced((state, run.args, run.kwargs))
     if traced or not compares(kernel.solver):

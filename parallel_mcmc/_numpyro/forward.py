@@ -15,10 +15,10 @@ import jax.numpy as jnp
 def with_forward_gradient(
     potential_fn: Callable[[Any, Any], Any], arguments: Any
 ) -> Callable[[Any], Any]:
-    """``z -> potential_fn(z, arguments)``, whose `jax.grad` takes forward derivatives alone.
+    """``z -> potential_fn(z, arguments)``, whose `jax.grad` takes only forward derivatives.
 
     A gradient by z costs D products with the Jacobian. It can be differentiated forwards again, as
-    Newton's methods do. What is traced of the ``arguments`` is not differentiated by.
+    Newton's methods do. It is not differentiated by traced ``arguments``.
     """
     leaves, structure = jax.tree.flatten(arguments)
     are_traced = [isinstance(leaf, jax.core.Tracer) for leaf in leaves]

@@ -169,7 +169,7 @@ def settle(
 
 
 def radius_around_zero(init_strategy: Callable) -> float | None:
-    """Of starts that are drawn around zero, whatever the model; None of others."""
+    """The radius of starts that are drawn around zero, whatever the model; None for others."""
     radius = RADIUS
     while isinstance(init_strategy, functools.partial):
         radius = init_strategy.keywords.get("radius", radius)
@@ -183,7 +183,7 @@ def has_settled(warmup: Warmup) -> bool:
 
 
 def warn_of_helpers(warmup: Warmup, z: Any) -> None:
-    """That the helpers of some chains have not settled; from inside `jit` where it must be.
+    """Warn that the helpers of some chains have not settled; from inside `jit` if necessary.
 
     ``z`` is a start of one chain, for the names of its sites.
     """

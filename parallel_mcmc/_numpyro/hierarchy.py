@@ -48,7 +48,7 @@ def sites_of(
 def decentered(
     model: Callable, rng_key: Any, args: tuple, kwargs: dict
 ) -> dict[str, LocScaleReparam]:
-    """Of each site that hangs on continuous ones and on no discrete one, if it can be reached."""
+    """The decentred form of each site that depends on others, none discrete, if in reach."""
     reached = set()
 
     def note(site):
@@ -72,7 +72,7 @@ def decentered(
 
 
 def drawn_by(model: Callable, rng_key: Any) -> Callable:
-    """With values as NumPyro looks for a start, as there are none of an improper prior."""
+    """The model with values as NumPyro tries them at a start; an improper prior cannot draw any."""
     return handlers.substitute(handlers.seed(model, rng_key), substitute_fn=DEFAULT_INIT())
 
 

@@ -25,7 +25,7 @@ METRIC = ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")
 """Fields of NumPyro's state of adaptation that are of the metric's shape."""
 
 DEPENDS_ON_METRIC = (*METRIC, "step_size", "ss_state")
-"""What a window of the warm-up ends with, of the fields of NumPyro's state of adaptation."""
+"""Fields of NumPyro's state of adaptation that the end of a warm-up window sets."""
 
 
 def whiten(z: Any, adapt_state: Any) -> Float[Array, " D"]:
@@ -65,7 +65,7 @@ def times(factor: Array, vector: Float[Array, " D"]) -> Float[Array, " D"]:
 
 
 def places(z: Any) -> dict[str, np.ndarray]:
-    """Of each site's values in the vector of all."""
+    """The places of each site's values in the vector of all."""
     ends = np.cumsum([jnp.size(z[name]) for name in sorted(z)])
     return dict(zip(sorted(z), np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
 
@@ -75,7 +75,7 @@ def place_of(names: tuple, z: Any) -> np.ndarray:
 
 
 def blocks_of(dense_mass: list, z: Any) -> np.ndarray:
-    """Entries of a metric that may differ from zero: of each block of sites, and the diagonal."""
+    """Entries of a metric that may differ from zero: blocks of sites, and the diagonal."""
     blocks = np.eye(sum(jnp.size(leaf) for leaf in z.values()), dtype=bool)
     for names in dense_mass:
         place = place_of(names, z)
@@ -104,9 +104,9 @@ def with_whole(adapt_state: Any, whole: Any) -> Any:
 
 
 def updated_beneath(update: Callable[[Any], Any], adapt_state: Any) -> Any:
-    """The update of a state with variances, made of one with a whole metric.
+    """NumPyro's update, which is for variances, of a state that has a whole metric.
 
-    That stays until the update finds other variances.
+    The whole metric stays until the update finds other variances.
     """
     whole = metric_of(adapt_state)
     variances = jax.tree.map(jnp.diagonal, whole)

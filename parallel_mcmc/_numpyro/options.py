@@ -12,9 +12,9 @@ WITHOUT_MEANING = {
 
 
 def refuse(kernel: type, base: type, others: dict[str, Any]) -> None:
-    """Tell of an option that there is not, in the name of the class that the user has called.
+    """Refuse options that do not exist, in the name of the class that the user has called.
 
-    ``base`` is what has the options that its kernels share.
+    ``base`` is the class with the options that all its kernels share.
     """
     for name in others:
         if name in WITHOUT_MEANING:

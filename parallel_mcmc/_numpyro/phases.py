@@ -36,8 +36,8 @@ def phase(
 ) -> Callable:
     """``((state, bar), args, kwargs) -> (collected, state)``, of one chain or of a batch.
 
-    A solve with ``options``, which say how, and maybe on a mesh; without them the warm-up, with
-    the number of its steps in the place of ``bar`` where they are not collected.
+    With ``options`` it is a solve, as they say, and maybe on a mesh. Without them it is the
+    warm-up, and takes the number of its steps in place of ``bar`` if they are not collected.
     """
     iterates = mesh is None and options is not None and options.solver.linearize is not None
     moved = iterated if iterates else advance
@@ -182,7 +182,7 @@ def solved(
 
 
 def means(state: ParallelState, draws: Draws) -> Any:
-    """The mean acceptance up to each draw, counted anew from the end of the warm-up on."""
+    """The mean acceptance up to each draw; it starts anew at the end of the warm-up."""
     rates, end = draws.accept_prob, state.plan.num_warmup
     done = jnp.where(state.i < end, state.i, state.i - end)
     sums = across.summed_up(jnp.cumsum(rates))
@@ -198,7 +198,7 @@ def means(state: ParallelState, draws: Draws) -> Any:
 
 
 def finished(history: Any, collect: Collect, postprocess: Callable) -> tuple:
-    """The fields to collect, of the steps to keep, the draws as the user wants them."""
+    """The fields to collect, at the steps to keep, with draws in the form the user wants."""
     kept = collect.kept
     rows = slice(kept.start, kept.stop, kept.step) if kept else slice(0, 1)
     if isinstance(history, ParallelState):

@@ -18,8 +18,8 @@ def program(
     """``run`` of its first argument, compiled, and kept by its name.
 
     Args:
-        caches: programs of all runs, and those that hold what cannot be compared, for the chains
-            of this run only, as NumPyro keeps none.
+        caches: programs for all runs, and programs with values that cannot be compared. The latter
+            are for the chains of this run only; NumPyro keeps none.
         takes_args: whether the arguments of the model are arguments of the program, as with
             NumPyro's ``jit_model_args``; otherwise it holds them as constants.
         name, run: the function, and what tells it from others.

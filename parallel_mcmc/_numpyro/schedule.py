@@ -85,24 +85,24 @@ def shifted(steps: range, by: int) -> range:
 
 
 def divided(steps: range, by: int) -> range:
-    """The last of so many in the place of each."""
+    """Each step replaced by the last of ``by`` shorter ones."""
     return range(steps.start * by + by - 1, steps.stop * by, steps.step * by)
 
 
 def joined(parts: list, size: int) -> Any:
-    """What was collected in one part after the other, in ``size`` rows."""
+    """What was collected in several parts, as one, in ``size`` rows."""
     return jax.tree.map(lambda *leaves: padded(concatenated(leaves), size), *parts)
 
 
 def concatenated(leaves: tuple) -> Any:
-    """Of many parts on the host, where nothing has to be compiled for their number."""
+    """Many parts are joined on the host, where their number needs no compilation."""
     if len(leaves) <= 2 or jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
         return jnp.concatenate(leaves)
     return jax.device_put(np.concatenate(leaves))
 
 
 def padded(leaf: Any, size: int) -> Any:
-    """With rows of zeros up to ``size``, as NumPyro returns where fewer are kept."""
+    """Filled up with rows of zeros to ``size``, which is what NumPyro returns if fewer are kept."""
     missing = size - leaf.shape[0]
     if not missing:
         return leaf

@@ -89,7 +89,7 @@ def first_state(
     model_args: tuple,
     model_kwargs: dict,
 ) -> ParallelState:
-    """Of one chain, after the helpers have done its warm-up where there are any; traceable."""
+    """The first state of a chain, after its helpers, if any, have warmed it up; traceable."""
     key_helpers = jax.random.fold_in(rng_key, 3)  # the next three may be those of 0, 1, 2
     rng_key, key_adapt, key_init = jax.random.split(rng_key, 3)
     potential_fn, helped = kernel.target(model_args, model_kwargs), None
@@ -150,7 +150,7 @@ def find_start(
 ) -> Any:
     """NumPyro's ``ModelInfo``: a valid start and the functions that it derives from the model.
 
-    These take the model's arguments, so that they do for other data as well.
+    These functions take the model's arguments, so they also work for other data.
     """
     info = initialize_model(
         rng_key,

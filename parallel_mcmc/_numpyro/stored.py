@@ -40,7 +40,7 @@ KNOWN_OTHERWISE = (
 
 
 class Arguments(NamedTuple):
-    """Of `MCMC.run`."""
+    """The arguments of `MCMC.run`."""
 
     rng_key: Any
     args: tuple
@@ -92,7 +92,7 @@ def check_storable(kernel: Any, num_samples: int, thinning: int, has_state: bool
 
 
 def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
-    """Run, or go on with, the chains of a store; sets what `MCMC.run` sets, but for the draws."""
+    """Run or continue the chains of a store; sets what `MCMC.run` sets, except the draws."""
     from parallel_mcmc._arviz import attributes, datasets_of, from_mcmc
 
     mcmc._args, mcmc._kwargs = given.args, given.kwargs  # as NumPyro's `run`, for ArviZ
@@ -108,7 +108,7 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
         return part._last_state._replace(buffer=())
 
     def choose(first: ParallelState) -> None:
-        """For windows from the state before all of them, so that it is the same every time."""
+        """Choose for all windows from the state before the first, so that it is always the same."""
         state = first._replace(buffer=buffer)
         mcmc._choose(state, rows * thinning, given.args, given.kwargs)
         assert mcmc._settings is not None
@@ -149,7 +149,7 @@ def run_stored(mcmc: "MCMC", path: Any, given: Arguments) -> States:
 
 
 def part_of(mcmc: "MCMC", num_samples: int) -> "MCMC":
-    """A twin without a store, for so many steps; it shares all else, compiled programs included."""
+    """A twin without a store, for so many steps; it shares the rest, compiled programs too."""
     part = object.__new__(type(mcmc))
     part.__dict__.update(mcmc.__dict__)  # `copy.copy` would leave the programs out
     part._store, part._stored, part.progress_bar, part.num_samples = None, None, False, num_samples

@@ -76,7 +76,7 @@ class Summarised(SequentialMCMC):
 
 
 def critical_path(state: Any, choice: Choice, num_steps: int) -> dict[str, list[int]]:
-    """As `MCMC.critical_path`, of a chain or a batch of them, ``num_steps`` after its warm-up."""
+    """`MCMC.critical_path` of a chain, or a batch, ``num_steps`` steps after its warm-up."""
     state, solver = jax.device_get(state), choice.solver
     if state.adapt_state is None or state.z_grad is None:
         return {}
@@ -110,13 +110,13 @@ def lines_on_costs(counts: dict[str, list[int]], foreseen: Predictability | None
 
 
 def warmed_up_by_helpers(state: Any) -> np.ndarray:
-    """Which chains were; none of a kernel of NumPyro's."""
+    """Which chains helpers have warmed up; none for NumPyro's own kernels."""
     warmup = getattr(state, "warmup", None)
     return np.atleast_1d(False if warmup is None else jax.device_get(warmup.settled))
 
 
 def warn_of_rows_without_draws(state: Any) -> None:
-    """Of chains whose warm-up is to be collected, though helpers did it."""
+    """Warn of chains whose warm-up is to be collected, although helpers did it."""
     settled = warmed_up_by_helpers(state)
     if settled.any():
         warnings.warn(
@@ -128,7 +128,7 @@ def warn_of_rows_without_draws(state: Any) -> None:
 
 
 def settings_of_warmup(kernel: ParallelKernel, state: Any) -> dict[str, Any]:
-    """How the chains came to where a warm-up alone has left them, as `Trace.settings`."""
+    """How the chains got there after a warm-up alone, as `Trace.settings`."""
     solver, why = "sequential", "sequential: a warm-up adapts after each step"
     if warmed_up_by_helpers(state).all():
         solver, why = "helpers", "helpers: they did the warm-up, and each row is the start"
