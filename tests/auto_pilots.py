@@ -18,7 +18,7 @@ def forgets(x, u):
 
 
 def diagonal(x, u):
-    return 0.98 * x + u
+    return 0.99 * x + u
 
 
 def rotates(x, u):
