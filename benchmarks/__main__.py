@@ -150,9 +150,12 @@ def write(rows: Iterator, parsed: argparse.Namespace, seconds: float = math.inf)
 
 def command_of(arguments: list[str]) -> str:
     """As it is recorded, without the folders of one machine."""
-    local = [i for i, word in enumerate(arguments) if word in ("--out", "--data")]
-    left_out = {*local, *(i + 1 for i in local)}
-    kept = [word for i, word in enumerate(arguments) if i not in left_out]
+    folders = "--out", "--data"
+    kept = [
+        word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+        if before not in folders and word.split("=")[0] not in folders
+    ]
     return shlex.join(["python", "-m", "benchmarks", *kept])
 
 

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from benchmarks import gpu_run
-from benchmarks.__main__ import GPU_PARTS, main
+from benchmarks.__main__ import GPU_PARTS, command_of, main
 from benchmarks.equality import KERNELS, MOST_TELLING, SOLVERS, combinations
 from benchmarks.pivots import equality_cell, launches
 from benchmarks.records import load
@@ -39,6 +39,11 @@ def test_a_run_of_a_few_seconds_records_what_is_most_telling(dry_run):
     assert "equality: stopped, as its time is up." in said
     assert said.count("skipped, as its time is up.") == len(GPU_PARTS) - 1
     assert jax.config.read("jax_enable_x64") == before
+
+
+def test_a_record_names_no_folder():
+    arguments = ["run", "--out", "a", "--only", "b", "--data=c/d", "--seed", "1"]
+    assert command_of(arguments) == "python -m benchmarks run --only b --seed 1"
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ FORGETS_FAST = 50
 and are larger programs."""
 
 OF_NEWTON = 8
-"""Iterations of DEER after Jacobi's; six to eight on real models."""
+"""Iterations of DEER to expect after Jacobi's; on most real models it took six to eight."""
 
 MOST_GROWTH = 10
 """Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""

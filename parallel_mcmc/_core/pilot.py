@@ -162,20 +162,21 @@ def decide(
     may_follow &= window_for(deer(), num_steps, dim, itemsize, memory) >= window
     plan = planned(expected, may_follow)
     slow, unknown = expected.words, plan is None
-    pays = False
     if plan is not None:
         slow += f": about {plan.words} to expect{left_out}"
         most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
-        pays = plan.in_turn <= most and plan.iterations <= (options.max_iterations or window)
+        if plan.in_turn > most or plan.iterations > (options.max_iterations or window):
+            plan = None  # it does not pay
+    if plan is not None:
         is_long = num_steps > LONG * options.num_pilot_steps
-        if pays and (cores or plan.in_turn <= MOST_ITERATIONS or not (others and is_long)):
+        if cores or plan.in_turn <= MOST_ITERATIONS or not (others and is_long):
             return decision(plan.solver, slow, "", plan.iterations)
     if cores:
         many = "" if unknown else f", too many for {cores} cores of a CPU"
         return decision(sequential(), slow + many)
     # Evaluations in turn that a pilot may take; in powers of two, as each limit is a program.
     most = PART_THAT_PAYS * length
-    if plan is not None and pays:
+    if plan is not None:
         most = 2 ** int(math.log2(PART_OF_FORECAST * plan.in_turn))
     found, counts, tried = {}, [], ""
     most_iterations = options.max_iterations or MOST_ITERATIONS
@@ -197,7 +198,7 @@ def decide(
         # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
         chosen = min(reversed(found), key=found.__getitem__)
         return decision(chosen, why + left_out, "", found[chosen] // chosen.gradients_in_turn)
-    if plan is not None and pays:
+    if plan is not None:
         return decision(plan.solver, slow + tried, "", plan.iterations)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
 
