@@ -29,12 +29,12 @@ def dry_run(tmp_path, monkeypatch, capsys):
 
 def test_a_run_of_a_few_seconds_records_what_is_most_telling(dry_run):
     before = jax.config.read("jax_enable_x64")
-    records, said, report = dry_run("--minutes", "0.03", "--data", "nowhere")
+    records, said, report = dry_run("--minutes", "0.01", "--data", "nowhere")
     first = records[0]
     assert (first["suite"], first["kernel"], first["solver"]) == ("equality", *MOST_TELLING[0])
     assert first["outcome"] == "equal" and first["status"] == "CONVERGED"
     assert first["iterations"] > 0 and first["max_difference_sd"] < 1e-3
-    assert first["command"] == "python -m benchmarks gpu --device cpu --minutes 0.03"  # no folder
+    assert first["command"] == "python -m benchmarks gpu --device cpu --minutes 0.01"  # no folder
     assert "| mixture | MALA, step 0.5 | float32 | equal (" in report
     assert "equality: stopped, as its time is up." in said
     assert said.count("skipped, as its time is up.") == len(GPU_PARTS) - 1
