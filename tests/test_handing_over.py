@@ -78,6 +78,12 @@ def test_evaluations_in_turn_are_those_of_both():
     assert made < int(by_jacobi.num_in_turn) / 2
 
 
+def test_a_look_at_states_nearby_takes_no_derivatives():
+    info = pm.solve(forgets_slowly, X0, NOISE, solver=pm.deer()).info
+    assert int(info.num_trembling) > 0  # the last iteration looked
+    assert int(info.num_in_turn) == 3 * (int(info.num_iterations) - 1) + 1
+
+
 def test_the_limit_holds_for_each_of_the_two(sequential_chain):
     solver = pm.jacobi(then=pm.deer(), max_iterations=5)
     with pytest.warns(pm.ConvergenceWarning, match="after 10 iterations"):

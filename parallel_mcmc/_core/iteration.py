@@ -45,6 +45,7 @@ from parallel_mcmc._core.outcome import (
 )
 from parallel_mcmc._core.rows import (
     before,
+    finite_rows,
     shift,
     some_rows,
     state_before,
@@ -124,6 +125,7 @@ def iterate(
         judgement, states, f_values = judge(progress, carry[1].snapshot)
         counted = jnp.zeros(block.window, bool)
         num_iterations = progress.num_iterations + judgement.looked
+        most = jnp.minimum(num_iterations, limits.max_iterations)
         # What must be exact will stay so: wait before the next check.
         later = num_iterations - progress.num_held + num_iterations // ASK_AGAIN + 1
         later = jnp.where(judgement.must_be_exact, later, 0)
@@ -134,7 +136,8 @@ def iterate(
             replaced=counted,
             limited=counted,
             ask_from=ask_from,
-            num_iterations=jnp.minimum(num_iterations, limits.max_iterations),
+            num_iterations=most,
+            num_looks=progress.num_looks + most - progress.num_iterations,
         )
         return progress, judgement
 
@@ -200,6 +203,7 @@ def iterate(
         limited=jnp.zeros(len(x), bool),
         num_iterations=zero,
         num_in_turn=zero,
+        num_looks=zero,
         num_resets=zero,
         num_limited=zero,
         near_since=zero,
@@ -216,8 +220,13 @@ def iterate(
         # Its first iterate is not the usual one, and what it takes says little of the chain.
         block = block._replace(num_before=jnp.maximum(block.num_before, n))
         stood = done.stood if slides else zero
+        # One more move of Jacobi needs no evaluation.
+        states, offset = done.states, offset_of(done)
+        x = window_of(states, offset, block.window)
+        x = jnp.where(finite_rows(done.f_values)[:, None], done.f_values, x)
+        states = jax.lax.dynamic_update_slice_in_dim(states, x, offset, 0) if slides else x
         progress, judgement = iterate(
-            f, then, block, done.states, done.frontier, stood, limits, rng_key, tell
+            f, then, block, states, done.frontier, stood, limits, rng_key, tell
         )
         both = progress._replace(
             num_iterations=progress.num_iterations + n,
@@ -233,4 +242,6 @@ def iterate(
     progress, judgement = jax.lax.while_loop(
         lambda carry: ~carry[1].settled, until_judged, (progress, judgement)
     )
-    return progress._replace(num_in_turn=cost * progress.num_iterations), judgement
+    # A look has no derivatives.
+    num_in_turn = cost * progress.num_iterations - (cost - 1) * progress.num_looks
+    return progress._replace(num_in_turn=num_in_turn), judgement

@@ -28,6 +28,7 @@ from parallel_mcmc._core.rows import (
     all_of,
     before_here,
     either,
+    expand,
     finite_rows,
     most_of,
     state_before,
@@ -85,7 +86,9 @@ def moves(
     # In a window that slides, the frontier has to pass every step anyway.
     may_hold = block.extend_guess and block.window == len(progress.states)
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
-    holds = progress.has_fallen & (progress.num_iterations <= 3 * seen.near_since) & ~seen.stops
+    # After Jacobi, its iterations count, too.
+    last = 3 * seen.near_since + 2 * block.num_before
+    holds = progress.has_fallen & (progress.num_iterations <= last) & ~seen.stops
     holds &= may_hold & (seen.lead < num_left) & (seen.lead > seen.k + 1)
     first = jnp.where(holds, seen.lead, seen.k)
     held = behind & (row < first)
@@ -139,8 +142,3 @@ def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, "*W"]]:
     for leaf in jax.tree.leaves(A):
         finite = finite & finite_rows(leaf)
     return jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A), ~finite
-
-
-def expand(mask: Array, leaf: Array) -> Array:
-    """With trailing axes, so that it broadcasts against the leaf."""
-    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

@@ -85,6 +85,7 @@ class Progress(NamedTuple):
             limited, or corrections it penalised, ``(W,)``: counted with the next evaluation.
         num_iterations: evaluations so far; the looks, made side by side, count as one.
         num_in_turn: see `parallel_mcmc.SolveInfo`; set at the end.
+        num_looks: iterations among them that were looks.
         num_resets: states replaced because they were not finite, or the chain stood still.
         num_limited: linear maps limited, or corrections penalised.
         near_since: see `Outcome`.
@@ -106,6 +107,7 @@ class Progress(NamedTuple):
     limited: Bool[Array, " W"]
     num_iterations: Int[Array, ""]
     num_in_turn: Int[Array, ""]
+    num_looks: Int[Array, ""]
     num_resets: Int[Array, ""]
     num_limited: Int[Array, ""]
     near_since: Int[Array, ""]

@@ -9,10 +9,10 @@ rounds anew. A window is then accepted once all of this holds:
   of the state, and all within 8 times that, or 64 times in float64 where the window does not slide,
   as a stretch that expands enlarges what its first state trembles by; a grain is an ulp, or 2^-40
   in float64;
-- since then, the number of steps found off by at most 8 grains of the spread exceeds, by a few,
-  half of the window or the number that are not exact. If only a few tremble, they settle, or flip,
-  before that. Once states have fallen, a step passes this count on to the next, with what it
-  trembles by;
+- since then, steps were found off by at most 8 grains of the spread often enough: added up over
+  iterations, `SHORT` / 2 times more than there are inexact steps, or half of all steps if that is
+  less. If only a few tremble, they settle, or flip, before that. Once states have fallen, a step
+  passes this count on to the next, with what it trembles by;
 - residuals have fallen as far as they will, and so has the error of the states: see `falling`;
 - most of the chain's own moves are `OWN_MOVES` times what trembles, in every coordinate that does;
 - no coordinate trembles that is a count, or lies on another grid coarser than rounding or on a
