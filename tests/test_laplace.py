@@ -37,6 +37,11 @@ def funnel(x):
     return -(x[0] ** 2) / 18 - jnp.sum(x[1:] ** 2 * jnp.exp(-x[0]) + x[0]) / 2
 
 
+def bottomless(x):
+    """A funnel whose density grows without limit towards its neck."""
+    return -jnp.logaddexp(0, x[0]) - jnp.sum(x[1:] ** 2 * jnp.exp(-x[0]) + x[0]) / 2
+
+
 def heavy_tails(x):
     return -jnp.sum(jnp.log1p(x**2))
 
@@ -52,6 +57,11 @@ def spike_and_slab(x):
 
 def spike(x, sd):
     return -jnp.sum((x - 1) ** 2) / 2 / sd**2
+
+
+def unlikely_mode(x):
+    """The mode at -12 has e^-60 of the mass of the other."""
+    return jnp.logaddexp(-jnp.sum(x**2) / 2, -60 - jnp.sum((x + 12) ** 2) / 2)
 
 
 def unbounded(x):
@@ -71,6 +81,7 @@ def test_it_holds_of_a_normal_of_any_scales_and_of_a_regression(logdensity_fn):
     [
         (funnel, 2),
         (funnel, 10),
+        (bottomless, 10),
         (heavy_tails, 8),
         (two_modes, 2),
         (unbounded, 2),
@@ -82,6 +93,19 @@ def test_it_does_not_hold_of_other_shapes(logdensity_fn, dim):
 
 def test_a_second_mode_that_one_start_has_found_is_enough():
     assert not normal_at_mode(spike_and_slab, KEY, starts(2).at[3].set(1.0), 1_000).holds
+
+
+@pytest.mark.parametrize("num_starts, holds", [(2, True), (3, False)])
+def test_a_mode_without_mass_may_be_found_by_one_start_in_eight(num_starts, holds):
+    x = starts(2).at[:num_starts].set(-12.5)
+    assert normal_at_mode(unlikely_mode, KEY, x, 1_000).holds == holds
+
+
+@pytest.mark.parametrize("logdensity_fn, dim, most", [(bottomless, 10, 12), (heavy_tails, 8, 8)])
+def test_the_search_ends_early_once_it_has_failed(logdensity_fn, dim, most):
+    """A funnel may have no mode; heavy tails have one, around which a normal does not hold."""
+    laplace = found(logdensity_fn, dim)
+    assert not laplace.holds and laplace.num_gradients <= 3 * most
 
 
 def test_starts_of_no_density_do_not_count():
