@@ -154,7 +154,7 @@ def grouped(records: Iterable[Record], *names: str) -> list[tuple[Any, Records]]
 
 
 def markdown(head: Iterable[str], rows: Iterable[Row]) -> str:
-    """With a star where a row is of records from before the last change of a solve."""
+    """With a star where a row is of records from before the last change of what they count."""
     head = list(head)
     lines, starred = [head, ["---"] * len(head)], []
     for (first, *others), records in rows:
@@ -162,6 +162,6 @@ def markdown(head: Iterable[str], rows: Iterable[Row]) -> str:
         lines.append([first + r" \*" * bool(older), *others])
         starred += older
     since = max(map(since_of, starred), default="")
-    note = rf"\* Measured before {since}, when what a solve comes to changed last."
+    note = rf"\* Measured with a version from before {since}: counts of today may differ."
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return text + f"\n\n{note}" * bool(starred)

@@ -26,6 +26,15 @@ SINCE = "2026-11-29T19:52"
 JACOBI_SINCE = "2026-11-29T22:32"
 """The last change to what a solve by Jacobi comes to."""
 
+PAIR_SINCE = "2026-11-30T03:48"
+"""The same where another solver goes on after Jacobi."""
+
+WARMUP_SINCE = "2026-11-30T03:48"
+"""The last change to what a warm-up comes to."""
+
+WITH_WARMUP = "posteriors", "warmups", "bias", "peers"
+"""Parts whose records count it."""
+
 STEPS_SINCE = "2026-11-29T14:08"
 """The last change to what a run step by step comes to, where no pilot was run for it."""
 
@@ -42,10 +51,11 @@ def part_of(r: Record) -> str:
 def since_of(r: Record) -> str:
     """When what such a record comes to has changed last."""
     is_solve = r.get("solver") != "sequential" or r.get("choice_gradients", 1)
-    since = UNTOUCHED.get(part_of(r), SINCE)
-    if since and "jacobi" in (r.get("solver") or ""):
-        since = JACOBI_SINCE
-    return since if is_solve else min(since, STEPS_SINCE)
+    solver, since = r.get("solver") or "", UNTOUCHED.get(part_of(r), SINCE)
+    if since and "jacobi" in solver:
+        since = PAIR_SINCE if "then" in solver else JACOBI_SINCE
+    since = since if is_solve else min(since, STEPS_SINCE)
+    return max(since, WARMUP_SINCE) if part_of(r) in WITH_WARMUP else since
 
 
 def is_older(r: Record) -> bool:

@@ -79,7 +79,8 @@ def test_what_was_measured_with_other_solves_has_a_star():
     rows = [([r["target"]], [r]) for r in (RUN, RUN | {"target": "mixture", "date": SINCE})]
     text = markdown(["target"], rows)
     assert r"| banana \* |" in text and "| mixture |" in text
-    assert text.endswith(rf"\* Measured before {SINCE}, when what a solve comes to changed last.")
+    note = rf"\* Measured with a version from before {SINCE}: counts of today may differ."
+    assert text.endswith(note)
     assert "Measured before" not in markdown(["target"], rows[1:])
     assert "Measured before" not in markdown(["loop"], [(["8"], [RUN | {"suite": "launches"}])])
 

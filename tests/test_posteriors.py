@@ -12,7 +12,7 @@ import parallel_mcmc as pm
 from benchmarks import published
 from benchmarks.judged import outcome_of, path_ratio
 from benchmarks.posteriors import four_chains, measured, of_users
-from benchmarks.records import JACOBI_SINCE
+from benchmarks.records import WARMUP_SINCE
 from benchmarks.tables import made
 from benchmarks.user_models import USER_MODELS, with_data
 
@@ -26,7 +26,7 @@ RECORD = {
     "warmup_gradients_nuts": 6_000, "sample_gradients_nuts": 4_000, "min_ess_nuts": 2_000.0,
     "rhat": 1.01, "rhat_nuts": 1.02,
     "z_score": 2.0, "sd_error": 0.03, "seconds_warm": 1.0, "seconds_warm_nuts": 2.0,
-    "date": JACOBI_SINCE,
+    "date": WARMUP_SINCE,
 }  # fmt: skip
 
 
