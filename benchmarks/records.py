@@ -26,10 +26,10 @@ SINCE = "2026-11-29T19:52"
 JACOBI_SINCE = "2026-11-29T22:32"
 """The last change to what a solve by Jacobi comes to."""
 
-PAIR_SINCE = "2026-11-30T03:48"
+PAIR_SINCE = "2026-11-30T04:06"
 """The same where another solver goes on after Jacobi."""
 
-WARMUP_SINCE = "2026-11-30T03:48"
+WARMUP_SINCE = "2026-11-30T04:06"
 """The last change to what a warm-up comes to."""
 
 WITH_WARMUP = "posteriors", "warmups", "bias", "peers"

@@ -9,6 +9,10 @@ TRUST_RADIUS = 0.03
 FAR = 10 * TRUST_RADIUS
 """Residuals from which on a state at rest waits, by Jacobi: see `moves`."""
 
+HELD_LONGER = 16
+"""Iterations for which states that tremble are held longer by the solver that goes on after Jacobi:
+half of the steps are near at once then, and it needs time for the rest. See `moves`."""
+
 LARGE_ROWS = 1_000
 """Jacobi hands over to another solver once less than one step in so many has a residual of more
 than `TRUST_RADIUS`: a few of them would travel on, at three times the cost."""

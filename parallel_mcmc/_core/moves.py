@@ -21,14 +21,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from parallel_mcmc._core import across
-from parallel_mcmc._core.constants import FAR, STANDING
+from parallel_mcmc._core.constants import FAR, HELD_LONGER, STANDING
 from parallel_mcmc._core.linear_maps import LinearMap, Zero
 from parallel_mcmc._core.outcome import Block, Details, Outcome, Progress
 from parallel_mcmc._core.rows import (
     all_of,
     before_here,
     either,
-    expand,
     finite_rows,
     most_of,
     state_before,
@@ -86,8 +85,8 @@ def moves(
     # In a window that slides, the frontier has to pass every step anyway.
     may_hold = block.extend_guess and block.window == len(progress.states)
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
-    # After Jacobi, its iterations count, too.
-    last = 3 * seen.near_since + 2 * block.num_before
+    # After Jacobi half of the steps are near at once, and Newton's method needs time for the rest.
+    last = 3 * seen.near_since + jnp.minimum(block.num_before, HELD_LONGER)
     holds = progress.has_fallen & (progress.num_iterations <= last) & ~seen.stops
     holds &= may_hold & (seen.lead < num_left) & (seen.lead > seen.k + 1)
     first = jnp.where(holds, seen.lead, seen.k)
@@ -142,3 +141,8 @@ def finite_maps(A: LinearMap) -> tuple[LinearMap, Bool[Array, "*W"]]:
     for leaf in jax.tree.leaves(A):
         finite = finite & finite_rows(leaf)
     return jax.tree.map(lambda leaf: jnp.where(expand(finite, leaf), leaf, 0), A), ~finite
+
+
+def expand(mask: Array, leaf: Array) -> Array:
+    """With trailing axes, so that it broadcasts against the leaf."""
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

@@ -189,15 +189,15 @@ def decide(
         in_turn += int(info.num_in_turn)
         tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            found[solver] = int(info.num_in_turn)
+            found[solver] = info
             counts.append(f"{solver.name} {int(info.num_iterations)}")
         elif solver == deer():
             break  # what Newton's method does not solve others hardly do
     if found:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
         # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
-        chosen = min(reversed(found), key=found.__getitem__)
-        return decision(chosen, why + left_out, "", found[chosen] // chosen.gradients_in_turn)
+        chosen = min(reversed(found), key=lambda solver: int(found[solver].num_in_turn))
+        return decision(chosen, why + left_out, "", int(found[chosen].num_iterations))
     if plan is not None:
         return decision(plan.solver, slow + tried, "", plan.iterations)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)

@@ -42,7 +42,7 @@ class SolveInfo(NamedTuple):
         num_iterations: parallel iterations, summed over windows.
         num_in_turn: evaluations of f that had to follow one another in these iterations: one per
             iteration of Jacobi or Picard, and three where derivatives are needed, because a product
-            with a Jacobian takes two. The check whether small residuals are rounding needs none.
+            with a Jacobian takes two. A check of states nearby counts one.
         residual: largest entry of x_t - f(x_{t-1}, u_t) when the iterations stopped, in units
             of the scale of its coordinate.
         frontier: leading steps that were solved in parallel without a gap; if the chain is

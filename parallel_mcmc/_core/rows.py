@@ -148,8 +148,3 @@ def least_and_sums(least: tuple[Array, ...], terms: tuple[Array, ...]) -> list[A
 def either(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
     """One of two pytrees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
-
-
-def expand(of_rows: Array, leaf: Array) -> Array:
-    """With trailing axes, so that it broadcasts against the leaf."""
-    return of_rows.reshape(of_rows.shape + (1,) * (leaf.ndim - of_rows.ndim))

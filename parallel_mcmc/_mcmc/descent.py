@@ -28,7 +28,8 @@ FEWEST_ARRIVALS = 4
 """Starts that must have come to the mode, where others have no density."""
 
 NO_MASS = 40.0
-"""Nats by which the masses of two modes differ, by their normals, if one of them does not count."""
+"""Nats by which the masses of two modes differ, by their normals, if one of them does not count. A
+normal may say too little of a wide mass; a difference so large makes up for that."""
 
 TURNS_TO_BOWLS = 12
 """After which some start must be where the potential is convex. In funnels none was after 5,
@@ -79,10 +80,10 @@ class Descent(NamedTuple):
     @property
     def has_failed(self) -> Bool[Array, ""]:
         """Whether the normal does not hold where some have arrived, or there is no mode."""
-        some = jnp.sum(self.arrived) >= FEWEST_ARRIVALS
-        nowhere = jnp.all(jnp.isinf(self.normal.distance))
-        late = self.num_turns >= TURNS_TO_BOWLS
-        return (some & ~(self.deviation < LARGEST_DEVIATION)) | (nowhere & late)
+        distance = self.normal.distance
+        some = (jnp.sum(self.arrived) >= FEWEST_ARRIVALS) & (distance[self.best] < NEAR / 4)
+        nowhere = jnp.all(jnp.isinf(distance)) & (self.num_turns >= TURNS_TO_BOWLS)
+        return (some & ~(self.deviation < LARGEST_DEVIATION)) | nowhere
 
     @property
     def holds(self) -> Bool[Array, ""]:
@@ -127,12 +128,14 @@ def descend(
 
     def goes_on(found: Descent):
         far = jnp.isfinite(found.potential) & ~(found.normal.distance < NEAR / 4)
-        goes_on = jnp.any(far) & ~found.has_failed
-        return ((found.num_turns == 0) | goes_on) & (found.num_turns < most)
+        hopeful = jnp.any(far) & ~found.has_failed
+        return ((found.num_turns == 0) | hopeful) & (found.num_turns < most)
 
     def next_turn(found: Descent):
         x, potential, at, normal = jax.vmap(turn)(found.x, found.potential)
-        found = Descent(x, potential, at, normal, found.num_turns + 1, *found[5:])
+        found = found._replace(
+            x=x, potential=potential, at=at, normal=normal, num_turns=found.num_turns + 1
+        )
         return compared(potential_fn, found, draws)
 
     S, D = x.shape

@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from parallel_mcmc._core.lyapunov import Exponent, Growth
-from parallel_mcmc._core.rows import either, expand
-from parallel_mcmc._mcmc.hmc import HMCState, draw, hmc
+from parallel_mcmc._core.lyapunov import Exponent, Growth, renormalised
+from parallel_mcmc._core.rows import either
+from parallel_mcmc._mcmc.hmc import draw, hmc
 
 DIVISIONS = (1, 2, 4, 8)
 """Parts of a quarter period, and steps that make a draw."""
@@ -95,7 +95,7 @@ def measure(
         return growth_of(grown[TURNING:]), num_steps
 
     growths, num_steps = jax.vmap(of_one)(numbers)
-    num_gradients = (1 + (TURNING + MEASURED) * jnp.max(num_steps)).astype(jnp.int32)
+    num_gradients = (1 + (TURNING + MEASURED) * (jnp.max(num_steps) + 1)).astype(jnp.int32)
     nothing = unmeasured(x.dtype)
     number, rise, chosen = nothing.number, nothing.rise, nothing.number
     if num_draws:
@@ -117,50 +117,34 @@ def log_growth(
 ) -> Float[Array, "M K"]:
     """The logarithm of how much the distance to each helper's shadow grows, step by step.
 
-    The distance is brought back to what it was after each step. So small a distance is like a
-    derivative: the shadow's log density and gradient are brought back with it, without another
-    evaluation. A step in which a shadow decides otherwise than its helper, which is rare, counts as
-    no growth. If the two meet, the step counts as the largest shrinkage that rounding lets us see.
+    The distance is brought back to what it was after each step. A step in which a shadow decides
+    otherwise than its helper, which is rare at so small a distance, counts as no growth. If the two
+    meet, the step counts as the largest shrinkage that rounding lets us see.
     """
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
     kernel = hmc(logdensity_fn, step_size, inverse_mass_matrix, num_integration_steps).at(x[0])
     key_v, key_steps = jax.random.split(rng_key)
 
-    def wanted(w):
-        size = jnp.maximum(jnp.max(jnp.abs(w), axis=-1), 1)
-        return jnp.sqrt(jnp.finfo(w.dtype).eps * size)
+    def move(w, inputs):
+        state, info = kernel.step(kernel.unravel(w), inputs)
+        return kernel.ravel(state), info.is_accepted
 
-    def move(state, inputs):
-        state, info = kernel.step(state, inputs)
-        return state, info.is_accepted
-
-    def step(pairs, m):
-        inputs = draw(jax.random.fold_in(key_steps, m), pairs.w[0])
+    def step(carry, m):
+        w, v = carry
+        inputs = draw(jax.random.fold_in(key_steps, m), w)
+        size = jnp.maximum(jnp.max(jnp.abs(w), axis=-1, keepdims=True), 1)
+        distance = jnp.sqrt(jnp.finfo(w.dtype).eps * size)
+        pairs = jnp.stack([w, w + distance * v])
         moved, accepted = jax.vmap(jax.vmap(move), in_axes=(0, None))(pairs, inputs)
-        distance = apart(moved)
-        grown = jnp.log(distance / apart(pairs))
+        image, grown = jax.vmap(renormalised)(v, (moved[1] - moved[0]) / distance)
         fine = (accepted[0] == accepted[1]) & ~jnp.isnan(grown) & (grown < jnp.inf)
-        measured = fine & (distance > 0)
-        factor = wanted(moved.w[0]) / jnp.where(measured, distance, apart(pairs))
-
-        def beside(now, before):
-            keep, by = (expand(a, now[0]) for a in (measured, factor))
-            difference = jnp.where(keep, now[1] - now[0], before[1] - before[0])
-            return jnp.stack([now[0], now[0] + by * difference])
-
-        pairs = jax.tree.map(beside, moved, pairs)
-        return pairs, jnp.where(fine, jnp.maximum(grown, most_seen), 0)
+        v = jnp.where(fine[:, None], image, v)
+        return (moved[0], v), jnp.where(fine, jnp.maximum(grown, most_seen), 0)
 
     w = jax.vmap(lambda x: kernel.ravel(kernel.init(x, None)))(x)
     v = jax.random.normal(key_v, w.shape, w.dtype)
-    v = wanted(w)[:, None] * v / jnp.max(jnp.abs(v), axis=-1, keepdims=True)
-    pairs = jax.vmap(jax.vmap(kernel.unravel))(jnp.stack([w, w + v]))
-    return jax.lax.scan(step, pairs, jnp.arange(TURNING + MEASURED))[1]
-
-
-def apart(pairs: HMCState) -> Float[Array, " K"]:
-    """How far shadows are from their helpers."""
-    return jnp.max(jnp.abs(pairs.w[1] - pairs.w[0]), axis=-1)
+    v = v / jnp.max(jnp.abs(v), axis=-1, keepdims=True)
+    return jax.lax.scan(step, (w, v), jnp.arange(TURNING + MEASURED))[1]
 
 
 def growth_of(grown: Float[Array, "M K"]) -> Growth:
