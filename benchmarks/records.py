@@ -35,12 +35,8 @@ WARMUP_SINCE = "2026-11-30T04:06"
 WITH_WARMUP = "posteriors", "warmups", "bias", "peers"
 """Parts whose records count it."""
 
-STEPS_SINCE = "2026-11-29T14:08"
-"""The last change to what a run step by step comes to, where no pilot was run for it."""
-
-UNTOUCHED = {"launches": "", "posteriors": "2026-11-29T18:32"}
-"""Parts that the last change leaves as they were since then: without a solve, or run once more and
-the same in iterations."""
+WITHOUT_SOLVE = ("launches",)
+"""Parts whose records no such change touches."""
 
 
 def part_of(r: Record) -> str:
@@ -50,12 +46,12 @@ def part_of(r: Record) -> str:
 
 def since_of(r: Record) -> str:
     """When what such a record comes to has changed last."""
-    is_solve = r.get("solver") != "sequential" or r.get("choice_gradients", 1)
-    solver, since = r.get("solver") or "", UNTOUCHED.get(part_of(r), SINCE)
-    if since and "jacobi" in solver:
+    part, solver, since = part_of(r), r.get("solver") or "", SINCE
+    if "jacobi" in solver:
         since = PAIR_SINCE if "then" in solver else JACOBI_SINCE
-    since = since if is_solve else min(since, STEPS_SINCE)
-    return max(since, WARMUP_SINCE) if part_of(r) in WITH_WARMUP else since
+    if part in WITH_WARMUP:
+        since = max(since, WARMUP_SINCE)
+    return "" if part in WITHOUT_SOLVE else since
 
 
 def is_older(r: Record) -> bool:

@@ -50,6 +50,7 @@ from parallel_mcmc._core.rows import (
     some_rows,
     state_before,
     window_of,
+    with_window,
 )
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.time_blocks import map_steps
@@ -125,7 +126,7 @@ def iterate(
         judgement, states, f_values = judge(progress, carry[1].snapshot)
         counted = jnp.zeros(block.window, bool)
         num_iterations = progress.num_iterations + judgement.looked
-        most = jnp.minimum(num_iterations, limits.max_iterations)
+        limited = jnp.minimum(num_iterations, limits.max_iterations)
         # What must be exact will stay so: wait before the next check.
         later = num_iterations - progress.num_held + num_iterations // ASK_AGAIN + 1
         later = jnp.where(judgement.must_be_exact, later, 0)
@@ -136,8 +137,8 @@ def iterate(
             replaced=counted,
             limited=counted,
             ask_from=ask_from,
-            num_iterations=most,
-            num_looks=progress.num_looks + most - progress.num_iterations,
+            num_iterations=limited,
+            num_looks=progress.num_looks + limited - progress.num_iterations,
         )
         return progress, judgement
 
@@ -146,11 +147,10 @@ def iterate(
         x, careful, evidence, stood, rests, replaced, limited, holds = moves(
             solver, block, offset, progress, seen, details
         )
-        states, f_before = x, progress.f_values
+        states, f_before = with_window(progress.states, offset, x), progress.f_values
         slide = jnp.zeros_like(seen.k)
         if slides:
             slide = jnp.where(stops, 0, seen.k)
-            states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
             f_before = shift(f_before, slide)
             careful = None if careful is None else shift(careful, slide)
             rests = shift(rests, slide)
@@ -221,10 +221,10 @@ def iterate(
         block = block._replace(num_before=jnp.maximum(block.num_before, n))
         stood = done.stood if slides else zero
         # One more move of Jacobi needs no evaluation.
-        states, offset = done.states, offset_of(done)
-        x = window_of(states, offset, block.window)
+        offset = offset_of(done)
+        x = window_of(done.states, offset, block.window)
         x = jnp.where(finite_rows(done.f_values)[:, None], done.f_values, x)
-        states = jax.lax.dynamic_update_slice_in_dim(states, x, offset, 0) if slides else x
+        states = with_window(done.states, offset, x)
         progress, judgement = iterate(
             f, then, block, states, done.frontier, stood, limits, rng_key, tell
         )
@@ -242,6 +242,6 @@ def iterate(
     progress, judgement = jax.lax.while_loop(
         lambda carry: ~carry[1].settled, until_judged, (progress, judgement)
     )
-    # A look has no derivatives.
+    # A look has no derivatives. Counted in each iteration, this would be one more kernel on a GPU.
     num_in_turn = cost * progress.num_iterations - (cost - 1) * progress.num_looks
     return progress._replace(num_in_turn=num_in_turn), judgement

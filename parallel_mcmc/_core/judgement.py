@@ -15,7 +15,15 @@ from parallel_mcmc._core import across
 from parallel_mcmc._core.constants import OWN_MOVES, PROPORTION
 from parallel_mcmc._core.falling import Snapshot, another, come_down, slowness_of, typical
 from parallel_mcmc._core.outcome import Block, Limits, Progress, outcome
-from parallel_mcmc._core.rows import all_of, before, either, most_of, state_before, window_of
+from parallel_mcmc._core.rows import (
+    all_of,
+    before,
+    either,
+    most_of,
+    state_before,
+    window_of,
+    with_window,
+)
 from parallel_mcmc._core.tolerance import most_noise, noise
 from parallel_mcmc._core.trembling import in_units, looks, may_tremble
 
@@ -98,9 +106,7 @@ def judged(
     stand &= in_proportion & (num_ties <= limits.most_ties)
     goes_on = must_be_exact & ~progress.done
     x, f_values = either(goes_on, (copies[0], values[0]), (x, progress.f_values))
-    states = x
-    if slides:
-        states = jax.lax.dynamic_update_slice_in_dim(progress.states, x, offset, 0)
+    states = with_window(progress.states, offset, x)
     new = another(snapshot, states, moved, n + looked, known)  # residuals do not fall at a look
     num_left = jnp.minimum(block.num_steps - offset, across.whole(block.window))
     # As found by the loop, which may round differently.

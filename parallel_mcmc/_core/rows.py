@@ -58,6 +58,13 @@ def window_of(states: Float[Array, "L D"], offset: Any, window: int) -> Float[Ar
     return states if window == len(states) else some_rows(states, offset, window)
 
 
+def with_window(states: Float[Array, "L D"], offset: Any, x: Float[Array, "W D"]) -> Array:
+    """The states with those of a window replaced, ``(L, D)``: the inverse of `window_of`."""
+    if len(x) == len(states):
+        return x
+    return jax.lax.dynamic_update_slice_in_dim(states, x, offset, 0)
+
+
 def state_before(states: Float[Array, "L D"], x_start: Float[Array, " D"], t: Any) -> Any:
     """x_{t-1}, the state before one step."""
     return jnp.where(t == 0, x_start, across.row_of(states, jnp.maximum(t - 1, 0)))

@@ -66,7 +66,6 @@ def normal_at_mode(
     of ``max_gradients``, and memory for `NUM_STARTS` products with a Hessian per unknown.
     """
     K, D = x.shape
-    draws, starts = jnp.split(jax.random.normal(rng_key, (NUM_DRAWS + K, D), x.dtype), [NUM_DRAWS])
 
     def potential_fn(x):
         potential = -logdensity_fn(x)
@@ -75,6 +74,7 @@ def normal_at_mode(
     gradient = jax.grad(lambda x: -logdensity_fn(x))
     if D > MAX_DENSE or not traces(jax.jacfwd(gradient), x[0]):
         return None
+    draws, starts = jnp.split(jax.random.normal(rng_key, (NUM_DRAWS + K, D), x.dtype), [NUM_DRAWS])
     most = jnp.minimum(MOST_TURNS, max_gradients // (4 * PER_TURN))
     found = descend(potential_fn, gradient, x[:NUM_STARTS], most, draws)
     mode, root = found.at[found.best], found.normal.root[found.best]
