@@ -13,7 +13,9 @@ import xarray
 import parallel_mcmc as pm
 from parallel_mcmc.__main__ import main
 
-ARGUMENTS = ["--kernel", "random-walk", "--solver", "sequential", "--chains", "2", "--window", "10"]
+ARGUMENTS = [
+    "--kernel=random-walk", "--solver=sequential", "--chains=2", "--warmup=20", "--window=10",
+]  # fmt: skip
 
 
 def run(folder, draws, *others):

@@ -63,7 +63,7 @@ def assert_same_report(many, one):
     "over, num_chains, options",
     [
         (over_both, 2, {}),
-        (over_time, 1, {"solver": pm.quasi_deer()}),
+        pytest.param(over_time, 1, {"solver": pm.quasi_deer()}, marks=pytest.mark.slow),
         pytest.param(over_chains, 4, {"solver": pm.jacobi()}, marks=pytest.mark.slow),
         pytest.param(over_time, 2, {"thinning": 4}, marks=pytest.mark.slow),
     ],
@@ -82,7 +82,7 @@ def test_draws_over_devices_are_those_of_one_device(over, num_chains, options):
 def test_a_chain_that_is_not_solved_is_finished_and_goes_on():
     with pytest.warns(pm.ConvergenceWarning, match="run one by one"):
         many = run(over_time(), 1, solver=pm.jacobi(max_iterations=2))
-    assert_same(many, alone(1, solver=pm.quasi_deer()))
+    assert_same(many, alone(1, solver=pm.sequential()))
     many.post_warmup_state = many.last_state
     with pytest.warns(pm.ConvergenceWarning):
         many.run(many.post_warmup_state.rng_key, Y)
