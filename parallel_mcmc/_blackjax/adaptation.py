@@ -33,7 +33,7 @@ def parallel_adaptation(
     Replaces `blackjax.window_adaptation`, whose 1,000 steps take thousands of gradients one after
     the other. Here 64 helper chains take a few HMC steps at the same time, in rounds, and pool
     their draws: only a few hundred gradients follow one another. See `rounds`. If the helpers do
-    not settle within ``num_steps`` gradients, for example because they are in several modes,
+    not settle within ``num_steps`` steps, for example because they are in several modes,
     BlackJAX's window adaptation continues from there, and a warning says so.
 
     Args:
@@ -49,8 +49,8 @@ def parallel_adaptation(
             more steps tune the step size, if ``num_steps`` leaves room for them.
 
     Returns:
-        An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` limits the
-        number of gradients in turn. ``run`` returns BlackJAX's ``AdaptationResults``, with a
+        An object with ``run(rng_key, position, num_steps=1000)``, where ``num_steps`` is the most
+        steps of each helper. ``run`` returns BlackJAX's ``AdaptationResults``, with a
         state to start from and the parameters, and a `PoolInfo`.
 
     Raises:

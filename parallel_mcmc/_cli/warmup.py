@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from parallel_mcmc._cli.kept import kept
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._mcmc.adaptation import (
-    FEWEST_GRADIENTS,
+    FEWEST_STEPS,
     GOES_ON,
     NUM_HELPERS,
     RADIUS,
@@ -28,7 +28,7 @@ from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.mala import mala
 from parallel_mcmc._mcmc.random_walk import random_walk
-from parallel_mcmc._mcmc.rounds import cost_of_tuning
+from parallel_mcmc._mcmc.rounds import TUNING
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -41,7 +41,7 @@ class Task(NamedTuple):
         logdensity_fn: of a position.
         position: around which chains and helpers start.
         num_chains: to return a start for.
-        num_steps: the most gradients of the helpers that follow one another, and steps of the
+        num_steps: the most steps of the helpers, each of them a trajectory, and steps of the
             window adaptation. There are no helpers under 200, and what tuning takes.
         is_mass_matrix_diagonal: as BlackJAX has it.
         trajectory_length: of HMC, step size times number of steps. In the adapted coordinates a
@@ -135,7 +135,7 @@ def adapt_anew(
     key_start, key_chains = jax.random.split(task.rng_key)
     num_steps, num_chains = task.num_steps, task.num_chains
     cost = f"{num_steps} steps"
-    if num_steps < FEWEST_GRADIENTS + cost_of_tuning(tuned_for):
+    if num_steps < FEWEST_STEPS + (TUNING if tuned_for else 0):
         positions, metric, step_size = scatter(key_start, task.position, num_chains), None, 1.0
     else:
         found = adapt_helpers(

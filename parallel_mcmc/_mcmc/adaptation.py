@@ -15,7 +15,7 @@ from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pool import Summary
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool, cost_of_tuning, tuned
+from parallel_mcmc._mcmc.rounds import TUNING, WIDEST_GAP, adapt_pool, tuned
 
 FEWEST_HELPERS = 8
 """The fewest from which R-hat and a covariance mean something."""
@@ -23,8 +23,8 @@ FEWEST_HELPERS = 8
 NUM_HELPERS = 64
 """The default."""
 
-FEWEST_GRADIENTS = 200
-"""The fewest with which helpers are tried: the first four rounds take about as many."""
+FEWEST_STEPS = 200
+"""The fewest with which helpers are tried: nine rounds."""
 
 RADIUS = 2.0
 """Of the helpers' starts, in unconstrained values: as in NumPyro's `init_to_uniform`."""
@@ -123,7 +123,7 @@ def adapt_helpers(
     rng_key: Any,
     logdensity_fn: Callable[[Any], Float[Array, ""]],
     position: Any,
-    max_gradients: int,
+    max_steps: int,
     is_mass_matrix_diagonal: bool | None,
     target_acceptance_rate: float,
     num_helpers: int,
@@ -133,17 +133,16 @@ def adapt_helpers(
     """Helpers around one position, adapted; as one program.
 
     The step size is for trajectories of ``num_integration_steps``. If that is None, or there are
-    too few gradients to find it, it is for trajectories of the helpers' own length.
+    too few steps to find it, it is for trajectories of the helpers' own length.
     """
     if num_integration_steps is not None:
-        num_integration_steps = int(num_integration_steps)
-        if max_gradients < FEWEST_GRADIENTS + cost_of_tuning(num_integration_steps):
-            num_integration_steps = None
+        enough = max_steps >= FEWEST_STEPS + TUNING
+        num_integration_steps = int(num_integration_steps) if enough else None
     dim = ravel_pytree(position)[0].size
     estimate = estimate_of(dim, is_mass_matrix_diagonal)
     found = _adapt_helpers(
         logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
-        num_integration_steps, rng_key, position, jnp.asarray(max_gradients, jnp.int32),
+        num_integration_steps, rng_key, position, jnp.asarray(max_steps, jnp.int32),
     )  # fmt: skip
     made = jax.tree.map(lambda leaf: leaf[: int(found.info.num_rounds)], found.info.rounds)
     return found._replace(info=found.info._replace(rounds=made))
@@ -152,7 +151,7 @@ def adapt_helpers(
 @compiled(num_static=6)
 def _adapt_helpers(
     logdensity_fn, estimate, target_acceptance_rate, num_helpers, radius,
-    num_integration_steps, rng_key, position, max_gradients,
+    num_integration_steps, rng_key, position, max_steps,
 ):  # fmt: skip
     x, unravel = ravel_pytree(position)
     key_start, key_rounds, key_tune = jax.random.split(rng_key, 3)
@@ -164,7 +163,7 @@ def _adapt_helpers(
         of_vector,
         key_rounds,
         scatter(key_start, x, num_helpers, radius),
-        max_gradients - cost_of_tuning(num_integration_steps),
+        max_steps - (TUNING if num_integration_steps else 0),
         estimate,
         target_acceptance_rate,
     )

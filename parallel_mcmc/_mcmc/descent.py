@@ -109,7 +109,7 @@ def descend(
     potential_fn: Callable,
     gradient: Callable,
     x: Float[Array, "S D"],
-    most: Int[Array, ""],
+    most: int,
     draws: Float[Array, "N D"],
 ) -> Descent:
     """Newton's method from each start, until all have arrived, it has failed, or ``most`` turns.

@@ -58,12 +58,11 @@ def normal_at_mode(
     logdensity_fn: Callable[[Float[Array, " D"]], Float[Array, ""]],
     rng_key: Any,
     x: Float[Array, "K D"],
-    max_gradients: Any,
 ) -> Laplace | None:
     """The normal around the mode that is found from the first helpers; traceable.
 
-    None above `MAX_DENSE` unknowns, and where JAX has no second derivative. Takes at most a quarter
-    of ``max_gradients``, and memory for `NUM_STARTS` products with a Hessian per unknown.
+    None above `MAX_DENSE` unknowns, and where JAX has no second derivative. Takes memory for
+    `NUM_STARTS` products with a Hessian per unknown.
     """
     K, D = x.shape
 
@@ -75,8 +74,7 @@ def normal_at_mode(
     if D > MAX_DENSE or not traces(jax.jacfwd(gradient), x[0]):
         return None
     draws, starts = jnp.split(jax.random.normal(rng_key, (NUM_DRAWS + K, D), x.dtype), [NUM_DRAWS])
-    most = jnp.minimum(MOST_TURNS, max_gradients // (4 * PER_TURN))
-    found = descend(potential_fn, gradient, x[:NUM_STARTS], most, draws)
+    found = descend(potential_fn, gradient, x[:NUM_STARTS], MOST_TURNS, draws)
     mode, root = found.at[found.best], found.normal.root[found.best]
     helper = jnp.arange(K)[:, None]
     spread = jnp.where(helper % 4 == 2, WIDER, 1.0).astype(x.dtype)

@@ -17,8 +17,8 @@ FIRST_CHECK = 3
 AT_MODE = 1.0
 """The first step size of helpers around the mode is this over the fourth root of the unknowns."""
 
-MOST_ROUNDS = 32
-"""The most rounds that are made; each keeps a summary."""
+MOST_ROUNDS = 64
+"""The most rounds that are made, of some 1,500 steps; each keeps a summary."""
 
 
 class Summary(NamedTuple):
@@ -61,6 +61,7 @@ class Pool(NamedTuple):
         log_step_size: of the next step.
         target_acceptance_rate: the rate that the step size is adapted for.
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
+        num_steps: of each helper, so far.
         num_gradients, num_rounds: so far.
         settled: whether the last round found nothing more to do.
         diverges: whether in one of the rounds all was well except divergent trajectories, so that
@@ -74,6 +75,7 @@ class Pool(NamedTuple):
     log_step_size: Float[Array, ""]
     target_acceptance_rate: Float[Array, ""]
     inverse_mass_matrix: Array
+    num_steps: Int[Array, ""]
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
     settled: Bool[Array, ""]
@@ -115,6 +117,7 @@ def gathered(
         log_step_size=jnp.log(jnp.asarray(0.05, x.dtype)),
         target_acceptance_rate=jnp.asarray(target_acceptance_rate, x.dtype),
         inverse_mass_matrix=identity,
+        num_steps=none,
         num_gradients=none + 1,
         num_rounds=none,
         settled=jnp.zeros((), bool),

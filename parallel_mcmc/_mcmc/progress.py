@@ -43,10 +43,11 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def showing(
-    total: int, shown: bool = True, phase: str = "sampling", unit: str = "draw"
+    total: int | None, shown: bool = True, phase: str = "sampling", unit: str = "draw"
 ) -> Iterator[int]:
     """The number of a tqdm bar that `note` or the callbacks of a program move; 0 if none is shown.
 
+    ``total`` is None where nobody knows how much there is to do.
     Of several processes the first shows it; all have the same number, as they share the program.
     """
     if not shown:
@@ -61,7 +62,7 @@ def showing(
         try:
             yield number
             jax.effects_barrier()
-            if mine.is_moved_from_inside:
+            if total is not None and mine.is_moved_from_inside:
                 mine.move(total)
         finally:
             del _bars[number]
@@ -75,18 +76,13 @@ def counting(total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
 
 
 def note(number: int, done: int | None = None, **facts: Any) -> None:
-    """Show facts, of one chain or of several, by their names; and how far the run is.
-
-    What goes beyond the total raises it.
-    """
+    """Show facts, of one chain or of several, by their names; and how far the run is."""
     if number not in _bars:
         return
     mine = _bars[number]
     # Another dict, as another thread may read the one before.
     mine.facts = mine.facts | {name.replace("_", " "): value for name, value in facts.items()}
-    done = mine.bar.n if done is None else done
-    mine.bar.total = max(mine.bar.total, done)
-    mine.move(done)
+    mine.move(mine.bar.n if done is None else done)
 
 
 def advance(number: Any, chain: Any, frontier: Any) -> None:

@@ -13,7 +13,7 @@ long as they should be, and none of them diverges. If some diverge, the step siz
 higher rate of acceptance. Helpers have forgotten if R-hat over their last draws says so. Where a
 chain remembers for longer than a round, it is also enough that two rounds differ by no more than
 chance and no gap between helpers is as wide as between modes. Otherwise rounds go on until the next
-would take more gradients than allowed, and that is reported.
+would take more steps than allowed, and that is reported.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,9 @@ from parallel_mcmc._mcmc.laplace import normal_at_mode
 from parallel_mcmc._mcmc.pool import FIRST_CHECK, MOST_ROUNDS, Pool, Summary, around, gathered
 from parallel_mcmc._mcmc.pooling import Estimate, drift, gap_of, moments_of, rhat_of, variances_of
 
-PLAN = ((20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32))
+PLAN = (
+    (20, 1), (12, 2), (12, 4), (12, 8), (16, 8), (24, 8), (24, 16), (24, 32), (24, 64), (24, 128),
+)  # fmt: skip
 """Steps of each round, and the most leapfrog steps in each step; the last round repeats."""
 
 FIRST_OF_NO_DRIFT = 5
@@ -71,19 +73,19 @@ def adapt_pool(
     logdensity_fn: Callable[[Float[Array, " D"]], Float[Array, ""]],
     rng_key: Any,
     x: Float[Array, "K D"],
-    max_gradients: Any,
+    max_steps: Any,
     estimate: Estimate,
     target_acceptance_rate: float,
     blocks: Bool[Array, "D D"] | None = None,
 ) -> Pool:
-    """Rounds until the pool has settled, or the next would take too many gradients. Traceable.
+    """Rounds until the pool has settled, or the next would take too many steps. Traceable.
 
     Args:
         logdensity_fn: of a vector.
         rng_key: typed or raw.
         x: where the helpers start, if not around the mode (see `laplace`); those whose density is
             not finite are replaced by others.
-        max_gradients: the most gradients that follow one another.
+        max_steps: the most steps of a helper, each of them a trajectory.
         estimate: the metric from draws, as in `pooling`.
         target_acceptance_rate: the rate that the step size is adapted for; raised where
             trajectories diverge.
@@ -95,22 +97,17 @@ def adapt_pool(
         return plan[jnp.minimum(pool.stage, len(PLAN) - 1)]
 
     def goes_on(pool: Pool) -> Bool[Array, ""]:
-        num_steps, most = of_plan(pool)
-        # One gradient to begin a round with, and those of its steps if the step size stays.
-        length = num_leapfrogs(pool.log_step_size, most)
-        next_round = 1 + num_steps * length
-        affordable = pool.num_gradients + next_round <= max_gradients
+        affordable = pool.num_steps + of_plan(pool)[0] <= max_steps
         return ~pool.settled & affordable & (pool.num_rounds < MOST_ROUNDS)
 
     def next_round(pool: Pool) -> Pool:
         num_steps, most = of_plan(pool)
-        most = jnp.minimum(most, (max_gradients - pool.num_gradients - 1) // num_steps)
         key = jax.random.fold_in(rng_key, pool.num_rounds)
         return one_round(logdensity_fn, key, pool, num_steps, most, estimate, blocks)
 
     start = gathered(logdensity_fn, x, estimate, target_acceptance_rate)
     key = jax.random.fold_in(rng_key, MOST_ROUNDS)
-    normal = normal_at_mode(logdensity_fn, key, start.x, max_gradients)
+    normal = normal_at_mode(logdensity_fn, key, start.x)
     if normal is not None:
         start = around(normal, start, estimate, blocks)
     pool = jax.lax.while_loop(goes_on, next_round, start)
@@ -161,7 +158,7 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
         & (agree | stays)
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target)
-        & (length > SHORTEST * TRAJECTORY_LENGTH)
+        & ((length > SHORTEST * TRAJECTORY_LENGTH) | pool.diverges)
         & (8 * num_good >= 7 * K)
         & fine
     )
@@ -186,6 +183,7 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
         log_step_size=log_step_size,
         target_acceptance_rate=jnp.where(smaller, (1 + target) / 2, target),
         inverse_mass_matrix=matrix,
+        num_steps=pool.num_steps + num_steps,
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
         settled=ready & ~smaller,
@@ -203,11 +201,6 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
 def accepts(acceptance: Any, target_acceptance_rate: Any) -> Bool[Array, ""]:
     """Whether helpers accept nearly as often as they should."""
     return acceptance > 0.75 * target_acceptance_rate
-
-
-def cost_of_tuning(num_integration_steps: int | None) -> int:
-    """Gradients that follow one another."""
-    return 0 if num_integration_steps is None else 1 + TUNING * num_integration_steps
 
 
 def tuned(

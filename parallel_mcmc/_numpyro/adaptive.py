@@ -24,9 +24,9 @@ from numpyro.infer.hmc_util import (
 from parallel_mcmc._core.auto import Auto, compares
 from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solver import Solver
-from parallel_mcmc._mcmc.adaptation import FEWEST_GRADIENTS, NUM_HELPERS, RADIUS, check_helpers
+from parallel_mcmc._mcmc.adaptation import FEWEST_STEPS, NUM_HELPERS, RADIUS, check_helpers
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
-from parallel_mcmc._mcmc.rounds import cost_of_tuning
+from parallel_mcmc._mcmc.rounds import TUNING
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.helpers import Helped, HelpersPlan, radius_around_zero
@@ -187,7 +187,7 @@ class AdaptiveKernel(ParallelKernel):
             measures=compares(self.solver),
             num_draws=num_draws if trajectory else None,
         )
-        least = FEWEST_GRADIENTS + cost_of_tuning(plan.num_integration_steps)
+        least = FEWEST_STEPS + (TUNING if plan.num_integration_steps else 0)
         return plan if num_warmup >= least else None
 
     def adapt_init(

@@ -73,7 +73,7 @@ def centering(
     model_kwargs: dict | None = None,
     *,
     num_helpers: int = NUM_HELPERS,
-    max_gradients: int = 1_000,
+    num_steps: int = 1_000,
 ) -> Centering:
     """Find how far to centre the sites of a NumPyro model whose location or scale is random.
 
@@ -86,7 +86,7 @@ def centering(
         model: as written, centred.
         model_args, model_kwargs: its data. What is found is for values of these shapes.
         num_helpers: chains that draw from it, each of them one draw.
-        max_gradients: limit on the gradients in turn: half of them with all sites decentred and, if
+        num_steps: the most HMC steps of the helpers: half of them with all sites decentred and, if
             the helpers do not settle, half with the model as written.
 
     Returns:
@@ -129,18 +129,18 @@ def centering(
     # Where data say much, so that decentred values hang on each other, they do not as written.
     for attempt, now in enumerate((handlers.reparam(model, config=begin), model)):
         key = jax.random.fold_in(rng_key, attempt)
-        info, values = helpers_of(now, key, *data, max_gradients // 2, num_helpers)
+        info, values = helpers_of(now, key, *data, num_steps // 2, num_helpers)
         config = chosen(model, begin, values, *data)
         num_gradients += int(info.num_gradients)
         if info.settled:
             return Centering(config, True, num_gradients)
-    so = "the centering is of where they have come to; give more `max_gradients`"
+    so = "the centering is of where they have come to; give more `num_steps`"
     warn_unsettled(info._replace(num_gradients=jnp.asarray(num_gradients)), so, stacklevel=2)
     return Centering(config, False, num_gradients)
 
 
 def helpers_of(
-    model: Callable, rng_key: Any, args: tuple, kwargs: dict, max_gradients: int, num_helpers: int
+    model: Callable, rng_key: Any, args: tuple, kwargs: dict, num_steps: int, num_helpers: int
 ) -> tuple[PoolInfo, dict[str, Array]]:
     """Helpers that began around zero, and the values of all sites at their positions."""
     key_start, key_helpers = jax.random.split(rng_key)
@@ -148,7 +148,7 @@ def helpers_of(
     potential_fn = model_info.potential_fn(*args, **kwargs)
     zero = jax.tree.map(jnp.zeros_like, model_info.param_info.z)
     info = adapt_helpers(
-        key_helpers, lambda z: -potential_fn(z), zero, max_gradients, None, 0.8, num_helpers,
+        key_helpers, lambda z: -potential_fn(z), zero, num_steps, None, 0.8, num_helpers,
         RADIUS,
     ).info  # fmt: skip
     values = jax.jit(jax.vmap(model_info.postprocess_fn(*args, **kwargs)))(info.positions)

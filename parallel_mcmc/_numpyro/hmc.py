@@ -58,10 +58,10 @@ class ParallelHMC(AdaptiveKernel):
             is narrower than that in some direction, as in a regression on an uncentred
             covariate, would not be whitened.
         num_helpers: chains that do the warm-up of each chain together, in a few hundred gradients
-            in turn where NumPyro's takes thousands. ``num_warmup`` then limits these gradients,
-            except for twenty trajectories if a solver has to be chosen. If the helpers do not
-            settle, an `AdaptationWarning` says so, and NumPyro's warm-up of ``num_warmup`` steps
-            continues from there. Helpers start around zero as `init_to_uniform` does, or within 2
+            in turn where NumPyro's takes thousands. As there, ``num_warmup`` is the most steps of
+            each, except for twenty if a solver has to be chosen. If the helpers do not settle, an
+            `AdaptationWarning` says so, and NumPyro's warm-up of ``num_warmup`` steps continues
+            from there. Helpers start around zero as `init_to_uniform` does, or within 2
             of ``init_params`` or of what another strategy finds. 0 means NumPyro's warm-up alone.
             That is also used with fewer than 200 warm-up steps, with an ``inverse_mass_matrix``,
             with ``find_heuristic_step_size`` or ``regularize_mass_matrix``, or if the step size or

@@ -68,7 +68,7 @@ def begin(
 
     program = compiled(("init", one, num_warmup, str(plan)), run, model_args, model_kwargs)
     shows_progress = shows_progress and plan is not None
-    with within_memory(), showing(num_warmup, shows_progress, "warm-up", "gradient") as bar:
+    with within_memory(), showing(None, shows_progress, "warm-up", "gradient") as bar:
         state = ready(program((z, keys[0])))
         after_helpers(bar, state)
     kernel._sample_fn = kernel.sample
