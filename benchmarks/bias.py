@@ -24,7 +24,7 @@ from benchmarks.records import Record
 from benchmarks.warmups import Density, density_of, over_a_quarter_period, warmed_up
 
 NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 2_000, 64, 100
-"""Gradients of the warm-up at most; chains; draws of each."""
+"""Steps of the warm-up at most; chains; draws of each."""
 
 LARGEST_BIAS = 0.01
 
@@ -34,8 +34,9 @@ PUBLISHED = {
     "german_credit_sparse": "330-440",
     "brownian_motion": "210",
     "item_response": "180",
+    "stochastic_volatility": "1,500-1,900",
 }
-"""LAPS with 4,096 chains, as its authors' repository has it; of its sixth, see `inference_gym`."""
+"""LAPS with 4,096 chains, as its authors' repository has it."""
 
 Target = tuple[Density, dict[str, float]]
 """With the second moments, by scalar."""

@@ -99,7 +99,7 @@ def test_the_bar_shows_what_the_warm_up_has_found(capsys, monkeypatch):
     shown = capsys.readouterr().err
     last = [line for line in re.split("[\r\n]", shown) if line.startswith("warm-up: ")][-1]
     gradients = max(mcmc.critical_path()["warmup_gradients"])
-    assert re.search(rf"^warm-up: .* {gradients}/400 .*step size \S+, R-hat 1\.\d+", last)
+    assert re.search(rf"^warm-up: {gradients} gradient .*step size \S+, R-hat 1\.\d+", last)
 
 
 def test_before_a_run_the_summary_says_that_there_was_none():

@@ -57,7 +57,7 @@ def showing(
 
     silent = {"disable": True} if jax.process_index() else {}
     number = next(_numbers)
-    with tqdm(total=total, unit=unit, desc=phase, **silent) as bar:
+    with tqdm(total=total, unit=f" {unit}", desc=phase, **silent) as bar:
         mine = _bars[number] = Bar(bar)
         try:
             yield number
