@@ -39,14 +39,18 @@ def german_credit_sparse(data: dict[str, Any], folder: Path) -> tuple[Callable, 
 
 
 def item_response(data: dict[str, Any], _: Path) -> tuple[Callable, tuple]:
-    def model(student, question, correct):
+    student, question, correct = (np.asarray(data[k]) for k in ("student", "question", "correct"))
+    asked, answers = np.zeros((400, 100), bool), np.zeros((400, 100), int)
+    asked[student, question], answers[student, question] = True, correct
+
+    def model(asked, answers):
         mean = numpyro.sample("mean_student_ability", dist.Normal(0.75, 1))
         ability = numpyro.sample("centered_student_ability", dist.Normal(0, 1).expand([400]))
         difficulty = numpyro.sample("question_difficulty", dist.Normal(0, 1).expand([100]))
-        logits = mean + ability[student] - difficulty[question]
-        numpyro.sample("correct", dist.Bernoulli(logits=logits), obs=correct)
+        logits = mean + ability[:, None] - difficulty
+        numpyro.sample("correct", dist.Bernoulli(logits=logits).mask(asked), obs=answers)
 
-    return model, tuple(np.asarray(data[name]) for name in ("student", "question", "correct"))
+    return model, (asked, answers)
 
 
 def volatility_of_returns(data: dict[str, Any], _: Path) -> tuple[Callable, tuple]:

@@ -94,7 +94,7 @@ def parser() -> Parser:
         "--warmup",
         type=whole(20),
         default=1000,
-        help="most gradients of the helpers, or steps of window adaptation",
+        help="most steps of each helper, or of window adaptation",
     )
     parser.add_argument("--chains", type=whole(1), default=4)
     parser.add_argument("--seed", type=whole(0, 2**32 - 1, "the largest seed"), default=0)

@@ -148,7 +148,7 @@ def test_each_element_is_centred_by_what_is_known_of_it():
 
 
 @pytest.mark.slow
-def test_too_few_gradients_are_told():
+def test_too_few_steps_are_told():
     with pytest.warns(pm.AdaptationWarning, match="`num_steps`"):
         found = pm.centering(KEY, schools, (EFFECTS, jnp.full(8, 10.0)), num_steps=60)
     assert not found.settled

@@ -190,7 +190,9 @@ def test_numpyros_own_class_takes_the_solver_that_a_pilot_has_chosen(method):
     mcmc = run(kernel, "numpyro", num_samples=300, method=method)
     settings = kernel.settings(mcmc.last_state)
     assert settings["solver"] == "jacobi"
-    assert re.search("perturbations shrink by .* iterations to expect", settings["solver_choice"])
+    assert re.search(
+        "perturbations shrink by .* iterations of jacobi to expect", settings["solver_choice"]
+    )
     expected = run(pm.ParallelHMC(model, solver=pm.jacobi(), window=300), "numpyro", 500, 300, 2,
                    method).get_samples()  # fmt: skip
     for name, draws in mcmc.get_samples().items():

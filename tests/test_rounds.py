@@ -10,7 +10,7 @@ import pytest
 from densities import without_hessian
 
 import parallel_mcmc as pm
-from parallel_mcmc._mcmc.helpers import good_ones, replaced
+from parallel_mcmc._mcmc.helpers import TRAJECTORY_LENGTH, good_ones, replaced
 from parallel_mcmc._mcmc.pooling import (
     covariance,
     drift,
@@ -20,6 +20,7 @@ from parallel_mcmc._mcmc.pooling import (
     rhat_of,
     variances,
 )
+from parallel_mcmc._mcmc.rounds import LARGEST_RHAT, SHORTEST, WIDEST_GAP
 
 SD = np.array([0.01, 1.0, 100.0])
 CORRELATION = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
@@ -183,11 +184,12 @@ def test_no_more_steps_are_made_than_are_given(num_steps):
     assert info.num_rounds == {19: 0, 20: 1, 31: 1, 32: 2, 60: 4}[num_steps]
 
 
-def test_two_modes_far_apart_are_told_of():
-    def logdensity_fn(x):
-        return jnp.logaddexp(-jnp.sum((x - 20) ** 2), -jnp.sum((x + 20) ** 2))
+def two_modes(x):
+    return jnp.logaddexp(-jnp.sum((x - 20) ** 2), -jnp.sum((x + 20) ** 2))
 
-    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn, radius=25.0)
+
+def test_two_modes_far_apart_are_told_of():
+    warmup = pm.parallel_adaptation(blackjax.nuts, two_modes, radius=25.0)
     with pytest.warns(pm.AdaptationWarning, match=r"several modes.*`position.*R-hat \d"):
         (state, _), info = warmup.run(jax.random.key(0), jnp.zeros(2), 500)
     assert not info.settled and jnp.all(jnp.isfinite(state.position))
@@ -239,10 +241,39 @@ def test_few_helpers_are_refused():
         pm.parallel_adaptation(blackjax.nuts, correlated, num_helpers=4)
 
 
-@pytest.mark.slow
-def test_many_leapfrog_steps_leave_the_helpers_their_gradients():
-    warmup = pm.parallel_adaptation(blackjax.hmc, by_rounds, num_integration_steps=50)
-    _, info = warmup.run(
-        jax.random.key(0), {"x": jnp.zeros(3)}
-    )  # 24 trajectories are 1,200 gradients
-    assert info.settled and info.num_rounds > 3
+@pytest.mark.parametrize("tuned, num_rounds", [({}, 11), ({"num_integration_steps": 2}, 10)])
+def test_steps_that_tune_a_step_size_are_reserved(tuned, num_rounds):
+    """Eleven rounds have 216 steps, and tuning takes 24."""
+    algorithm = blackjax.hmc if tuned else blackjax.nuts
+    warmup = pm.parallel_adaptation(algorithm, two_modes, radius=25.0, **tuned)
+    with pytest.warns(pm.AdaptationWarning, match="several modes"):
+        _, info = warmup.run(jax.random.key(0), jnp.zeros(2), 224)
+    assert info.num_rounds == num_rounds
+
+
+def funnel(x):
+    return -(x[0] ** 2) / 18 - jnp.sum(x[1:] ** 2) * jnp.exp(-x[0]) / 2 - 2 * x[0]
+
+
+def stiff_walls(x):
+    return -jnp.sum(x**2) / 2 - 1e5 * jnp.sum(jnp.maximum(x - 1.5, 0) ** 2)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("logdensity_fn, dim", [(funnel, 5), (stiff_walls, 4)])
+def test_a_pool_that_has_settled_had_forgotten_in_its_last_round(logdensity_fn, dim):
+    """Not in one before its step size was made smaller, and not by trajectories cut short."""
+    warmup = pm.parallel_adaptation(blackjax.nuts, logdensity_fn)
+    settled = 0
+    for seed in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pm.AdaptationWarning)
+            _, info = warmup.run(jax.random.key(seed), jnp.zeros(dim), 1_000)
+        last = jax.tree.map(lambda leaf: float(leaf[-1]), info.rounds)
+        length = last.num_integration_steps * last.step_size
+        goes_far = length > SHORTEST * TRAJECTORY_LENGTH or last.num_integration_steps > 64
+        stays = last.drift < 1 and last.gap < WIDEST_GAP and goes_far
+        assert not info.settled or last.rhat < LARGEST_RHAT or stays
+        assert info.num_gradients < 20_000
+        settled += bool(info.settled)
+    assert settled

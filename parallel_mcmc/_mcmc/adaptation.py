@@ -15,7 +15,7 @@ from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pool import Summary
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import TUNING, WIDEST_GAP, adapt_pool, tuned
+from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool, steps_to_tune, tuned
 
 FEWEST_HELPERS = 8
 """The fewest from which R-hat and a covariance mean something."""
@@ -24,7 +24,7 @@ NUM_HELPERS = 64
 """The default."""
 
 FEWEST_STEPS = 200
-"""The fewest with which helpers are tried: nine rounds."""
+"""The fewest with which helpers are tried: ten rounds."""
 
 RADIUS = 2.0
 """Of the helpers' starts, in unconstrained values: as in NumPyro's `init_to_uniform`."""
@@ -136,7 +136,7 @@ def adapt_helpers(
     too few steps to find it, it is for trajectories of the helpers' own length.
     """
     if num_integration_steps is not None:
-        enough = max_steps >= FEWEST_STEPS + TUNING
+        enough = max_steps >= FEWEST_STEPS + steps_to_tune(num_integration_steps)
         num_integration_steps = int(num_integration_steps) if enough else None
     dim = ravel_pytree(position)[0].size
     estimate = estimate_of(dim, is_mass_matrix_diagonal)
@@ -163,7 +163,7 @@ def _adapt_helpers(
         of_vector,
         key_rounds,
         scatter(key_start, x, num_helpers, radius),
-        max_steps - (TUNING if num_integration_steps else 0),
+        max_steps - steps_to_tune(num_integration_steps),
         estimate,
         target_acceptance_rate,
     )

@@ -17,8 +17,8 @@ FIRST_CHECK = 3
 AT_MODE = 1.0
 """The first step size of helpers around the mode is this over the fourth root of the unknowns."""
 
-MOST_ROUNDS = 64
-"""The most rounds that are made, of some 1,500 steps; each keeps a summary."""
+MOST_ROUNDS = 32
+"""The most rounds that are made, with 720 steps in all; each keeps a summary."""
 
 
 class Summary(NamedTuple):
@@ -63,9 +63,10 @@ class Pool(NamedTuple):
         inverse_mass_matrix: variances ``(D,)`` or a covariance ``(D, D)``.
         num_steps: of each helper, so far.
         num_gradients, num_rounds: so far.
-        settled: whether the last round found nothing more to do.
+        ready: whether the last round found nothing more to do, divergent trajectories apart.
+        settled: whether that is so, and no smaller step size is to be tried.
         diverges: whether in one of the rounds all was well except divergent trajectories, so that
-            smaller steps are tried while there are gradients.
+            smaller steps are tried while more are allowed.
         moments: of the last round's draws and log densities.
         summaries: of each round, `MOST_ROUNDS` of them; those of later rounds are zero.
         from_mode: whether the helpers started around the mode, as `laplace.normal_at_mode` found.
@@ -78,6 +79,7 @@ class Pool(NamedTuple):
     num_steps: Int[Array, ""]
     num_gradients: Int[Array, ""]
     num_rounds: Int[Array, ""]
+    ready: Bool[Array, ""]
     settled: Bool[Array, ""]
     diverges: Bool[Array, ""]
     moments: Moments
@@ -120,6 +122,7 @@ def gathered(
         num_steps=none,
         num_gradients=none + 1,
         num_rounds=none,
+        ready=jnp.zeros((), bool),
         settled=jnp.zeros((), bool),
         diverges=jnp.zeros((), bool),
         moments=nowhere,

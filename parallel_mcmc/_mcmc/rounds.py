@@ -4,16 +4,17 @@ What takes time on an accelerator is not how many gradients there are but how ma
 another. One chain that adapts itself takes thousands. A pool of helpers that start apart has, after
 a few steps, seen as many draws as that chain. Their pooled covariance is the metric of the next
 round, and their mean acceptance sets its step size. A round is a few steps, first with one leapfrog
-step each, later with trajectories of a fifth of a period; a few hundred gradients in all.
+step each, later with trajectories of a fifth of a period; mostly a few hundred gradients in all.
 
 After a round, helpers that are stuck (they accept too little) or lost (their potential is far above
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
 helpers have forgotten where they started, they accept as they should, their trajectories are as
 long as they should be, and none of them diverges. If some diverge, the step size is adapted for a
-higher rate of acceptance. Helpers have forgotten if R-hat over their last draws says so. Where a
-chain remembers for longer than a round, it is also enough that two rounds differ by no more than
-chance and no gap between helpers is as wide as between modes. Otherwise rounds go on until the next
-would take more steps than allowed, and that is reported.
+higher rate of acceptance; trajectories may then be shorter if helpers agree. Helpers have forgotten
+if R-hat over their last draws says so. Where a chain remembers for longer than a round, it is also
+enough that two rounds differ by no more than chance and no gap between helpers is as wide as
+between modes. Otherwise rounds go on until the next would take more steps than allowed, or all
+together too many gradients, and that is reported.
 """
 
 from collections.abc import Callable
@@ -55,7 +56,13 @@ LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
 
 SHORTEST = 0.75
-"""The part of the trajectory length that a settled pool must reach."""
+"""The part of the trajectory length that a settled pool must reach, unless divergences have made
+its steps smaller or its trajectories are the longest of the plan, and helpers agree. Both together
+are enough without that."""
+
+GRADIENTS_PER_STEP = 16
+"""The most that follow one another, on average over the steps allowed. Models that settle took up
+to 9 of them; two modes would take 26, and a step size that collapses 108."""
 
 HIGHEST_TARGET = 0.97
 """The rate of acceptance above which divergences no longer make the step size smaller.
@@ -98,6 +105,7 @@ def adapt_pool(
 
     def goes_on(pool: Pool) -> Bool[Array, ""]:
         affordable = pool.num_steps + of_plan(pool)[0] <= max_steps
+        affordable &= pool.num_gradients < GRADIENTS_PER_STEP * max_steps
         return ~pool.settled & affordable & (pool.num_rounds < MOST_ROUNDS)
 
     def next_round(pool: Pool) -> Pool:
@@ -111,7 +119,7 @@ def adapt_pool(
     if normal is not None:
         start = around(normal, start, estimate, blocks)
     pool = jax.lax.while_loop(goes_on, next_round, start)
-    return pool._replace(settled=pool.settled | pool.diverges)
+    return pool._replace(settled=pool.ready)
 
 
 def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -> Pool:
@@ -153,12 +161,15 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
     stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.stage >= FIRST_OF_NO_DRIFT)
     # From the mode, all but a few helpers agree at first: what they agree on must not drift.
     agree = (rhat < LARGEST_RHAT) & ((drifted < 1) | ~pool.from_mode)
+    # Where steps are small because of divergences, or because nothing longer is allowed.
+    is_longest = most >= PLAN[-1][1]
+    may_be_short = (pool.diverges & (agree | is_longest)) | (agree & is_longest)
     ready = (
         (pool.stage >= FIRST_CHECK)
         & (agree | stays)
         & (change < LARGEST_CHANGE)
         & accepts(acceptance, target)
-        & ((length > SHORTEST * TRAJECTORY_LENGTH) | pool.diverges)
+        & ((length > SHORTEST * TRAJECTORY_LENGTH) | may_be_short)
         & (8 * num_good >= 7 * K)
         & fine
     )
@@ -186,6 +197,7 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
         num_steps=pool.num_steps + num_steps,
         num_gradients=num_gradients.astype(jnp.int32),
         num_rounds=pool.num_rounds + 1,
+        ready=ready,
         settled=ready & ~smaller,
         diverges=pool.diverges | smaller,
         moments=moments,
@@ -201,6 +213,11 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
 def accepts(acceptance: Any, target_acceptance_rate: Any) -> Bool[Array, ""]:
     """Whether helpers accept nearly as often as they should."""
     return acceptance > 0.75 * target_acceptance_rate
+
+
+def steps_to_tune(num_integration_steps: int | None) -> int:
+    """Steps that find the step size for trajectories of so many leapfrog steps."""
+    return 0 if num_integration_steps is None else TUNING
 
 
 def tuned(

@@ -26,7 +26,7 @@ from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.adaptation import FEWEST_STEPS, NUM_HELPERS, RADIUS, check_helpers
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
-from parallel_mcmc._mcmc.rounds import TUNING
+from parallel_mcmc._mcmc.rounds import steps_to_tune
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.helpers import Helped, HelpersPlan, radius_around_zero
@@ -187,7 +187,7 @@ class AdaptiveKernel(ParallelKernel):
             measures=compares(self.solver),
             num_draws=num_draws if trajectory else None,
         )
-        least = FEWEST_STEPS + (TUNING if plan.num_integration_steps else 0)
+        least = FEWEST_STEPS + steps_to_tune(plan.num_integration_steps)
         return plan if num_warmup >= least else None
 
     def adapt_init(

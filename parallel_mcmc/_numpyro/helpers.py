@@ -24,7 +24,7 @@ from parallel_mcmc._mcmc.division import measure, unmeasured
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.hmc import steps_of
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import TUNING, adapt_pool, tuned
+from parallel_mcmc._mcmc.rounds import adapt_pool, steps_to_tune, tuned
 from parallel_mcmc._numpyro.metric import blocks_of
 
 
@@ -127,7 +127,7 @@ def settle(
     estimate, blocks = estimate_of(x.size, is_diagonal), None
     if plan.dense_mass and isinstance(plan.dense_mass, list):
         blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
-    most = num_warmup - (TUNING if plan.num_integration_steps else 0)
+    most = num_warmup - steps_to_tune(plan.num_integration_steps)
     with jax.default_matmul_precision("highest"):  # as in a solve
         pool = adapt_pool(
             logdensity_fn, key_rounds, starts, most, estimate,

@@ -58,8 +58,8 @@ class ParallelHMC(AdaptiveKernel):
             is narrower than that in some direction, as in a regression on an uncentred
             covariate, would not be whitened.
         num_helpers: chains that do the warm-up of each chain together, in a few hundred gradients
-            in turn where NumPyro's takes thousands. As there, ``num_warmup`` is the most steps of
-            each, except for twenty if a solver has to be chosen. If the helpers do not settle, an
+            in turn where NumPyro's takes thousands. ``num_warmup`` limits the steps of each
+            helper; the choice of a solver takes twenty more. If the helpers do not settle, an
             `AdaptationWarning` says so, and NumPyro's warm-up of ``num_warmup`` steps continues
             from there. Helpers start around zero as `init_to_uniform` does, or within 2
             of ``init_params`` or of what another strategy finds. 0 means NumPyro's warm-up alone.

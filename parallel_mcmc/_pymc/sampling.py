@@ -49,8 +49,8 @@ def sample_pymc(
     Args:
         model: a `pymc.Model`; by default that of the context, as in PyMC.
         draws: of each chain.
-        tune: gradients that the warm-up of a chain may take one after another; if the helpers do
-            not settle, or with fewer than 200, steps of NumPyro's warm-up.
+        tune: the most steps of each helper of a chain's warm-up; if the helpers do not settle, or
+            with fewer than 200, steps of NumPyro's warm-up.
         chains: number of chains.
         random_seed: an int, a sequence of ints, a NumPy generator, or None for draws that differ
             from call to call. The same seed gives the same draws.
