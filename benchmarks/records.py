@@ -33,7 +33,7 @@ WARMUP_SINCE = "2026-11-30T04:06"
 """The last change to what a warm-up comes to."""
 
 LONG_WARMUP_SINCE = "2026-11-30T07:32"
-"""The same of one that takes more than 700 gradients."""
+"""The same of one that takes more than 800 gradients; shorter ones are as before."""
 
 WITH_WARMUP = "posteriors", "warmups", "bias", "peers"
 """Parts whose records count it."""
@@ -53,7 +53,7 @@ def since_of(r: Record) -> str:
     if "jacobi" in solver:
         since = PAIR_SINCE if "then" in solver else JACOBI_SINCE
     if part in WITH_WARMUP:
-        is_long = (r.get("warmup_gradients") or 0) > 700
+        is_long = (r.get("warmup_gradients") or 0) > 800
         since = max(since, LONG_WARMUP_SINCE if is_long else WARMUP_SINCE)
     return "" if part in WITHOUT_SOLVE else since
 
