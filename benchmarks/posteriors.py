@@ -154,8 +154,8 @@ def run_ours(posterior: Posterior, seed: int, solver: Any, times: int) -> Run:
     path = mcmc.critical_path()
     warmup = max(path["warmup_gradients"]) + posterior.num_gradients
     choice, sample = (max(path[f"{part}_gradients"]) for part in ("choice", "sample"))
-    seconds = cold, warm[0] if warm else None
-    return Run(draws_of(posterior, mcmc), warmup, choice, sample, *seconds, mcmc)
+    draws, last = draws_of(posterior, mcmc), warm[-1] if warm else None
+    return Run(draws, warmup, choice, sample, cold, last, mcmc)
 
 
 def run_nuts(posterior: Posterior, seed: int) -> Run:

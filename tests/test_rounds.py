@@ -241,6 +241,14 @@ def test_few_helpers_are_refused():
         pm.parallel_adaptation(blackjax.nuts, correlated, num_helpers=4)
 
 
+@pytest.mark.slow
+def test_many_leapfrog_steps_leave_the_helpers_their_steps():
+    warmup = pm.parallel_adaptation(blackjax.hmc, by_rounds, num_integration_steps=50)
+    _, info = warmup.run(jax.random.key(0), {"x": jnp.zeros(3)})
+    assert info.settled and info.num_rounds > 3
+    assert info.num_gradients > 24 * 50  # those that tune the step size
+
+
 @pytest.mark.parametrize("tuned, num_rounds", [({}, 11), ({"num_integration_steps": 2}, 10)])
 def test_steps_that_tune_a_step_size_are_reserved(tuned, num_rounds):
     """Eleven rounds have 216 steps, and tuning takes 24."""

@@ -17,18 +17,17 @@ from jaxtyping import Array, Float
 from parallel_mcmc._cli.kept import kept
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._mcmc.adaptation import (
-    FEWEST_STEPS,
     GOES_ON,
     NUM_HELPERS,
     RADIUS,
     adapt_helpers,
+    fewest_steps,
     warn_unsettled,
 )
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.hmc import hmc
 from parallel_mcmc._mcmc.mala import mala
 from parallel_mcmc._mcmc.random_walk import random_walk
-from parallel_mcmc._mcmc.rounds import steps_to_tune
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -135,7 +134,7 @@ def adapt_anew(
     key_start, key_chains = jax.random.split(task.rng_key)
     num_steps, num_chains = task.num_steps, task.num_chains
     cost = f"{num_steps} steps"
-    if num_steps < FEWEST_STEPS + steps_to_tune(tuned_for):
+    if num_steps < fewest_steps(tuned_for):
         positions, metric, step_size = scatter(key_start, task.position, num_chains), None, 1.0
     else:
         found = adapt_helpers(

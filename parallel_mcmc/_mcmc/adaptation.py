@@ -15,7 +15,7 @@ from parallel_mcmc._core.rows import first_of
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.pool import Summary
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import WIDEST_GAP, adapt_pool, steps_to_tune, tuned
+from parallel_mcmc._mcmc.rounds import TUNING, WIDEST_GAP, adapt_and_tune
 
 FEWEST_HELPERS = 8
 """The fewest from which R-hat and a covariance mean something."""
@@ -38,6 +38,11 @@ GOES_ON = (
 
 class AdaptationWarning(UserWarning):
     """A warm-up in parallel did not settle, or found settings that do not suit the chain."""
+
+
+def fewest_steps(num_integration_steps: int | None) -> int:
+    """The fewest for helpers, and to tune the step size for so many leapfrog steps, if not None."""
+    return FEWEST_STEPS + (0 if num_integration_steps is None else TUNING)
 
 
 def check_helpers(num_helpers: int, others: str = "") -> None:
@@ -136,7 +141,7 @@ def adapt_helpers(
     too few steps to find it, it is for trajectories of the helpers' own length.
     """
     if num_integration_steps is not None:
-        enough = max_steps >= FEWEST_STEPS + steps_to_tune(num_integration_steps)
+        enough = max_steps >= fewest_steps(num_integration_steps)
         num_integration_steps = int(num_integration_steps) if enough else None
     dim = ravel_pytree(position)[0].size
     estimate = estimate_of(dim, is_mass_matrix_diagonal)
@@ -159,16 +164,15 @@ def _adapt_helpers(
     def of_vector(x):
         return logdensity_fn(unravel(x))
 
-    pool = adapt_pool(
+    pool = adapt_and_tune(
         of_vector,
-        key_rounds,
+        (key_rounds, key_tune),
         scatter(key_start, x, num_helpers, radius),
-        max_steps - steps_to_tune(num_integration_steps),
+        max_steps,
         estimate,
         target_acceptance_rate,
+        num_integration_steps,
     )
-    if num_integration_steps is not None:
-        pool = tuned(of_vector, key_tune, pool, num_integration_steps)
     info = PoolInfo(
         settled=pool.settled,
         num_gradients=pool.num_gradients,

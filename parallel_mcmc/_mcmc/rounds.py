@@ -10,7 +10,7 @@ After a round, helpers that are stuck (they accept too little) or lost (their po
 the others') are replaced by copies of good ones. The rounds end once the pool has settled: the
 helpers have forgotten where they started, they accept as they should, their trajectories are as
 long as they should be, and none of them diverges. If some diverge, the step size is adapted for a
-higher rate of acceptance; trajectories may then be shorter if helpers agree. Helpers have forgotten
+higher rate of acceptance, and trajectories may be shorter (see `SHORTEST`). Helpers have forgotten
 if R-hat over their last draws says so. Where a chain remembers for longer than a round, it is also
 enough that two rounds differ by no more than chance and no gap between helpers is as wide as
 between modes. Otherwise rounds go on until the next would take more steps than allowed, or all
@@ -56,9 +56,9 @@ LARGEST_CHANGE = 1.0
 """Of the logarithm of any variance of the metric, from the round before."""
 
 SHORTEST = 0.75
-"""The part of the trajectory length that a settled pool must reach, unless divergences have made
-its steps smaller or its trajectories are the longest of the plan, and helpers agree. Both together
-are enough without that."""
+"""The part of the trajectory length that a settled pool must reach. Its trajectories may be shorter
+if two of three hold: divergences have made its steps smaller, they are the longest of the plan, and
+R-hat says that helpers have forgotten."""
 
 GRADIENTS_PER_STEP = 16
 """The most that follow one another, on average over the steps allowed. Models that settle took up
@@ -161,9 +161,8 @@ def one_round(logdensity_fn, rng_key, pool, num_steps, most, estimate, blocks) -
     stays = (drifted < 1) & (gap < WIDEST_GAP) & (pool.stage >= FIRST_OF_NO_DRIFT)
     # From the mode, all but a few helpers agree at first: what they agree on must not drift.
     agree = (rhat < LARGEST_RHAT) & ((drifted < 1) | ~pool.from_mode)
-    # Where steps are small because of divergences, or because nothing longer is allowed.
     is_longest = most >= PLAN[-1][1]
-    may_be_short = (pool.diverges & (agree | is_longest)) | (agree & is_longest)
+    may_be_short = (pool.diverges & is_longest) | (agree & (pool.diverges | is_longest))
     ready = (
         (pool.stage >= FIRST_CHECK)
         & (agree | stays)
@@ -215,9 +214,29 @@ def accepts(acceptance: Any, target_acceptance_rate: Any) -> Bool[Array, ""]:
     return acceptance > 0.75 * target_acceptance_rate
 
 
-def steps_to_tune(num_integration_steps: int | None) -> int:
-    """Steps that find the step size for trajectories of so many leapfrog steps."""
-    return 0 if num_integration_steps is None else TUNING
+def adapt_and_tune(
+    logdensity_fn: Callable[[Float[Array, " D"]], Float[Array, ""]],
+    rng_keys: tuple[Any, Any],
+    x: Float[Array, "K D"],
+    max_steps: Any,
+    estimate: Estimate,
+    target_acceptance_rate: float,
+    num_integration_steps: int | None,
+    blocks: Bool[Array, "D D"] | None = None,
+) -> Pool:
+    """`adapt_pool`, then the step size for trajectories of ``num_integration_steps``, if not None.
+
+    ``rng_keys`` are one for each; of ``max_steps`` the last `TUNING` are for the second.
+    """
+    key_rounds, key_tune = rng_keys
+    if num_integration_steps is not None:
+        max_steps = max_steps - TUNING
+    pool = adapt_pool(
+        logdensity_fn, key_rounds, x, max_steps, estimate, target_acceptance_rate, blocks
+    )
+    if num_integration_steps is None:
+        return pool
+    return tuned(logdensity_fn, key_tune, pool, num_integration_steps)
 
 
 def tuned(

@@ -24,9 +24,8 @@ from numpyro.infer.hmc_util import (
 from parallel_mcmc._core.auto import Auto, compares
 from parallel_mcmc._core.rows import either
 from parallel_mcmc._core.solver import Solver
-from parallel_mcmc._mcmc.adaptation import FEWEST_STEPS, NUM_HELPERS, RADIUS, check_helpers
+from parallel_mcmc._mcmc.adaptation import NUM_HELPERS, RADIUS, check_helpers, fewest_steps
 from parallel_mcmc._mcmc.pooling import MAX_DENSE
-from parallel_mcmc._mcmc.rounds import steps_to_tune
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.chain import Chain, draw_one
 from parallel_mcmc._numpyro.helpers import Helped, HelpersPlan, radius_around_zero
@@ -187,8 +186,7 @@ class AdaptiveKernel(ParallelKernel):
             measures=compares(self.solver),
             num_draws=num_draws if trajectory else None,
         )
-        least = FEWEST_STEPS + steps_to_tune(plan.num_integration_steps)
-        return plan if num_warmup >= least else None
+        return plan if num_warmup >= fewest_steps(plan.num_integration_steps) else None
 
     def adapt_init(
         self, z: Any, rng_key: Any, num_warmup: int, potential_fn: Callable, helped: Helped | None

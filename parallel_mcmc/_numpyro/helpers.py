@@ -24,7 +24,7 @@ from parallel_mcmc._mcmc.division import measure, unmeasured
 from parallel_mcmc._mcmc.helpers import scatter
 from parallel_mcmc._mcmc.hmc import steps_of
 from parallel_mcmc._mcmc.pooling import estimate_of
-from parallel_mcmc._mcmc.rounds import adapt_pool, steps_to_tune, tuned
+from parallel_mcmc._mcmc.rounds import adapt_and_tune
 from parallel_mcmc._numpyro.metric import blocks_of
 
 
@@ -127,14 +127,11 @@ def settle(
     estimate, blocks = estimate_of(x.size, is_diagonal), None
     if plan.dense_mass and isinstance(plan.dense_mass, list):
         blocks = jnp.asarray(blocks_of(plan.dense_mass, z))
-    most = num_warmup - steps_to_tune(plan.num_integration_steps)
     with jax.default_matmul_precision("highest"):  # as in a solve
-        pool = adapt_pool(
-            logdensity_fn, key_rounds, starts, most, estimate,
-            plan.target_acceptance_rate, blocks,
+        pool = adapt_and_tune(
+            logdensity_fn, (key_rounds, key_tune), starts, num_warmup, estimate,
+            plan.target_acceptance_rate, plan.num_integration_steps, blocks,
         )  # fmt: skip
-        if plan.num_integration_steps is not None:
-            pool = tuned(logdensity_fn, key_tune, pool, plan.num_integration_steps)
         if plan.measures or plan.num_draws:
             step_size = jnp.exp(pool.log_step_size)
 
