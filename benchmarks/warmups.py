@@ -21,7 +21,7 @@ from benchmarks.posteriordb import POSTERIORDB
 from benchmarks.published import Posterior, against_reference, read, scalars
 from benchmarks.records import Record
 
-NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
+NUM_STEPS, NUM_CHAINS, NUM_DRAWS, JITTER = 1_000, 4, 1_000, 0.3
 
 
 class Density(NamedTuple):
@@ -55,10 +55,11 @@ def warmed_up(warmup: Any, rng_key: Any, density: Density, num_steps: int) -> tu
 
 
 def over_a_quarter_period(logdensity_fn: Callable, parameters: dict) -> tuple[pm.Kernel, int]:
-    """HMC with what a warm-up has found, and its leapfrog steps."""
+    """HMC with what a warm-up has found and the jitter of `ParallelHMC`, and its leapfrog steps."""
     step_size, matrix = parameters["step_size"], parameters["inverse_mass_matrix"]
     num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(step_size)))
-    return pm.hmc(logdensity_fn, step_size, matrix, num_leapfrogs), num_leapfrogs
+    kernel = pm.hmc(logdensity_fn, step_size, matrix, num_leapfrogs, step_size_jitter=JITTER)
+    return kernel, num_leapfrogs
 
 
 def rows(options: Options, part: str) -> Iterator[Row]:

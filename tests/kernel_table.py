@@ -34,7 +34,7 @@ KERNELS = {
     "mala-dense": lambda: pm.mala(gaussian, 0.5, METRICS["dense"]).at(START),
     "hmc-identity": lambda: pm.hmc(gaussian, 0.3, None, 5).at(START),
     "hmc-diagonal": lambda: pm.hmc(gaussian, 0.3, METRICS["diagonal"], 5).at(START),
-    "hmc-dense": lambda: pm.hmc(gaussian, 0.4, METRICS["dense"], 4).at(START),
+    "hmc-dense": lambda: pm.hmc(gaussian, 0.4, METRICS["dense"], 4, step_size_jitter=0.3).at(START),
 }
 
 # A normal with unknown mean and variance, p(mu, variance) = 1 / variance, from the number of

@@ -44,13 +44,18 @@ def draws(mcmc):
     return np.asarray(mcmc.get_samples(group_by_chain=True)["x"])
 
 
-def test_the_growth_of_a_normal_posterior_is_that_of_its_trajectory():
+@pytest.mark.parametrize("jitter", [0.0, 0.3])
+def test_the_growth_of_a_normal_posterior_is_that_of_its_trajectory(jitter):
     """A trajectory of length L takes a perturbation to cos(L) times itself."""
     x = jax.random.normal(KEY, (64, 1))
     grown = log_growth(
-        lambda x: -jnp.sum(x**2) / 2, KEY, x, jnp.asarray(0.05), jnp.ones(1), jnp.asarray(16)
-    )
-    assert np.mean(grown) == pytest.approx(np.log(np.cos(0.8)), abs=0.02)
+        lambda x: -jnp.sum(x**2) / 2, KEY, x, jnp.asarray(0.05), jnp.ones(1), jnp.asarray(24),
+        jitter,
+    )  # fmt: skip
+    lengths = 1.2 * np.linspace(1 - jitter, 1 + jitter, 1_001)
+    expected = np.log(np.abs(np.cos(lengths)))  # on average -1.02 without jitter, -1.28 with it
+    error = np.std(expected) / np.sqrt(np.size(grown))
+    assert np.mean(grown) == pytest.approx(np.mean(expected), abs=0.02 + 4 * error)
 
 
 @pytest.mark.parametrize("rate, sd", [(0.1, 0.3), (0.05, 0.4), (0.3, 0.5)])
@@ -78,7 +83,7 @@ def test_a_chain_that_grows_over_a_quarter_period_is_divided_and_solved():
     assert np.all(mcmc.last_state.solve.status == pm.Status.CONVERGED)
     fields = mcmc.get_extra_fields(group_by_chain=True)
     assert np.all(fields["i"] == 500 + number * np.arange(1, 301))
-    assert np.all(fields["trajectory_length"] <= np.pi / 2 / number + 1e-5)
+    assert np.all(fields["trajectory_length"] <= 1.3 * np.pi / 2 / number + 1e-5)
     assert f"for 300 draws of {number} steps (" in mcmc.solve_summary()
 
 

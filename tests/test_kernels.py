@@ -108,6 +108,31 @@ def test_hmc_proposes_where_the_integrator_of_blackjax_ends(metric):
     np.testing.assert_allclose(infos.energy[0], energy, rtol=1e-12)
 
 
+def test_jitter_stretches_step_sizes_alone():
+    kernel = functools.partial(pm.hmc, gaussian, 0.2, None, 4)
+    plain, jittered = kernel().at(START), kernel(step_size_jitter=0.3).at(START)
+    state, keys = plain.init(START, None), jax.random.split(jax.random.key(0), 1_000)
+    inputs = jittered.draw_inputs(keys, state)
+    assert_same(inputs._replace(stretch=None), plain.draw_inputs(keys, state), 0)
+    assert 0.7 <= inputs.stretch.min() < 0.71 and 1.29 < inputs.stretch.max() < 1.3
+    infos = jax.vmap(lambda inputs: jittered.step(state, inputs)[1])(inputs)
+    np.testing.assert_allclose(infos.step_size, 0.2 * inputs.stretch, rtol=1e-12)
+
+
+@pytest.mark.parametrize("jitter, least, most", [(0.0, 990, 1_000), (0.3, 100, 300)])
+@pytest.mark.filterwarnings("ignore::parallel_mcmc.ConvergenceWarning")
+def test_jitter_forgets_a_direction_half_as_wide_as_the_metric_says(jitter, least, most):
+    # Half a period brings it back to minus itself. With jitter a step forgets 0.16 nats of it.
+    def logdensity_fn(x):
+        return -(x[0] ** 2 + (2 * x[1]) ** 2) / 2
+
+    kernel = pm.hmc(logdensity_fn, np.pi / 32, None, 16, step_size_jitter=jitter)
+    trace = pm.sample(
+        jax.random.key(0), kernel, jnp.ones(2), 1_000, solver=pm.jacobi(max_iterations=999)
+    )
+    assert least < int(trace.solve.num_iterations[0]) < most
+
+
 # Metrics --------------------------------------------------------------------------------
 
 
@@ -171,6 +196,10 @@ def test_a_gibbs_block_sees_what_those_before_it_have_set():
         (lambda: pm.hmc(gaussian, START, 0.2), r"one number, got shapes \[\(\), \(2,\)\]"),
         (lambda: pm.mala(gaussian, jnp.zeros(2), 0.2), "a position is given to pm.sample alone"),
         (lambda: pm.mala(gaussian, -0.2), "step_size must be positive, got -0.2"),
+        (
+            lambda: pm.hmc(gaussian, 0.2, step_size_jitter=1.0),
+            "step_size_jitter must be at least 0 and below 1, got 1.0; try 0.3",
+        ),
         (lambda: pm.random_walk(gaussian, jnp.zeros(2)), "sigma must be positive"),
         (lambda: pm.random_walk(gaussian, START), "sigma must be a number or an array, got a dict"),
     ],

@@ -63,7 +63,8 @@ def test_every_field_of_numpyros_state_can_be_collected(cls, method):
     found = mcmc.get_extra_fields()
     assert found["r"] is None
     assert np.all(found["num_steps"] == 4)  # ceil(1 / 0.3), of a length of 1 together
-    np.testing.assert_allclose(found["trajectory_length"], 1.0)
+    lengths = found["trajectory_length"]  # with the jitter of each draw
+    assert lengths.min() >= 0.7 and lengths.max() <= 1.3 and np.ptp(lengths) > 0.3
     z = {name: found[f"z.{name}"] for name in ("mu", "sigma")}
     potential_fn = kernel.target((Y,), {})
     energy, gradient = jax.vmap(jax.value_and_grad(potential_fn))(z)

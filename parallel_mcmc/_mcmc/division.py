@@ -71,6 +71,7 @@ def measure(
     inverse_mass_matrix: Array,
     settled: Any = True,
     num_draws: int | None = None,
+    step_size_jitter: float = 0.0,
 ) -> Division:
     """How perturbations grow, and by which division of a trajectory a chain is to be solved.
 
@@ -85,13 +86,16 @@ def measure(
         inverse_mass_matrix: what the helpers have found.
         settled: whether they have settled; otherwise nothing is worth measuring.
         num_draws: of the chain; None if trajectories are not to be divided.
+        step_size_jitter: of the chain, as in `hmc`.
     """
     numbers = jnp.array(DIVISIONS if num_draws else (1,), jnp.int32)
 
     def of_one(number):
         num_steps, h = steps_of_part(number)
         num_steps = jnp.where(settled, num_steps, 1)
-        grown = log_growth(logdensity_fn, rng_key, x, h, inverse_mass_matrix, num_steps)
+        grown = log_growth(
+            logdensity_fn, rng_key, x, h, inverse_mass_matrix, num_steps, step_size_jitter
+        )
         return growth_of(grown[TURNING:]), num_steps
 
     growths, num_steps = jax.vmap(of_one)(numbers)
@@ -114,6 +118,7 @@ def log_growth(
     step_size: Float[Array, ""],
     inverse_mass_matrix: Array,
     num_integration_steps: Int[Array, ""],
+    step_size_jitter: float = 0.0,
 ) -> Float[Array, "M K"]:
     """The logarithm of how much the distance to each helper's shadow grows, step by step.
 
@@ -131,7 +136,7 @@ def log_growth(
 
     def step(carry, m):
         w, v = carry
-        inputs = draw(jax.random.fold_in(key_steps, m), w)
+        inputs = draw(jax.random.fold_in(key_steps, m), w, step_size_jitter)
         size = jnp.maximum(jnp.max(jnp.abs(w), axis=-1, keepdims=True), 1)
         distance = jnp.sqrt(jnp.finfo(w.dtype).eps * size)
         pairs = jnp.stack([w, w + distance * v])

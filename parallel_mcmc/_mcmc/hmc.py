@@ -64,8 +64,11 @@ class HMCInfo(NamedTuple):
 
 
 class HMCInputs(NamedTuple):
+    """``stretch`` is what the step size is multiplied by; None if that is always 1."""
+
     momentum: Float[Array, "T D"]
     log_uniform: Float[Array, " T"]
+    stretch: Float[Array, " T"] | None = None
 
 
 def hmc(
@@ -75,6 +78,7 @@ def hmc(
     num_integration_steps: int | Int[Array, ""] = 8,
     divergence_threshold: float = 1000.0,
     integrator: Integrator | None = None,
+    step_size_jitter: float = 0.0,
 ) -> Kernel:
     """HMC (Duane et al. 1987; Neal 2011).
 
@@ -92,6 +96,14 @@ def hmc(
         divergence_threshold: an energy error above it is reported as a divergence.
         integrator: `parallel_integrator` solves each trajectory in parallel over its leapfrog
             steps; they run one by one by default.
+        step_size_jitter: each transition multiplies ``step_size`` by a number that is uniform
+            within this of 1, as Stan's ``stepsize_jitter`` does; from 0 to less than 1. With
+            trajectories of one length, a direction that is half as wide as the metric says comes
+            back to where it was, with its sign changed, and is never forgotten (Neal 2011, section
+            3.2).
+
+    Raises:
+        ValueError: for a step size that is not positive, or a jitter outside its range.
 
     Costs ``num_integration_steps`` gradients per step, one more inside a solve.
 
@@ -102,15 +114,24 @@ def hmc(
     (1, 200, 3)
     """
     check_step_size(step_size)
+    check_jitter(step_size_jitter)
     L = root(inverse_mass_matrix)
 
     def make(position):
         return hmc_in(
             coordinates(position, L), logdensity_fn, step_size, num_integration_steps,
-            divergence_threshold, integrator,
+            divergence_threshold, integrator, step_size_jitter,
         )  # fmt: skip
 
     return Kernel(make, "hmc")
+
+
+def check_jitter(step_size_jitter: Any) -> None:
+    """Refuse what would make a step size zero or negative."""
+    if not 0 <= step_size_jitter < 1:
+        raise ValueError(
+            f"step_size_jitter must be at least 0 and below 1, got {step_size_jitter}; try 0.3."
+        )
 
 
 def hmc_in(
@@ -120,6 +141,7 @@ def hmc_in(
     num_integration_steps: int | Int[Array, ""],
     divergence_threshold: float,
     integrator: Integrator | None,
+    step_size_jitter: float,
 ) -> Transition:
     """`hmc` with an identity metric, in the coordinates w."""
     ravel, unravel = coordinates
@@ -132,11 +154,12 @@ def hmc_in(
         return at(ravel(position))
 
     def draw_input(rng_key, state):
-        return draw(rng_key, state.w)
+        return draw(rng_key, state.w, step_size_jitter)
 
     def step(state, inputs):
         x = state.w
         h = jnp.asarray(step_size, x.dtype)
+        h = h if inputs.stretch is None else h * inputs.stretch
         begin = PhasePoint(x, inputs.momentum, state.logdensity, state.logdensity_grad)
         if integrator is None:
             end, info_of_solve = leapfrog(value_and_grad, begin, h, num_integration_steps), None
@@ -160,12 +183,15 @@ def hmc_in(
     return Transition(init, one_by_one(draw_input), step, lambda state: state.w, at, "hmc")
 
 
-def draw(rng_key: Any, w: Float[Array, "*K D"]) -> HMCInputs:
+def draw(rng_key: Any, w: Float[Array, "*K D"], step_size_jitter: float = 0.0) -> HMCInputs:
     """The randomness of one step of each of these states."""
     key_p, key_u = jax.random.split(rng_key)
-    return HMCInputs(
-        jax.random.normal(key_p, w.shape, w.dtype), log_uniform(key_u, w.dtype, w.shape[:-1])
-    )
+    momentum = jax.random.normal(key_p, w.shape, w.dtype)
+    inputs = HMCInputs(momentum, log_uniform(key_u, w.dtype, w.shape[:-1]))
+    if not step_size_jitter:
+        return inputs
+    key_s, least, most = jax.random.fold_in(rng_key, 2), 1 - step_size_jitter, 1 + step_size_jitter
+    return inputs._replace(stretch=jax.random.uniform(key_s, w.shape[:-1], w.dtype, least, most))
 
 
 def energy_of(point: PhasePoint) -> Float[Array, ""]:

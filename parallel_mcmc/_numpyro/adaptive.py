@@ -57,6 +57,9 @@ class AdaptiveKernel(ParallelKernel):
     finds_step_size = False
     """Whether each window of the warm-up begins with a search for a step size."""
 
+    step_size_jitter = 0.0
+    """Of trajectories, as in `pm.hmc`."""
+
     def __init__(
         self,
         model: Callable | None = None,
@@ -185,6 +188,7 @@ class AdaptiveKernel(ParallelKernel):
             trajectory=trajectory,
             measures=compares(self.solver),
             num_draws=num_draws if trajectory else None,
+            step_size_jitter=self.step_size_jitter,
         )
         return plan if num_warmup >= fewest_steps(plan.num_integration_steps) else None
 

@@ -82,6 +82,7 @@ class HelpersPlan(NamedTuple):
             length.
         measures: whether the growth of perturbations is measured, as where a solver is chosen.
         num_draws: of the chain, where trajectories may be divided.
+        step_size_jitter: of the chain, as in `pm.hmc`.
     """
 
     num_helpers: int
@@ -93,6 +94,7 @@ class HelpersPlan(NamedTuple):
     trajectory: tuple[float, int] | None
     measures: bool
     num_draws: int | None
+    step_size_jitter: float
 
 
 def without_helpers(dtype: Any) -> Warmup:
@@ -143,7 +145,7 @@ def settle(
 
             measured = measure(
                 logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x, steps_of_part,
-                pool.inverse_mass_matrix, pool.settled, plan.num_draws,
+                pool.inverse_mass_matrix, pool.settled, plan.num_draws, plan.step_size_jitter,
             )  # fmt: skip
     last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
     return Helped(
