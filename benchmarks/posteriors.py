@@ -21,7 +21,7 @@ from benchmarks.inference_gym import INFERENCE_GYM
 from benchmarks.measure import Options, Row, seconds_of
 from benchmarks.posteriordb import POSTERIORDB
 from benchmarks.published import Posterior, against_reference, read, scalars
-from benchmarks.records import Record
+from benchmarks.records import NO_JITTER, Record
 from benchmarks.rewritten import REWRITTEN
 from benchmarks.user_models import USER_MODELS, with_data
 
@@ -33,6 +33,9 @@ NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
 
 THINNED = "admissions", "baseball logits", "holt winters"
 """Whose perturbations grow over a quarter period: run once more with ``thinning="auto"``."""
+
+WITHOUT_JITTER = "radon", "stochastic volatility"
+"""Which have directions half as wide as their metric says: run once more without jitter."""
 
 LEAST_DEVIATION = 1e-10
 """Standard deviation below which a scalar is a constant, as the corner of a Cholesky factor."""
@@ -46,6 +49,8 @@ def rows(options: Options, part: str) -> Iterator[Row]:
         builds[name] = partial(of_users, name)
         if name in THINNED:
             builds[f"{name}, thinned"] = partial(of_users, name, "auto")
+        if name in WITHOUT_JITTER:
+            builds[name + NO_JITTER] = partial(of_users, name, step_size_jitter=0.0)
     for name in REWRITTEN:
         builds[name] = partial(rewritten, name, options.seed)
     for name, build in builds.items():
@@ -53,8 +58,8 @@ def rows(options: Options, part: str) -> Iterator[Row]:
         yield Row(target, KERNEL, NUM_DRAWS, "", measure, only=name)
 
 
-def of_users(name: str, thinning: int | str = 1) -> Posterior:
-    return Posterior("users", *with_data(name), None, thinning)
+def of_users(name: str, thinning: int | str = 1, **options: Any) -> Posterior:
+    return Posterior("users", *with_data(name), None, thinning, options=options)
 
 
 def rewritten(row: str, seed: int) -> Posterior:
@@ -143,7 +148,7 @@ def draws_of(posterior: Posterior, mcmc: Any) -> dict[str, np.ndarray]:
 
 def run_ours(posterior: Posterior, seed: int, solver: Any, times: int) -> Run:
     """Once or twice: what an accelerator would do takes long here, and is counted, not timed."""
-    kernel = pm.ParallelHMC(posterior.model, solver=solver)
+    kernel = pm.ParallelHMC(posterior.model, solver=solver, **posterior.options)
     mcmc = four_chains(kernel, posterior.thinning)
 
     def run():

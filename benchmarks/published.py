@@ -5,8 +5,9 @@ are not part of this repository.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ class Posterior(NamedTuple):
 
     Of a model that was written anew for the sampler, ``num_gradients`` is what that took, one after
     the other, and ``sites_of`` leads from draws of its sites to those of the users' model.
+    ``options`` are those of `pm.ParallelHMC`.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Posterior(NamedTuple):
     thinning: int | str = 1
     num_gradients: int = 0
     sites_of: Callable[[dict], dict] = dict
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def read(name: str, data: Path) -> Posterior:

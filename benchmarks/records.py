@@ -20,6 +20,9 @@ Record = dict[str, Any]
 KEY = "suite", "part", "target", "kernel", "T", "chains", "solver", "window", "dtype", "seed"
 """What tells one run from another; of real models the solver is an outcome."""
 
+NO_JITTER = ", without jitter"
+"""Ends the names of models that are run once more to show what jitter is worth."""
+
 SINCE = "2026-11-29T19:52"
 """The last change to what a solve comes to: tables mark what was measured before it."""
 
@@ -29,11 +32,8 @@ JACOBI_SINCE = "2026-11-29T22:32"
 PAIR_SINCE = "2026-11-30T04:06"
 """The same where another solver goes on after Jacobi."""
 
-WARMUP_SINCE = "2026-11-30T04:06"
-"""The last change to what a warm-up comes to."""
-
-LONG_WARMUP_SINCE = "2026-11-30T07:32"
-"""The same of one that takes more than 800 gradients; shorter ones are as before."""
+WARMUP_SINCE = "2026-11-30T11:33"
+"""The last change to what a warm-up comes to, or to the draws of HMC after it."""
 
 WITH_WARMUP = "posteriors", "warmups", "bias", "peers"
 """Parts whose records count it."""
@@ -53,8 +53,7 @@ def since_of(r: Record) -> str:
     if "jacobi" in solver:
         since = PAIR_SINCE if "then" in solver else JACOBI_SINCE
     if part in WITH_WARMUP:
-        is_long = (r.get("warmup_gradients") or 0) > 800
-        since = max(since, LONG_WARMUP_SINCE if is_long else WARMUP_SINCE)
+        since = max(since, WARMUP_SINCE)
     return "" if part in WITHOUT_SOLVE else since
 
 

@@ -78,7 +78,10 @@ def chain_of(sampler: Sampler, T: int, chains: int, seed: int) -> Chain:
     if sampler.solver is None:
         kernel = numpyro.infer.HMC(eight_schools, **KERNEL)
     else:
-        kernel = pm.ParallelHMC(eight_schools, solver=sampler.solver, **KERNEL)
+        # Without jitter, as NumPyro's HMC.
+        kernel = pm.ParallelHMC(
+            eight_schools, solver=sampler.solver, step_size_jitter=0.0, **KERNEL
+        )
     mcmc = sampler.mcmc(
         kernel, num_warmup=0, num_samples=T, num_chains=chains,
         chain_method="vectorized", progress_bar=False,

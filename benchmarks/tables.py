@@ -22,7 +22,7 @@ from benchmarks.columns import (
     with_loops,
 )
 from benchmarks.judged import gradients_to, path_of, path_ratio, seconds_to, seconds_to_compile
-from benchmarks.records import Record, part_of
+from benchmarks.records import NO_JITTER, Record, part_of
 
 PROGRAM = (*CHAIN, "solver")
 
@@ -212,7 +212,9 @@ COLUMNS_OF: dict[str, tuple[Column, ...]] = {
 SELECTED: dict[str, Callable[[Records], Records]] = {
     # One row per example: Newton on the first seed.
     "short": lambda rs: [r for r in rs if r["solver"] == "deer" and r["seed"] == 0],
-    "models": lambda rs: sorted(rs, key=path_ratio, reverse=True),
+    "models": lambda rs: sorted(
+        (r for r in rs if not r["target"].endswith(NO_JITTER)), key=path_ratio, reverse=True
+    ),
     "peers": lambda rs: sorted(rs, key=lambda r: r["target"]),
 }
 """Of tables that do not have all records, or not in the order of their file."""
