@@ -31,7 +31,7 @@ ON_ACCELERATOR = pm.auto("gpu", memory=40e9)
 KERNEL = "ParallelHMC in pm.MCMC"
 NUM_CHAINS, NUM_WARMUP, NUM_DRAWS = 4, 1_000, 1_000
 
-THINNED = "admissions", "baseball logits", "holt winters"
+THINNED = "admissions", "holt winters"
 """Whose perturbations grow over a quarter period: run once more with ``thinning="auto"``."""
 
 WITHOUT_JITTER = "radon", "stochastic volatility"
