@@ -5,7 +5,8 @@ Gradients that follow one another, adaptation included, as in LAPS (arXiv:2601.1
     b2 = max_i (m_i - E x_i^2)^2 / Var x_i^2  <  0.01
 
 and stays there, m_i the mean of x_i^2 over all chains and their draws so far. The helpers of
-`pm.parallel_adaptation` go on as chains of HMC over a quarter period, step by step. In 64 bit.
+`pm.parallel_adaptation` go on as chains of HMC over a quarter period, with jitter, step by step. In
+64 bit.
 """
 
 from collections.abc import Callable, Iterator

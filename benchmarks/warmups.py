@@ -20,8 +20,9 @@ from benchmarks.measure import Options, Row, timed
 from benchmarks.posteriordb import POSTERIORDB
 from benchmarks.published import Posterior, against_reference, read, scalars
 from benchmarks.records import Record
+from parallel_mcmc._numpyro.hmc import STEP_SIZE_JITTER
 
-NUM_STEPS, NUM_CHAINS, NUM_DRAWS, JITTER = 1_000, 4, 1_000, 0.3
+NUM_STEPS, NUM_CHAINS, NUM_DRAWS = 1_000, 4, 1_000
 
 
 class Density(NamedTuple):
@@ -58,7 +59,9 @@ def over_a_quarter_period(logdensity_fn: Callable, parameters: dict) -> tuple[pm
     """HMC with what a warm-up has found and the jitter of `ParallelHMC`, and its leapfrog steps."""
     step_size, matrix = parameters["step_size"], parameters["inverse_mass_matrix"]
     num_leapfrogs = min(256, math.ceil(math.pi / 2 / float(step_size)))
-    kernel = pm.hmc(logdensity_fn, step_size, matrix, num_leapfrogs, step_size_jitter=JITTER)
+    kernel = pm.hmc(
+        logdensity_fn, step_size, matrix, num_leapfrogs, step_size_jitter=STEP_SIZE_JITTER
+    )
     return kernel, num_leapfrogs
 
 

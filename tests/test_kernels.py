@@ -198,7 +198,12 @@ def test_a_gibbs_block_sees_what_those_before_it_have_set():
         (lambda: pm.mala(gaussian, -0.2), "step_size must be positive, got -0.2"),
         (
             lambda: pm.hmc(gaussian, 0.2, step_size_jitter=1.0),
-            "step_size_jitter must be at least 0 and below 1, got 1.0; try 0.3",
+            "step_size_jitter must be a known number, at least 0 and below 1, got 1.0; try 0.3",
+        ),
+        (lambda: pm.hmc(gaussian, 0.2, step_size_jitter=None), "known number, .* got None"),
+        (
+            lambda: jax.jit(lambda j: pm.hmc(gaussian, 0.2, step_size_jitter=j).at(START))(0.3),
+            "step_size_jitter must be a known number",
         ),
         (lambda: pm.random_walk(gaussian, jnp.zeros(2)), "sigma must be positive"),
         (lambda: pm.random_walk(gaussian, START), "sigma must be a number or an array, got a dict"),

@@ -189,6 +189,7 @@ def test_the_chain_that_cannot_start_is_named_where_there_are_several(cls):
         (lambda: pm.ParallelHMC(one, window=0), "window must be at least 1"),
         (lambda: pm.ParallelHMC(one, trajectory_length=-1.0), "must be positive"),
         (lambda: pm.ParallelHMC(one, num_steps=0), "at least one step"),
+        (lambda: pm.ParallelHMC(one, step_size_jitter=-0.1), "step_size_jitter must be"),
         (lambda: run(pm.ParallelGibbs(counts, [])), r"discrete sites \['n'\]"),
         (lambda: run(pm.ParallelHMC(potential_fn=potential)), "pass `init_params`"),
         (lambda: run(pm.ParallelGibbs(None, [])), "pass `init_params`"),

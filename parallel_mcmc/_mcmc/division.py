@@ -71,7 +71,8 @@ def measure(
     inverse_mass_matrix: Array,
     settled: Any = True,
     num_draws: int | None = None,
-    step_size_jitter: float = 0.0,
+    *,
+    step_size_jitter: float,
 ) -> Division:
     """How perturbations grow, and by which division of a trajectory a chain is to be solved.
 
@@ -118,7 +119,7 @@ def log_growth(
     step_size: Float[Array, ""],
     inverse_mass_matrix: Array,
     num_integration_steps: Int[Array, ""],
-    step_size_jitter: float = 0.0,
+    step_size_jitter: float,
 ) -> Float[Array, "M K"]:
     """The logarithm of how much the distance to each helper's shadow grows, step by step.
 
@@ -127,6 +128,7 @@ def log_growth(
     meet, the step counts as the largest shrinkage that rounding lets us see.
     """
     most_seen = 0.5 * jnp.log(jnp.finfo(x.dtype).eps)
+    # Jitter is a part of the inputs, which are drawn below.
     kernel = hmc(logdensity_fn, step_size, inverse_mass_matrix, num_integration_steps).at(x[0])
     key_v, key_steps = jax.random.split(rng_key)
 

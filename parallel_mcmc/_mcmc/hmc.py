@@ -1,5 +1,6 @@
 """Hamiltonian Monte Carlo with a fixed number of leapfrog steps, and its integrator."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -51,7 +52,8 @@ class HMCState(NamedTuple):
 class HMCInfo(NamedTuple):
     """``energy`` is the Hamiltonian at the end of the trajectory, as in BlackJAX.
 
-    ``trajectory`` says how a `parallel_integrator` solved it; None where it ran step by step.
+    ``step_size`` is that of this transition, with its jitter. ``trajectory`` says how a
+    `parallel_integrator` solved it; None where it ran step by step.
     """
 
     acceptance_rate: Float[Array, ""]
@@ -97,13 +99,14 @@ def hmc(
         integrator: `parallel_integrator` solves each trajectory in parallel over its leapfrog
             steps; they run one by one by default.
         step_size_jitter: each transition multiplies ``step_size`` by a number that is uniform
-            within this of 1, as Stan's ``stepsize_jitter`` does; from 0 to less than 1. With
-            trajectories of one length, a direction that is half as wide as the metric says comes
-            back to where it was, with its sign changed, and is never forgotten (Neal 2011, section
-            3.2).
+            within this of 1, as Stan's ``stepsize_jitter`` does; a known number from 0 to less than
+            1. Without it, over trajectories of pi / 2, a direction that is half as wide as the
+            metric says comes back to where it was, with its sign changed, and is never forgotten
+            (Neal 2011, section 3.2).
 
     Raises:
-        ValueError: for a step size that is not positive, or a jitter outside its range.
+        ValueError: for a step size that is not positive, or a jitter that is out of its range or
+            traced.
 
     Costs ``num_integration_steps`` gradients per step, one more inside a solve.
 
@@ -114,24 +117,30 @@ def hmc(
     (1, 200, 3)
     """
     check_step_size(step_size)
-    check_jitter(step_size_jitter)
+    jitter = checked_jitter(step_size_jitter)
     L = root(inverse_mass_matrix)
 
     def make(position):
         return hmc_in(
             coordinates(position, L), logdensity_fn, step_size, num_integration_steps,
-            divergence_threshold, integrator, step_size_jitter,
+            divergence_threshold, integrator, jitter,
         )  # fmt: skip
 
     return Kernel(make, "hmc")
 
 
-def check_jitter(step_size_jitter: Any) -> None:
-    """Refuse what would make a step size zero or negative."""
-    if not 0 <= step_size_jitter < 1:
+def checked_jitter(step_size_jitter: Any) -> float:
+    """As a number with which no step size becomes zero or negative."""
+    try:
+        jitter = float(step_size_jitter)
+    except (TypeError, ValueError):  # not a number, or not known
+        jitter = math.nan
+    if not 0 <= jitter < 1:
         raise ValueError(
-            f"step_size_jitter must be at least 0 and below 1, got {step_size_jitter}; try 0.3."
+            "step_size_jitter must be a known number, at least 0 and below 1, got "
+            f"{step_size_jitter}; try 0.3."
         )
+    return jitter
 
 
 def hmc_in(
@@ -190,7 +199,8 @@ def draw(rng_key: Any, w: Float[Array, "*K D"], step_size_jitter: float = 0.0) -
     inputs = HMCInputs(momentum, log_uniform(key_u, w.dtype, w.shape[:-1]))
     if not step_size_jitter:
         return inputs
-    key_s, least, most = jax.random.fold_in(rng_key, 2), 1 - step_size_jitter, 1 + step_size_jitter
+    key_s = jax.random.fold_in(rng_key, 2)  # the other two may be those of 0 and 1
+    least, most = 1 - step_size_jitter, 1 + step_size_jitter
     return inputs._replace(stretch=jax.random.uniform(key_s, w.shape[:-1], w.dtype, least, most))
 
 

@@ -58,7 +58,7 @@ class AdaptiveKernel(ParallelKernel):
     """Whether each window of the warm-up begins with a search for a step size."""
 
     step_size_jitter = 0.0
-    """Of trajectories, as in `pm.hmc`."""
+    """As in `pm.hmc`; 0 for kernels without trajectories."""
 
     def __init__(
         self,

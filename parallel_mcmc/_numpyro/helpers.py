@@ -145,7 +145,8 @@ def settle(
 
             measured = measure(
                 logdensity_fn, jax.random.fold_in(key_tune, 1), pool.x, steps_of_part,
-                pool.inverse_mass_matrix, pool.settled, plan.num_draws, plan.step_size_jitter,
+                pool.inverse_mass_matrix, pool.settled, plan.num_draws,
+                step_size_jitter=plan.step_size_jitter,
             )  # fmt: skip
     last = jax.tree.map(lambda leaf: leaf[jnp.maximum(pool.num_rounds - 1, 0)], pool.summaries)
     return Helped(

@@ -12,14 +12,14 @@ import numpy as np
 from parallel_mcmc._core.auto import Auto, any_traced
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.adaptation import NUM_HELPERS, AdaptationWarning
-from parallel_mcmc._mcmc.hmc import check_jitter, hmc, steps_of
+from parallel_mcmc._mcmc.hmc import checked_jitter, hmc, steps_of
 from parallel_mcmc._mcmc.transition import Transition
 from parallel_mcmc._numpyro.adaptive import AdaptiveKernel
 from parallel_mcmc._numpyro.start import DEFAULT_INIT
 from parallel_mcmc._numpyro.state import ParallelState
 
 STEP_SIZE_JITTER = 0.3
-"""The default."""
+"""Of `ParallelHMC`, by default."""
 
 
 class ParallelHMC(AdaptiveKernel):
@@ -40,20 +40,21 @@ class ParallelHMC(AdaptiveKernel):
         target_accept_prob: 0.9, more than NumPyro's 0.8: the iterations have to discover each
             rejection, and smaller leapfrog steps cost less than more iterations.
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
-            draws of a normal posterior are independent, and a solve takes about ten iterations
-            whatever the number of draws. NumPyro's default, 2 pi, is a whole period. For a
-            posterior that is too curved for this, see ``thinning`` of `pm.MCMC`.
+            draws of a normal posterior are nearly independent, and a solve takes twenty to forty
+            iterations whatever the number of draws. NumPyro's default, 2 pi, is a whole period. For
+            a posterior that is too curved for this, see ``thinning`` of `pm.MCMC`.
         max_num_steps: limit on the leapfrog steps of a trajectory, as NUTS has one. It binds at the
             beginning of a warm-up, when the metric does not fit the posterior yet and steps may
             have to be tiny; such a trajectory is shorter than ``trajectory_length``. If it still
             binds after the warm-up, an `AdaptationWarning` says so.
         num_steps: leapfrog steps of a trajectory. With ``trajectory_length=None`` the step size is
-            adapted for this number. If both are given, the step size is their quotient, and is not
-            adapted.
+            adapted for this number. If both are given, the step size is their quotient, but for the
+            jitter, and is not adapted.
         step_size_jitter: each draw multiplies the step size by a number that is uniform within this
-            of 1, as Stan's ``stepsize_jitter`` does. Without it a direction that is half as wide as
-            the metric says is hardly forgotten, as a quarter period is half of one there: with 300
-            unknowns and a metric of low rank a solve took three times as many iterations.
+            of 1, as Stan's ``stepsize_jitter`` does: 0.3 by default, less than 1, 0 for none.
+            Without it a direction that is half as wide as the metric says is hardly forgotten: a
+            quarter period of the metric is half a period there. With 89 unknowns and a metric of
+            low rank a solve took up to three times as many iterations.
         init_strategy: as in NumPyro.
         find_heuristic_step_size: whether each window of the warm-up begins with a step size that
             NumPyro's heuristic finds, as in NumPyro. Vectorized chains run the heuristic at each
@@ -83,7 +84,7 @@ class ParallelHMC(AdaptiveKernel):
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given, or neither
             ``trajectory_length`` nor ``num_steps``, or one of these is not positive, or the jitter
-            is not below 1, or there are helpers, but fewer than 8.
+            is out of its range, or there are helpers, but fewer than 8.
         TypeError: for an option that does not exist, such as ``max_tree_depth`` of `NUTS`.
 
     Costs a gradient per leapfrog step, of all draws at once, in each iteration.
@@ -133,7 +134,6 @@ class ParallelHMC(AdaptiveKernel):
             )
         if trajectory_length is not None and not trajectory_length > 0:
             raise ValueError(f"trajectory_length must be positive, got {trajectory_length}.")
-        check_jitter(step_size_jitter)
         if adapt_step_size and num_steps is not None and trajectory_length is not None:
             warnings.warn(
                 "With both `num_steps` and `trajectory_length` the step size is their quotient and "
@@ -151,7 +151,7 @@ class ParallelHMC(AdaptiveKernel):
         self._num_steps = num_steps
         self._trajectory_length = trajectory_length
         self._max_num_steps = max_num_steps
-        self.step_size_jitter = step_size_jitter
+        self.step_size_jitter = checked_jitter(step_size_jitter)
         self.finds_step_size = find_heuristic_step_size
 
     @property

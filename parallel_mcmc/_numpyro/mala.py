@@ -18,8 +18,8 @@ class ParallelMALA(AdaptiveKernel):
             parallel, its larger steps take several times as many iterations, and forgetting faster
             does not make up for that.
 
-    The other arguments, except those of a trajectory and ``find_heuristic_step_size``, are as in
-    `ParallelHMC`.
+    The other arguments, except those of a trajectory, its jitter and ``find_heuristic_step_size``,
+    are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.

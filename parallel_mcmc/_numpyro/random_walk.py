@@ -16,8 +16,8 @@ class ParallelRandomWalk(AdaptiveKernel):
             the warm-up.
         target_accept_prob: 0.234, which is best for many unknowns (Roberts et al. 1997).
 
-    The other arguments, except those of a trajectory and ``find_heuristic_step_size``, are as in
-    `ParallelHMC`.
+    The other arguments, except those of a trajectory, its jitter and ``find_heuristic_step_size``,
+    are as in `ParallelHMC`.
 
     Raises:
         ValueError: if both or none of ``model`` and ``potential_fn`` are given.
