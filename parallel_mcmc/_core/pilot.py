@@ -53,7 +53,8 @@ FEWEST_ITERATIONS = 4
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
 WHERE_IT_LASTS = (
-    "Try a smaller `step_size` (in NumPyro a higher `target_accept_prob`), or `jax_enable_x64`"
+    "Try a smaller `step_size` (in NumPyro a higher `target_accept_prob`), a `step_size_jitter` of "
+    "`pm.hmc`, or `jax_enable_x64`"
 )
 
 
