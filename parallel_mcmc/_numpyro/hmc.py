@@ -40,7 +40,7 @@ class ParallelHMC(AdaptiveKernel):
         target_accept_prob: 0.9, more than NumPyro's 0.8: the iterations have to discover each
             rejection, and smaller leapfrog steps cost less than more iterations.
         trajectory_length: pi / 2 by default, a quarter period of the whitened posterior: there
-            draws of a normal posterior are nearly independent, and a solve takes twenty to forty
+            draws of a normal posterior are nearly independent, and a solve takes twenty to seventy
             iterations whatever the number of draws. NumPyro's default, 2 pi, is a whole period. For
             a posterior that is too curved for this, see ``thinning`` of `pm.MCMC`.
         max_num_steps: limit on the leapfrog steps of a trajectory, as NUTS has one. It binds at the
