@@ -78,6 +78,29 @@ def test_what_helpers_have_measured_is_not_measured_again():
     assert not calls and choice.in_turn == 0
 
 
+@pytest.mark.parametrize("dim, solver", [(10, pm.jacobi(then=pm.deer())), (89, pm.jacobi())])
+def test_deer_follows_only_where_its_matrices_are_small(dim, solver):
+    growth = growth_of(jnp.full(100, -0.1))
+    choice = choose(GPU, None, 1_000, jnp.zeros(dim), pilot_of(forgets)[0], 4, growth=growth)
+    assert dataclasses.replace(choice.solver, max_iterations=None) == solver
+
+
+@pytest.mark.parametrize("dim, most, chosen", [(10, 26, "deer"), (100, 3, "quasi_deer")])
+def test_how_long_an_iteration_takes_weighs_in_a_pilot(dim, most, chosen):
+    """100,000 steps, for which Jacobi is expected to take 700 iterations, or 2,400 without DEER."""
+    limits = {}
+
+    def attempt(solver, num_steps):
+        limits[solver.name] = solver.max_iterations  # the fewer, the longer they take
+        info = run_info(jnp.ones(num_steps, bool), jnp.float32)
+        return taking(2 if solver.name == "deer" else 30, info)
+
+    growth = growth_of(jnp.full(100, -0.005))
+    choice = choose(GPU, None, 100_000, jnp.zeros(dim), attempt, growth=growth)
+    assert choice.solver.name == chosen
+    assert limits["deer"] == most < limits["quasi_deer"]
+
+
 def test_what_pilots_take_is_counted():
     choice = choose(GPU, None, 1_000, jnp.zeros(3), slowly(0.005, solved=50))
     assert choice.solver == pm.quasi_deer(max_iterations=200)  # four times 49

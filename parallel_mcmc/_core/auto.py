@@ -9,15 +9,16 @@
    most two thirds as many as steps. It needs no derivative, nothing else has to be compiled, and
    each of its iterations has a third of the gradients in turn of the other solvers. If it needs
    more, but no more than two thirds as many as steps, it is taken for chains of up to 4,096 steps.
-   Where more than 50 are expected, and up to ``max_dense`` unknowns, it hands over to DEER: then
-   its iterations until residuals are small, and 24 for those of DEER, are compared with these
-   limits.
+   Where more than 50 are expected, it hands over to DEER if that takes less time, and there are no
+   more than ``max_dense`` unknowns: then its iterations until residuals are small, and 24 for those
+   of DEER, are compared with these limits. An iteration of DEER counts for more where its arrays,
+   a matrix per step, take longer than launches: see `forecasts.slowdown`.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
-   The solver with the fewest gradients in turn is taken. A pilot stops once it has taken half as
-   many as Jacobi is expected to, or two thirds as many as it has steps. Where DEER fails,
-   quasi-DEER is not tried, nor are solvers that need a batch or derivative that JAX does not have:
-   see `ability.Ability`.
+   The solver with the fewest gradients in turn is taken, where those of large arrays count for
+   more. A pilot stops once it has taken half as many as Jacobi is expected to, or two thirds as
+   many as it has steps. Where DEER fails, quasi-DEER is not tried, nor are solvers that need a
+   batch or derivative that JAX does not have: see `ability.Ability`.
 5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
    iterations as steps; else the chain runs step by step.
 6. The window is as long as the memory allows.

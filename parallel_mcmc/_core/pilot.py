@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc._core.ability import Ability, Recursion
 from parallel_mcmc._core.checks import num_steps_of
-from parallel_mcmc._core.forecasts import forecast, planned
+from parallel_mcmc._core.forecasts import forecast, planned, slowdown
 from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
 from parallel_mcmc._core.report import SolveInfo, Status
@@ -161,28 +161,31 @@ def decide(
         return decision(sequential(), why, WHERE_IT_GROWS)
     may_follow = costliest == deer() and not cores
     may_follow &= window_for(deer(), num_steps, dim, itemsize, memory) >= window
-    plan = planned(expected, may_follow)
+    of_jacobi, of_deer = (slowdown(s, dim, itemsize * window) for s in (jacobi(), deer()))
+    plan = planned(expected, of_deer / of_jacobi if may_follow else math.inf)
     slow, unknown = expected.words, plan is None
     if plan is not None:
         slow += f": about {plan.words} to expect{left_out}"
         most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
-        if plan.in_turn > most or plan.iterations > (options.max_iterations or window):
+        if plan.cost > most or plan.iterations > (options.max_iterations or window):
             plan = None  # it does not pay
     if plan is not None:
         is_long = num_steps > LONG * options.num_pilot_steps
-        if cores or plan.in_turn <= MOST_ITERATIONS or not (others and is_long):
+        if cores or plan.cost <= MOST_ITERATIONS or not (others and is_long):
             return decision(plan.solver, slow, "", plan.iterations)
     if cores:
         many = "" if unknown else f", too many for {cores} cores of a CPU"
         return decision(sequential(), slow + many)
     # Evaluations in turn that a pilot may take; in powers of two, as each limit is a program.
-    most = PART_THAT_PAYS * length
+    most, size = PART_THAT_PAYS * length, itemsize * length
     if plan is not None:
-        most = 2 ** int(math.log2(PART_OF_FORECAST * plan.in_turn))
+        most = of_jacobi * 2 ** int(math.log2(PART_OF_FORECAST * plan.cost))
+        size = itemsize * window
     found, counts, tried = {}, [], ""
     most_iterations = options.max_iterations or MOST_ITERATIONS
     for solver in [jacobi(), *others] if unknown else others:
-        limit = int(min(most / solver.gradients_in_turn, most_iterations))
+        slow_by = slowdown(solver, dim, size)
+        limit = int(min(most / slow_by / solver.gradients_in_turn, most_iterations))
         if limit < 1:
             continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
@@ -190,15 +193,15 @@ def decide(
         in_turn += int(info.num_in_turn)
         tried = f"; no solver solved a pilot of {length} steps in time"
         if np.asarray(info.status) == Status.CONVERGED:
-            found[solver] = info
+            found[solver] = int(info.num_in_turn) * slow_by, int(info.num_iterations)
             counts.append(f"{solver.name} {int(info.num_iterations)}")
         elif solver == deer():
             break  # what Newton's method does not solve others hardly do
     if found:
         why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
-        # Where DEER and quasi-DEER take as many gradients, the latter is cheaper in all else.
-        chosen = min(reversed(found), key=lambda solver: int(found[solver].num_in_turn))
-        return decision(chosen, why + left_out, "", int(found[chosen].num_iterations))
+        # Where DEER and quasi-DEER take as long for gradients, the latter is cheaper in all else.
+        chosen = min(reversed(found), key=lambda solver: found[solver][0])
+        return decision(chosen, why + left_out, "", found[chosen][1])
     if plan is not None:
         return decision(plan.solver, slow + tried, "", plan.iterations)
     return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
