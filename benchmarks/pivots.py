@@ -170,6 +170,24 @@ def power(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(*np.log(largest).T, 1)[0]) if len(largest) > 1 else np.nan
 
 
+def widths(records: Records) -> str:
+    """A row per model: what an iteration of Jacobi and of DEER costs, and how they compare."""
+    costs = {"kernels": ("kernels", 1), "MB": ("bytes_moved", 1e-6), "us": ("seconds_model", 1e6)}
+    rows = []
+    for _, group in grouped(records, "D", "target", "T"):
+        deer, jacobi = sorted(group, key=lambda r: r["solver"])
+        ratios = [deer[name] / jacobi[name] for name in ("seconds_model", "foreseen")]
+        cells = [
+            *(COLUMNS[name](jacobi) for name in ("model", "unknowns", "kernel", "T", "chains")),
+            *(short(unit * r[name]) for r in (jacobi, deer) for name, unit in costs.values()),
+            *(format(ratio, ".2g") for ratio in ratios),
+        ]
+        rows.append((cells, group))
+    heads = [f"{solver}: {cost}" for solver in ("jacobi", "deer") for cost in costs]
+    known = ["model", "unknowns", "kernel", "T", "chains"]
+    return markdown([*known, *heads, "deer / jacobi", "by the rule"], rows)
+
+
 PIVOTS: dict[str, Callable[[Records], str]] = {
     "aims": aims,
     "defaults": aims,
@@ -181,5 +199,6 @@ PIVOTS: dict[str, Callable[[Records], str]] = {
     "constants": constants,
     "equality": partial(by_solver, heads=("target", "kernel", "precision"), cell=equality_cell),
     "launches": launches,
+    "widths": widths,
 }
 """By part."""

@@ -13,7 +13,7 @@ import parallel_mcmc as pm
 from benchmarks import reference, scaling, sweep
 from benchmarks.__main__ import main, result_files
 from benchmarks.bias import biases, first_small
-from benchmarks.columns import CHAIN, entry, iterations_cell, markdown, scientific
+from benchmarks.columns import CHAIN, entry, grouped, iterations_cell, markdown, scientific
 from benchmarks.compare import differences, num_wrong_steps
 from benchmarks.documents import DOCUMENTS, PLACE, with_tables
 from benchmarks.judged import gradients_to, is_right, seconds_to, seconds_to_compile
@@ -279,6 +279,17 @@ def test_in_the_records_no_chain_is_wrong_and_auto_is_close_to_the_best_of_its_r
         assert is_right(r) or not all(r["settled"]) or max(r["num_sequential_steps"]), r
     for r in (r for r in records if part_of(r) == "auto"):
         assert r["seconds"] <= 1.2 * r["seconds_sequential"], r
+
+
+def test_in_the_records_iterations_take_about_as_long_as_auto_foresees():
+    records = [r for r in load(result_files()) if part_of(r) == "widths"]
+    slowest = []
+    for _, group in grouped(records, "target", "T"):
+        deer, jacobi = sorted(group, key=lambda r: r["solver"])
+        counted, foreseen = (deer[k] / jacobi[k] for k in ("seconds_model", "foreseen"))
+        assert 0.5 < foreseen / counted < 2, deer
+        slowest.append(counted)
+    assert max(slowest) > 10 * min(slowest)
 
 
 @pytest.mark.parametrize("suite, num_rows", [("posteriors", 1), ("hard", 2)])

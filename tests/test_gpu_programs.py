@@ -207,9 +207,12 @@ def test_large_kernels_take_as_long_as_their_bytes():
     assert steps.turn.seconds == pytest.approx(expected)
 
 
-def test_without_the_plugin_the_suite_is_skipped_with_a_sentence(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("part", ["programs", "widths"])
+def test_without_the_plugin_the_suite_is_skipped_with_a_sentence(
+    part, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(gpu_programs, "PLUGINS", ("jax_plugins.none", "nowhere.none"))
-    main(["run", "--suite", "programs", "--part", "programs", "--out", str(tmp_path)])
+    main(["run", "--suite", "programs", "--part", part, "--out", str(tmp_path)])
     said = capsys.readouterr().out
     assert said.startswith("Skipped: ") and "pip install jax-cuda12-pjrt" in said
     assert said.count("\n") == 1

@@ -54,7 +54,7 @@ class ParallelHMC(AdaptiveKernel):
             of 1, as Stan's ``stepsize_jitter`` does: 0.3 by default, less than 1, 0 for none.
             Without it a direction that is half as wide as the metric says is hardly forgotten: a
             quarter period of the metric is half a period there. With 89 unknowns and a metric of
-            low rank the slowest of four chains took three times as many iterations.
+            low rank the slowest of four chains took seven times as many iterations.
         init_strategy: as in NumPyro.
         find_heuristic_step_size: whether each window of the warm-up begins with a step size that
             NumPyro's heuristic finds, as in NumPyro. Vectorized chains run the heuristic at each
