@@ -5,7 +5,7 @@ The rules are listed in `auto`.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -181,30 +181,51 @@ def decide(
     if plan is not None:
         most = of_jacobi * 2 ** int(math.log2(PART_OF_FORECAST * plan.cost))
         size = itemsize * window
-    found, counts, tried = {}, [], ""
+    tried = [jacobi(), *others] if unknown else others
+    slower = {solver: slowdown(solver, dim, size) for solver in tried}
+    trials = list(pilots(options, slower, most, attempt, length))
+    in_turn += sum(trial.in_turn for trial in trials)
+    if solved := [trial for trial in trials if trial.is_solved]:
+        counts = ", ".join(f"{trial.solver.name} {trial.iterations}" for trial in solved)
+        why = f"a pilot of {length} steps took these iterations: {counts}"
+        # Where DEER and quasi-DEER take as long for gradients, the latter is cheaper in all else.
+        best = min(reversed(solved), key=lambda trial: trial.in_turn * slower[trial.solver])
+        return decision(best.solver, why + left_out, "", best.iterations)
+    if trials:
+        slow += f"; no solver solved a pilot of {length} steps in time"
+    if plan is not None:
+        return decision(plan.solver, slow, "", plan.iterations)
+    return decision(sequential(), slow + left_out * unknown, WHERE_IT_LASTS)
+
+
+class Trial(NamedTuple):
+    """A pilot by one solver, with the evaluations of a step that followed one another."""
+
+    solver: Solver
+    is_solved: bool
+    iterations: int
+    in_turn: int
+
+
+def pilots(
+    options: "Auto", slower: dict[Solver, float], most: float, attempt: Attempt, length: int
+) -> Iterator[Trial]:
+    """Pilots by solvers whose evaluations take so many times as long as those of few states do.
+
+    Each is as long as ``most`` of the latter, at most. None follows on DEER that fails: what
+    Newton's method does not solve others hardly do.
+    """
     most_iterations = options.max_iterations or MOST_ITERATIONS
-    for solver in [jacobi(), *others] if unknown else others:
-        slow_by = slowdown(solver, dim, size)
+    for solver, slow_by in slower.items():
         limit = int(min(most / slow_by / solver.gradients_in_turn, most_iterations))
         if limit < 1:
             continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
         info = attempt(limited, length).info
-        in_turn += int(info.num_in_turn)
-        tried = f"; no solver solved a pilot of {length} steps in time"
-        if np.asarray(info.status) == Status.CONVERGED:
-            found[solver] = int(info.num_in_turn) * slow_by, int(info.num_iterations)
-            counts.append(f"{solver.name} {int(info.num_iterations)}")
-        elif solver == deer():
-            break  # what Newton's method does not solve others hardly do
-    if found:
-        why = f"a pilot of {length} steps took these iterations: {', '.join(counts)}"
-        # Where DEER and quasi-DEER take as long for gradients, the latter is cheaper in all else.
-        chosen = min(reversed(found), key=lambda solver: found[solver][0])
-        return decision(chosen, why + left_out, "", found[chosen][1])
-    if plan is not None:
-        return decision(plan.solver, slow + tried, "", plan.iterations)
-    return decision(sequential(), slow + tried + left_out * unknown, WHERE_IT_LASTS)
+        is_solved = bool(np.asarray(info.status) == Status.CONVERGED)
+        yield Trial(solver, is_solved, int(info.num_iterations), int(info.num_in_turn))
+        if solver == deer() and not is_solved:
+            return
 
 
 def window_for(solver: Solver, num_steps: int, dim: int, itemsize: int, memory: float) -> int:
