@@ -19,8 +19,10 @@ from benchmarks.columns import (
     markdown,
     short,
 )
+from benchmarks.gpu_costs import WAIT_SECONDS
 from benchmarks.records import Record
 from benchmarks.scaling import MILLISECONDS
+from parallel_mcmc._core.profiles import Profile
 
 
 def solvers_of(records: Records) -> list[str]:
@@ -171,21 +173,36 @@ def power(sizes: list[int], values: list[float]) -> float:
 
 
 def widths(records: Records) -> str:
-    """A row per model: what an iteration of Jacobi and of DEER costs, and how they compare."""
-    costs = {"kernels": ("kernels", 1), "MB": ("bytes_moved", 1e-6), "us": ("seconds_model", 1e6)}
+    """A row per model: what evaluations cost one after the other and at once, and by the rule."""
     rows = []
     for _, group in grouped(records, "D", "target", "T"):
-        deer, jacobi = sorted(group, key=lambda r: r["solver"])
-        ratios = [deer[name] / jacobi[name] for name in ("seconds_model", "foreseen")]
-        cells = [
-            *(COLUMNS[name](jacobi) for name in ("model", "unknowns", "kernel", "T", "chains")),
-            *(short(unit * r[name]) for r in (jacobi, deer) for name, unit in costs.values()),
-            *(format(ratio, ".2g") for ratio in ratios),
-        ]
-        rows.append((cells, group))
-    heads = [f"{solver}: {cost}" for solver in ("jacobi", "deer") for cost in costs]
-    known = ["model", "unknowns", "kernel", "T", "chains"]
-    return markdown([*known, *heads, "deer / jacobi", "by the rule"], rows)
+        first, found = group[0], slowdowns(group)
+        cells = [COLUMNS[name](first) for name in ("model", "unknowns", "kernel", "T", "chains")]
+        for solver in ("sequential", "jacobi", "deer"):
+            r = next((r for r in group if r["solver"] == solver), None)
+            cells += [short(r["kernels"]), short(1e6 * r["seconds_model"])] if r else ["", ""]
+            if solver in found:
+                cells += [format(ratio, ".2g") for ratio in found[solver]]
+        rows.append(([*cells, *[""] * (13 - len(cells))], group))
+    known = ["model", "unknowns", "kernel", "T", "chains", "a step: kernels", "us"]
+    jacobi = ["jacobi: kernels", "us", "slower", "by the rule"]
+    return markdown([*known, *jacobi, "deer" + jacobi[0][6:], *jacobi[1:]], rows)
+
+
+def slowdowns(group: Records) -> dict[str, tuple[float, float]]:
+    """How many times as long a kernel takes in iterations as in steps, counted and by the rule."""
+    by_solver = {r["solver"]: r for r in group}
+
+    def of_kernel(r: Record) -> float:
+        return (r["seconds_model"] - r["waits"] * WAIT_SECONDS) / r["kernels"]
+
+    found, step = {}, by_solver.pop("sequential")
+    for solver, r in by_solver.items():
+        profile = Profile(arrays=tuple(map(tuple, r["arrays"])))
+        products = r["D"] if solver == "deer" else 1
+        rule = profile.slowdown(r["T"] * r["chains"], products) / profile.slowdown(r["chains"])
+        found[solver] = of_kernel(r) / of_kernel(step), rule
+    return found
 
 
 PIVOTS: dict[str, Callable[[Records], str]] = {

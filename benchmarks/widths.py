@@ -1,9 +1,9 @@
-"""How long an iteration of DEER takes on a GPU, in iterations of Jacobi, by the unknowns.
+"""How long evaluations at all steps of a chain take on a GPU, beside one step of the loop.
 
-DEER evaluates a product with each step's Jacobian per unknown, all side by side, and has a matrix
-per step. `forecasts.slowdown` is the rule by which `auto` weighs that. Here it stands beside the
-costs of programs for real models, compiled for a GPU that is not there, as in `programs`. In 64
-bit.
+An evaluation at many states has larger arrays, and DEER has products with each step's Jacobian for
+every unknown as well, all side by side. `Profile.slowdown` is the rule by which `auto` weighs that.
+Here it stands beside the costs of programs for real models, compiled for a GPU that is not there,
+as in `programs`. In 64 bit.
 """
 
 from collections.abc import Iterator
@@ -22,32 +22,36 @@ from benchmarks.published import read
 from benchmarks.records import Record
 from benchmarks.user_models import USER_MODELS
 from benchmarks.warmups import density_of
-from parallel_mcmc._core.forecasts import slowdown
+from parallel_mcmc._mcmc.transition import profile_of
 
 STEP_SIZE = 0.3
 MOST_DENSE = 64
 """Unknowns up to which the metric is dense, as by default."""
 
 EIGHT_SCHOOLS = "eight_schools-eight_schools_noncentered"
+SOLVERS = {"sequential": pm.sequential(), "jacobi": pm.jacobi(), "deer": pm.deer()}
+FEW, MANY = ("sequential", "jacobi", "deer"), ("sequential", "jacobi")
 CASES = (
-    (EIGHT_SCHOOLS, 4, 1_000, 4),
-    (EIGHT_SCHOOLS, 4, 100_000, 1),
-    ("baseball", 5, 1_000, 4),
-    ("brownian_motion", 5, 1_000, 4),
-    ("random slopes", 4, 1_000, 4),
-    ("radon", 5, 1_000, 4),
+    (EIGHT_SCHOOLS, 4, 1_000, 4, FEW),
+    (EIGHT_SCHOOLS, 4, 100_000, 1, FEW),
+    ("baseball", 5, 1_000, 4, FEW),
+    ("brownian_motion", 5, 1_000, 4, FEW),
+    ("random slopes", 4, 1_000, 4, FEW),
+    ("radon", 5, 1_000, 4, FEW),
+    ("stochastic_volatility_small", 17, 1_000, 4, MANY),
+    ("stochastic volatility", 11, 1_000, 4, MANY),
+    ("item_response", 9, 1_000, 4, MANY),
 )
-"""Model, leapfrog steps of a trajectory, about as many as warm-ups find, draws and chains."""
-
-SOLVERS = {"jacobi": pm.jacobi(), "deer": pm.deer()}
+"""Model, leapfrog steps of a trajectory, about as many as warm-ups find, draws, chains, and solvers
+for so many unknowns."""
 
 
 def rows(options: Options, part: str) -> Iterator[Row]:
     if not is_possible():
         print(MISSING, flush=True)
         return
-    for name, leapfrogs, T, chains in CASES:
-        for solver in SOLVERS:
+    for name, leapfrogs, T, chains, solvers in CASES:
+        for solver in solvers:
             measure = partial(measured, name, leapfrogs, T, chains, solver, options)
             kernel, target = f"HMC, {leapfrogs} steps", name.split("-")[-1]
             yield Row(target, kernel, T, solver, measure, only=f"{name}/{solver}")
@@ -69,8 +73,7 @@ def measured(
         draw = jax.vmap(lambda key: transition.draw_inputs(jax.random.split(key, T), state))
         return states, draw(keys)
 
-    method = SOLVERS[solver]
-    costs = described(Chain(jax.vmap(solving(transition, method)), arguments), T, options)
-    num_bytes = chains * T * jnp.zeros(0).itemsize
-    foreseen = method.gradients_in_turn * slowdown(method, dim, num_bytes)
-    return {"D": dim, "chains": chains, "foreseen": foreseen, **costs}
+    chain = Chain(jax.vmap(solving(transition, SOLVERS[solver])), arguments)
+    state = jax.eval_shape(lambda: transition.init(density.position, jax.random.key(0)))
+    arrays = profile_of(transition, state).arrays
+    return {"D": dim, "chains": chains, "arrays": arrays, **described(chain, T, options)}

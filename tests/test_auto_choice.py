@@ -13,6 +13,7 @@ from parallel_mcmc._core.auto import Choice, choose
 from parallel_mcmc._core.forecasts import forecast
 from parallel_mcmc._core.lyapunov import growth_of
 from parallel_mcmc._core.pilot import Pilot
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.windows import run_info, solve_vectors
 
 # A pilot that does not converge says so where it is run by `pm.solve`, as here.
@@ -81,24 +82,62 @@ def test_what_helpers_have_measured_is_not_measured_again():
 @pytest.mark.parametrize("dim, solver", [(10, pm.jacobi(then=pm.deer())), (89, pm.jacobi())])
 def test_deer_follows_only_where_its_matrices_are_small(dim, solver):
     growth = growth_of(jnp.full(100, -0.1))
-    choice = choose(GPU, None, 1_000, jnp.zeros(dim), pilot_of(forgets)[0], 4, growth=growth)
+    profile = Profile(arrays=((4 * dim, 1),))
+    attempt = pilot_of(forgets)[0]
+    choice = choose(GPU, None, 1_000, jnp.zeros(dim), attempt, 4, lambda: profile, growth)
     assert dataclasses.replace(choice.solver, max_iterations=None) == solver
 
 
-@pytest.mark.parametrize("dim, most, chosen", [(10, 26, "deer"), (100, 3, "quasi_deer")])
-def test_how_long_an_iteration_takes_weighs_in_a_pilot(dim, most, chosen):
-    """100,000 steps, for which Jacobi is expected to take 700 iterations, or 2,400 without DEER."""
-    limits = {}
+@pytest.mark.parametrize(
+    "dim, iterations, tried, chosen",
+    [
+        (10, 4, ["deer", "quasi_deer"], "deer"),
+        (10, 12, ["deer", "quasi_deer"], "quasi_deer"),  # DEER has time for ten
+        (100, 4, ["quasi_deer"], "quasi_deer"),
+    ],
+)
+def test_how_long_an_evaluation_takes_weighs_in_a_pilot(dim, iterations, tried, chosen):
+    """100,000 steps, of which Jacobi is expected to take 2,400 iterations."""
+    choice, calls = choice_of_long_chain(-0.005, dim, iterations)
+    assert choice.solver.name == chosen
+    assert calls == tried
+
+
+def test_solvers_are_compared_by_how_long_they_take_for_the_whole_chain():
+    """In the pilot an evaluation by DEER takes twice as long as by quasi-DEER, then 40 times."""
+    choice, calls = choice_of_long_chain(np.nan, 40, 8)
+    assert calls == ["jacobi", "deer", "quasi_deer"]
+    assert choice.solver.name == "quasi_deer"
+
+
+def choice_of_long_chain(rate, dim, iterations):
+    """The choice for 100,000 steps that DEER solves in so many iterations, and the pilots."""
+    calls = []
 
     def attempt(solver, num_steps):
-        limits[solver.name] = solver.max_iterations  # the fewer, the longer they take
+        calls.append(solver.name)
         info = run_info(jnp.ones(num_steps, bool), jnp.float32)
-        return taking(2 if solver.name == "deer" else 30, info)
+        needed = {"deer": iterations, "quasi_deer": 41, "jacobi": 900}[solver.name]
+        if needed > solver.max_iterations:
+            return Pilot(info._replace(status=pm.Status.FINISHED_SEQUENTIALLY), None)
+        return taking(needed, info)
 
-    growth = growth_of(jnp.full(100, -0.005))
-    choice = choose(GPU, None, 100_000, jnp.zeros(dim), attempt, growth=growth)
-    assert choice.solver.name == chosen
-    assert limits["deer"] == most < limits["quasi_deer"]
+    profile = Profile(arrays=((4 * dim, 1),))
+    growth = growth_of(jnp.full(100, rate))
+    choice = choose(GPU, None, 100_000, jnp.zeros(dim), attempt, 1, lambda: profile, growth)
+    return choice, calls
+
+
+def test_a_solve_that_takes_longer_than_the_steps_one_by_one_is_not_made():
+    """150 iterations would do, but in one operation of four a step has data of 40,000 numbers."""
+    profile = Profile(arrays=((400, 3), (320_000, 1)))
+    growth = growth_of(jnp.full(100, -0.1))
+    arguments = GPU, None, 1_000, jnp.zeros(100), pilot_of(forgets)[0], 4
+    with pytest.warns(pm.ConvergenceWarning, match="each as long as 86 steps. Many chains make"):
+        choice = choose(*arguments, lambda: profile, growth)
+    assert choice.solver.name == "sequential" and choice.in_turn == 0
+    on_devices = choose(*arguments, lambda: profile, growth, num_devices=64)
+    assert on_devices.solver.name == "jacobi"
 
 
 def test_what_pilots_take_is_counted():

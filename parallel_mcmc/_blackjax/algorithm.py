@@ -18,7 +18,7 @@ from parallel_mcmc._core.report import SolveInfo, check_on_failure, report
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._mcmc.progress import advance, iterated, showing
 from parallel_mcmc._mcmc.runs import keep_all, run_parallel
-from parallel_mcmc._mcmc.transition import ability_of, attempt_once, keys_of_steps
+from parallel_mcmc._mcmc.transition import attempt_once, keys_of_steps, profile_of
 
 
 class BlockInfo(NamedTuple):
@@ -97,7 +97,7 @@ def run_inference_algorithm(
         num_steps,
         x,
         None if traced else attempt,
-        able=lambda: ability_of(transition, initial_state),
+        profile=lambda: profile_of(transition, initial_state),
     )
     with showing(num_steps, progress_bar and not traced) as bar:
         final_state, history, info = _run(
@@ -155,7 +155,7 @@ def parallelize(
         # This runs in a loop of BlackJAX, where no solver can be tried.
         x = jax.eval_shape(transition.ravel, state)
         choice = choose(
-            solver, window, num_steps, x, None, able=lambda: ability_of(transition, state)
+            solver, window, num_steps, x, None, profile=lambda: profile_of(transition, state)
         )
         final_state, (states, infos), info = _run(
             transition, choice.solver, choice.window, num_steps, keep_all, False, rng_key, state

@@ -11,16 +11,17 @@
    more, but no more than two thirds as many as steps, it is taken for chains of up to 4,096 steps.
    Where more than 50 are expected, it hands over to DEER if that takes less time, and there are no
    more than ``max_dense`` unknowns: then its iterations until residuals are small, and 24 for those
-   of DEER, are compared with these limits. An iteration of DEER counts for more where its arrays,
-   a matrix per step, take longer than launches: see `forecasts.slowdown`.
+   of DEER, are compared with these limits. An evaluation counts for more where its arrays are so
+   large that it takes longer than a step of the loop: see `profiles.Profile.slowdown`.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
-   The solver with the fewest gradients in turn is taken, where those of large arrays count for
-   more. A pilot stops once it has taken half as many as Jacobi is expected to, or two thirds as
-   many as it has steps. Where DEER fails, quasi-DEER is not tried, nor are solvers that need a
-   batch or derivative that JAX does not have: see `ability.Ability`.
-5. If no pilot is solved, Jacobi is taken if it is expected to need up to two thirds as many
-   iterations as steps; else the chain runs step by step.
+   The solver that takes the least time is taken, by its gradients in turn and how long they take.
+   A pilot stops after half the time that Jacobi is expected to take, or two thirds of that of its
+   own steps one by one; with time for fewer than four iterations it is not made. Where DEER fails
+   within as many iterations as quasi-DEER would get, that is not tried, nor are solvers that need
+   a batch or derivative that JAX does not have: see `ability.Ability`.
+5. If no pilot is solved, Jacobi is taken if it is expected to take up to two thirds of the time of
+   the steps; else the chain runs step by step.
 6. The window is as long as the memory allows.
 
 A warning says when steps run one by one on an accelerator, because that is slow.
@@ -37,11 +38,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.checks import check_window
 from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.options import written
 from parallel_mcmc._core.pilot import Attempt, Decision, decide, window_for
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.report import ConvergenceWarning
 from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver, check_limits
 from parallel_mcmc._core.solvers import jacobi, sequential
@@ -141,7 +142,7 @@ def choose(
     x: Any,
     attempt: Attempt | None,
     num_chains: int = 1,
-    able: Callable[[], Ability] = lambda: Ability.DERIVATIVES,
+    profile: Callable[[], Profile] = Profile,
     growth: Growth | None = None,
     num_devices: int = 1,
 ) -> Choice:
@@ -155,7 +156,7 @@ def choose(
         x: the state as a vector, or its shape and dtype.
         attempt: how to run the pilot; None if it cannot be run.
         num_chains: chains that share the memory.
-        able: what JAX can do with a step; called only if the answer matters.
+        profile: of a step; called only if it matters.
         growth: of perturbations, if it is known.
         num_devices: over which the chain's time lies.
     """
@@ -176,8 +177,9 @@ def choose(
         length = min(whole, window_for(jacobi(), num_steps, x.size, itemsize, memory))
         cores = num_devices if platform_of(options) == "cpu" else 0
         decision = decide(
-            options, num_steps, x, memory, attempt, able, length, itemsize, growth, cores
-        )
+            options, num_steps, x, memory, attempt, profile(), length, num_chains, growth, cores,
+            num_devices,
+        )  # fmt: skip
     why = decision.why
     if decision.advice and platform_of(options) != "cpu" and not jax.process_index():
         message = f"The chain runs step by step, which is slow on an accelerator: {why}."

@@ -9,7 +9,6 @@ from jaxtyping import Array
 
 from parallel_mcmc._core.constants import TRUST_RADIUS
 from parallel_mcmc._core.diagnostics import expected_iterations
-from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth
 from parallel_mcmc._core.solver import Solver
 from parallel_mcmc._core.solvers import deer, jacobi
@@ -21,15 +20,6 @@ and are larger programs."""
 
 OF_NEWTON = 8
 """Iterations of DEER to expect after Jacobi's; on most real models it took six to eight."""
-
-FULL = 12.5e6
-"""Bytes of an array up to which a kernel of an accelerator takes about as long as a launch.
-
-In programs for an H100 of five real models, for four chains of 1,000 draws in float64, an iteration
-of DEER takes by their costs 3.4 times as long as Jacobi's for 10 unknowns, 3.8 for 20, 7 for 32, 17
-for 46 and 63 for 89. Its three gradients times `slowdown` are 3, 3.1, 7.9, 16 and 61. For one chain
-of 100,000 draws and 10 unknowns they are 19, and DEER takes 12 times as long.
-"""
 
 MOST_GROWTH = 10
 """Growth of perturbations over the chain, in nats beyond the error, that rules a solve out."""
@@ -80,23 +70,13 @@ def forecast(growth: Growth, num_steps: int) -> Forecast:
     return Forecast(grows, to_end, until_close, value, words)
 
 
-def slowdown(solver: Solver, dim: int, num_bytes: int) -> float:
-    """How many times as long gradients in turn take on an accelerator as those of few states do.
-
-    An array takes ``num_bytes``, those of one number of each state, per unknown; where all products
-    with a Jacobian are evaluated side by side, per pair of unknowns.
-    """
-    width = dim**2 if solver.linearize is dense else dim
-    return max(1.0, width * num_bytes / FULL)
-
-
 class Plan(NamedTuple):
     """What Jacobi, alone or with DEER after it, is expected to take.
 
     Attributes:
         solver: which of the two.
         iterations: of Jacobi.
-        cost: evaluations of a step that follow one another, or by DEER as many as take as long.
+        cost: steps of the loop that take as long.
         words: the iterations.
     """
 
@@ -106,16 +86,19 @@ class Plan(NamedTuple):
     words: str
 
 
-def planned(expected: Forecast, slower: float) -> Plan | None:
+def planned(expected: Forecast, of_jacobi: float, of_deer: float | None) -> Plan | None:
     """The plan, if anything is known.
 
-    Gradients of DEER take so many times as long as Jacobi's: infinitely long if it is not allowed.
+    An evaluation by each of the two takes so many times as long as a step of the loop; None if DEER
+    is not allowed.
     """
     if expected.iterations is None or expected.until_close is None:
         return None
     n, until_close = expected.iterations, expected.until_close
-    cost = until_close + slower * OF_NEWTON * deer().gradients_in_turn
-    if n <= FORGETS_FAST or cost >= n:
-        return Plan(jacobi(), n, n, f"{n} iterations of jacobi")
-    words = f"{until_close} iterations of jacobi before deer"
-    return Plan(jacobi(then=deer()), until_close, cost, words)
+    alone = n * of_jacobi
+    if of_deer is not None and n > FORGETS_FAST:
+        both = until_close * of_jacobi + OF_NEWTON * deer().gradients_in_turn * of_deer
+        if both < alone:
+            words = f"{until_close} iterations of jacobi before deer"
+            return Plan(jacobi(then=deer()), until_close, both, words)
+    return Plan(jacobi(), n, alone, f"{n} iterations of jacobi")

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float
 
 from parallel_mcmc._core.ability import Ability, Recursion
 from parallel_mcmc._core.checks import num_steps_of
-from parallel_mcmc._core.forecasts import forecast, planned, slowdown
+from parallel_mcmc._core.forecasts import forecast, planned
 from parallel_mcmc._core.linearize import dense
 from parallel_mcmc._core.lyapunov import Growth, evaluations_in_turn, growth_of, log_growth
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.report import SolveInfo, Status
 from parallel_mcmc._core.rows import before
 from parallel_mcmc._core.solver import MOST_ITERATIONS, Solver
@@ -47,11 +48,12 @@ CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
 
 FEWEST_ITERATIONS = 4
-"""Of any chain worth a solve; with cores for fewer nothing is asked."""
+"""Of any solve; with time for fewer no pilot is made, and with cores for fewer nothing is asked."""
 
 # What to do where steps run one by one on an accelerator.
 IN_PARALLEL = "Many chains, or `jax.default_device` of a CPU, are faster"
 WHERE_IT_GROWS = "Reparameterise, or make shorter trajectories (`thinning='auto'` of `pm.MCMC`)"
+WHERE_IT_IS_WIDE = "Many chains make more of it"
 WHERE_IT_LASTS = (
     "Try a smaller `step_size` (in NumPyro a higher `target_accept_prob`), a `step_size_jitter` of "
     "`pm.hmc`, or `jax_enable_x64`"
@@ -117,19 +119,20 @@ def decide(
     x: Any,
     memory: float,
     attempt: Attempt | None,
-    able: Callable[[], Ability],
+    profile: Profile,
     window: int,
-    itemsize: int,
+    num_chains: int,
     growth: Growth | None,
     cores: int = 0,
+    num_devices: int = 1,
 ) -> Decision:
     """Apply the rules of `auto` for a chain that Jacobi would solve in such windows.
 
-    ``itemsize`` is the bytes of a number of all chains that share the ``memory``.
-    ``cores`` are those of a CPU over which the chain's time lies; 0 for an accelerator.
+    ``num_chains`` share the ``memory``. Their time lies over so many devices; ``cores`` are those
+    of a CPU, and 0 for an accelerator.
     """
-    dim = x.size
-    allowed = able()
+    dim, itemsize = x.size, x.dtype.itemsize * num_chains
+    allowed = profile.able
     if allowed == Ability.STEPS:
         return Decision(sequential(), "JAX cannot batch a step", IN_PARALLEL)
     others, left_out = [], "; a step has no forward-mode derivative for other solvers"
@@ -159,43 +162,57 @@ def decide(
     if expected.grows:
         why = f"{expected.words}, so that no parallel method helps"
         return decision(sequential(), why, WHERE_IT_GROWS)
+
+    def slower(solver: Solver, num_steps: int) -> float:
+        """How many times as long its evaluations take as a step of the loop."""
+        if cores:  # which are counted instead
+            return 1.0
+        number, products = num_steps * num_chains, dim if solver.linearize is dense else 1
+        return profile.slowdown(number / num_devices, products) / profile.slowdown(num_chains)
+
     may_follow = costliest == deer() and not cores
     may_follow &= window_for(deer(), num_steps, dim, itemsize, memory) >= window
-    of_jacobi, of_deer = (slowdown(s, dim, itemsize * window) for s in (jacobi(), deer()))
-    plan = planned(expected, of_deer / of_jacobi if may_follow else math.inf)
-    slow, unknown = expected.words, plan is None
+    of_jacobi = slower(jacobi(), window)
+    plan = planned(expected, of_jacobi, slower(deer(), window) if may_follow else None)
+    slow, unknown, advice = expected.words, plan is None, WHERE_IT_LASTS
     if plan is not None:
         slow += f": about {plan.words} to expect{left_out}"
         most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
+        if plan.cost > most and plan.cost <= most * of_jacobi:
+            slow += f", each as long as {of_jacobi:.0f} steps"
+            advice = WHERE_IT_IS_WIDE
         if plan.cost > most or plan.iterations > (options.max_iterations or window):
             plan = None  # it does not pay
     if plan is not None:
         is_long = num_steps > LONG * options.num_pilot_steps
-        if cores or plan.cost <= MOST_ITERATIONS or not (others and is_long):
+        if cores or plan.cost <= MOST_ITERATIONS * of_jacobi or not (others and is_long):
             return decision(plan.solver, slow, "", plan.iterations)
     if cores:
         many = "" if unknown else f", too many for {cores} cores of a CPU"
         return decision(sequential(), slow + many)
-    # Evaluations in turn that a pilot may take; in powers of two, as each limit is a program.
-    most, size = PART_THAT_PAYS * length, itemsize * length
+    # Steps of the loop that a pilot may take as long as.
+    most, steps = PART_THAT_PAYS * length, length
     if plan is not None:
-        most = of_jacobi * 2 ** int(math.log2(PART_OF_FORECAST * plan.cost))
-        size = itemsize * window
-    tried = [jacobi(), *others] if unknown else others
-    slower = {solver: slowdown(solver, dim, size) for solver in tried}
-    trials = list(pilots(options, slower, most, attempt, length))
+        most, steps = 2 ** int(math.log2(PART_OF_FORECAST * plan.cost)), window
+    candidates = [jacobi(), *others] if unknown else others
+    most_iterations = options.max_iterations or MOST_ITERATIONS
+    limits = {
+        solver: min(most_iterations, most_within(most, slower(solver, steps), solver))
+        for solver in candidates
+    }
+    trials = list(pilots(options, limits, attempt, length))
     in_turn += sum(trial.in_turn for trial in trials)
     if solved := [trial for trial in trials if trial.is_solved]:
         counts = ", ".join(f"{trial.solver.name} {trial.iterations}" for trial in solved)
         why = f"a pilot of {length} steps took these iterations: {counts}"
         # Where DEER and quasi-DEER take as long for gradients, the latter is cheaper in all else.
-        best = min(reversed(solved), key=lambda trial: trial.in_turn * slower[trial.solver])
+        best = min(reversed(solved), key=lambda trial: trial.in_turn * slower(trial.solver, window))
         return decision(best.solver, why + left_out, "", best.iterations)
     if trials:
         slow += f"; no solver solved a pilot of {length} steps in time"
     if plan is not None:
         return decision(plan.solver, slow, "", plan.iterations)
-    return decision(sequential(), slow + left_out * unknown, WHERE_IT_LASTS)
+    return decision(sequential(), slow + left_out * unknown, advice)
 
 
 class Trial(NamedTuple):
@@ -207,24 +224,30 @@ class Trial(NamedTuple):
     in_turn: int
 
 
-def pilots(
-    options: "Auto", slower: dict[Solver, float], most: float, attempt: Attempt, length: int
-) -> Iterator[Trial]:
-    """Pilots by solvers whose evaluations take so many times as long as those of few states do.
+def most_within(most: float, slower: float, solver: Solver) -> int:
+    """Iterations that take no longer than ``most`` steps of the loop.
 
-    Each is as long as ``most`` of the latter, at most. None follows on DEER that fails: what
-    Newton's method does not solve others hardly do.
+    How much slower theirs are is rounded up to a power of two, as each limit is a program.
     """
-    most_iterations = options.max_iterations or MOST_ITERATIONS
-    for solver, slow_by in slower.items():
-        limit = int(min(most / slow_by / solver.gradients_in_turn, most_iterations))
-        if limit < 1:
+    return int(most / 2 ** math.ceil(math.log2(slower)) / solver.gradients_in_turn)
+
+
+def pilots(
+    options: "Auto", limits: dict[Solver, int], attempt: Attempt, length: int
+) -> Iterator[Trial]:
+    """Pilots by solvers, within so many iterations each, if that is enough for any solve.
+
+    Quasi-DEER does not follow on DEER that fails within as many: what Newton's method does not
+    solve others hardly do.
+    """
+    for solver, limit in limits.items():
+        if limit < min(FEWEST_ITERATIONS, options.max_iterations or FEWEST_ITERATIONS):
             continue
         limited = dataclasses.replace(solver, tol=options.tol, max_iterations=limit)
         info = attempt(limited, length).info
         is_solved = bool(np.asarray(info.status) == Status.CONVERGED)
         yield Trial(solver, is_solved, int(info.num_iterations), int(info.num_in_turn))
-        if solver == deer() and not is_solved:
+        if solver == deer() and not is_solved and limits[quasi_deer()] <= limit:
             return
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from parallel_mcmc._core.ability import ability
 from parallel_mcmc._core.auto import Auto, any_traced, choose
 from parallel_mcmc._core.checks import check_dtype, num_steps_of
 from parallel_mcmc._core.diagnostics import assess
@@ -26,6 +25,7 @@ from parallel_mcmc._core.mesh import (
     time_axis,
 )
 from parallel_mcmc._core.pilot import pilot
+from parallel_mcmc._core.profiles import profile
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import Solution, check_on_failure, report
 from parallel_mcmc._core.rows import first_of
@@ -109,7 +109,7 @@ def solve(
         num_steps,
         x,
         None if any_traced((x0, inputs)) or any_elsewhere(inputs) else attempt,
-        able=lambda: ability(f, x0, inputs),
+        profile=lambda: profile(f, x0, inputs),
         num_devices=num_along_time(mesh),
     )
     if mesh is None:

@@ -32,7 +32,7 @@ from parallel_mcmc._mcmc.kernel import transition_at
 from parallel_mcmc._mcmc.progress import showing
 from parallel_mcmc._mcmc.stored import identity_of, sample_stored
 from parallel_mcmc._mcmc.trace import Trace, settings_of
-from parallel_mcmc._mcmc.transition import ability_of, attempt_once
+from parallel_mcmc._mcmc.transition import attempt_once, profile_of
 from parallel_mcmc._store.interruption import equally_long
 
 
@@ -156,7 +156,7 @@ def sample(
             jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
             None if any_traced((pairs, states)) or any_elsewhere(states) else attempt,
             num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
-            lambda: ability_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
+            lambda: profile_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
             num_devices=num_along_time(mesh),
         )
 

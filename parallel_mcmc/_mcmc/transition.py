@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from parallel_mcmc._core.ability import Ability, Recursion, ability
+from parallel_mcmc._core.ability import Recursion
 from parallel_mcmc._core.pilot import Pilot, pilot
+from parallel_mcmc._core.profiles import Profile, profile
 from parallel_mcmc._core.programs import compiled
 from parallel_mcmc._core.report import most_ties
 from parallel_mcmc._core.solver import Solver
@@ -74,14 +75,14 @@ def keys_of_steps(rng_key: Any, num_steps: int, begin: Any = None) -> Any:
     return jax.vmap(jax.random.fold_in, (None, 0))(rng_key, steps)
 
 
-def ability_of(transition: Transition, state: Any) -> Ability:
-    """What JAX can make of a step."""
+def profile_of(transition: Transition, state: Any) -> Profile:
+    """What a step asks of JAX and of a device."""
 
     def first(state, rng_key):
         return transition.ravel(state), transition.draw_inputs(rng_key[None], state)
 
     x, inputs = jax.eval_shape(first, state, jax.random.key(0))
-    return ability(recursion(transition), x, inputs)
+    return profile(recursion(transition), x, inputs)
 
 
 def attempted(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import Choice, any_traced, choose, compares
 from parallel_mcmc._core.lapack import one_matrix_at_a_time
 from parallel_mcmc._core.lyapunov import Growth
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._mcmc.transition import attempted
 from parallel_mcmc._numpyro.state import Chosen, ParallelState, Plan
@@ -64,7 +64,7 @@ def choice_for(
     kernel: "ParallelKernel",
     x: Any,
     num_steps: int | None,
-    able: Ability,
+    profile: Profile,
     attempt: Callable | None = None,
     chains: int = 1,
     growth: Growth | None = None,
@@ -76,8 +76,8 @@ def choice_for(
     """
     length = kernel.window or WINDOW
     choice = choose(
-        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: able, growth,
-        num_devices,
+        kernel.solver, kernel.window, num_steps or length, x, attempt, chains, lambda: profile,
+        growth, num_devices,
     )  # fmt: skip
     if num_steps is None and choice.solver.linearize is None and kernel.window is None:
         length = SEQUENTIAL_WINDOW
@@ -88,7 +88,7 @@ def choice_for(
 def choice_for_buffer(kernel: "ParallelKernel", plan: Plan, x: Any) -> Chosen:
     """The same for a chain that was begun with this plan and hands out draws of a buffer."""
     if plan.options is None:
-        return choice_for(kernel, x, None, plan.able)
+        return choice_for(kernel, x, None, plan.profile)
     run = kernel._run
     if run is not None and run.chosen and run.chosen.options == plan.options:
         return run.chosen
@@ -140,11 +140,11 @@ def choice_of_run(
     attempt = attempt_of(kernel, first, args, kwargs, compiled, *name)
     traced = any_traced((state, args, kwargs))
     together = num_chains if traced or not one else 1
-    able = state.plan.able
+    profile = state.plan.profile
     if traced:
-        return choice_for(kernel, first.x, num_steps, able, None, together)
+        return choice_for(kernel, first.x, num_steps, profile, None, together)
     growth = growth_in(first)
-    return choice_for(kernel, first.x, num_steps, able, attempt, together, growth, num_devices)
+    return choice_for(kernel, first.x, num_steps, profile, attempt, together, growth, num_devices)
 
 
 def growth_in(state: ParallelState) -> Growth | None:
@@ -174,7 +174,7 @@ def with_choice(
             chains = 1 if one else state.i.shape[0]
             with within_memory():
                 run.chosen = choice_for(
-                    kernel, first.x, None, state.plan.able, attempt, chains, growth_in(first)
+                    kernel, first.x, None, state.plan.profile, attempt, chains, growth_in(first)
                 )
     if run.chosen is None:
         return state

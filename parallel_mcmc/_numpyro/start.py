@@ -9,14 +9,14 @@ from numpyro.infer import init_to_uniform, initialize_model
 from numpyro.infer.util import ParamInfo
 from numpyro.util import is_prng_key
 
-from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import compares
 from parallel_mcmc._core.diagnostics import unknown
 from parallel_mcmc._core.keys import check_keys
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.programs import ready, within_memory
 from parallel_mcmc._core.windows import run_info
 from parallel_mcmc._mcmc.progress import showing
-from parallel_mcmc._mcmc.transition import ability_of
+from parallel_mcmc._mcmc.transition import profile_of
 from parallel_mcmc._numpyro.bars import after_helpers
 from parallel_mcmc._numpyro.chain import first_step, start_of
 from parallel_mcmc._numpyro.choice import choice_for
@@ -101,10 +101,10 @@ def first_state(
     x = jax.jit(lambda z: start_of(chain, z, key_init))(z)
     draws = jax.eval_shape(lambda: first_step(chain, z, rng_key, jnp.zeros((), int))[1])
     # Traced where it matters alone, as that takes as long as a compilation may.
-    what = Ability.DERIVATIVES
+    profile = Profile()
     if compares(kernel.solver):
-        what = ability_of(chain.transition, jax.eval_shape(chain.transition.unravel, x))
-    choice, length = choice_for(kernel, x, None, what)
+        profile = profile_of(chain.transition, jax.eval_shape(chain.transition.unravel, x))
+    choice, length = choice_for(kernel, x, None, profile)
     if choice.solver.linearize is not None:  # steps are drawn at once, under `vmap`
         check_keys(jax.random.normal, rng_key)
     empty = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), draws)
@@ -135,7 +135,7 @@ def first_state(
         ),
         x=x,
         buffer=Buffer(empty, jnp.full((), length, int), rng_key, jnp.zeros((), jnp.uint32)),
-        plan=Plan(num_warmup, what),
+        plan=Plan(num_warmup, profile),
     )
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from parallel_mcmc._core.ability import Ability
 from parallel_mcmc._core.auto import Choice
 from parallel_mcmc._core.diagnostics import Predictability
+from parallel_mcmc._core.profiles import Profile
 from parallel_mcmc._core.report import SolveInfo
 from parallel_mcmc._core.solver import Solver
 
@@ -75,13 +75,13 @@ class Plan:
 
     Attributes:
         num_warmup: steps of the warm-up.
-        able: what JAX can make of a step, where a solver has to be chosen.
+        profile: of a step, where a solver has to be chosen.
         options: what the first chain has chosen; None if it could not. The reason in words is left
             out: it differs from key to key, and the program does not.
     """
 
     num_warmup: int
-    able: Ability
+    profile: Profile
     options: Options | None = None
 
 
