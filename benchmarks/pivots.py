@@ -179,11 +179,11 @@ def widths(records: Records) -> str:
         first, found = group[0], slowdowns(group)
         cells = [COLUMNS[name](first) for name in ("model", "unknowns", "kernel", "T", "chains")]
         for solver in ("sequential", "jacobi", "deer"):
+            ratios = [format(ratio, ".2g") for ratio in found.get(solver, ())]
             r = next((r for r in group if r["solver"] == solver), None)
-            cells += [short(r["kernels"]), short(1e6 * r["seconds_model"])] if r else ["", ""]
-            if solver in found:
-                cells += [format(ratio, ".2g") for ratio in found[solver]]
-        rows.append(([*cells, *[""] * (13 - len(cells))], group))
+            costs = r and [short(r["kernels"]), short(1e6 * r["seconds_model"]), *ratios]
+            cells += costs or [""] * 4  # only DEER is not there for all
+        rows.append((cells, group))
     known = ["model", "unknowns", "kernel", "T", "chains", "a step: kernels", "us"]
     jacobi = ["jacobi: kernels", "us", "slower", "by the rule"]
     return markdown([*known, *jacobi, "deer" + jacobi[0][6:], *jacobi[1:]], rows)

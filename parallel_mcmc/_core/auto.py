@@ -117,9 +117,9 @@ def auto(
     them, unless the helpers of a warm-up have measured it, and if that does not decide, up to three
     compilations and solves of the pilot. `MCMC.critical_path` counts their gradients. Under
     NumPyro's own `MCMC` the choice is made in `init`, for a chain as long as a window, if helpers
-    have done the warm-up of the first chain. Inside `jit` there can be no pilot: the choice is DEER
-    up to ``max_dense`` unknowns, and quasi-DEER above. Without forward-mode derivatives it is
-    Jacobi, and step by step if JAX cannot batch a step.
+    have done the warm-up of the first chain. Inside `jit` there can be no pilot, and nothing is
+    weighed: the choice is DEER up to ``max_dense`` unknowns, and quasi-DEER above. Without
+    forward-mode derivatives it is Jacobi, and step by step if JAX cannot batch a step.
 
     The reason is in ``trace.settings["solver_choice"]`` and in the log of ``parallel_mcmc``.
 

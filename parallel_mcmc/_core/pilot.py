@@ -38,7 +38,8 @@ LONG = 4
 pilot takes as many evaluations in turn as the chain, and an accelerator takes them as fast."""
 
 PART_THAT_PAYS = 2 / 3
-"""Evaluations in turn that pay, per step: an iteration has one gradient more than a step."""
+"""Steps of the loop that a solve may take as long as, per step: an iteration has one gradient more
+than a step, and takes 1.4 to 2 times as long where arrays are small (docs/benchmarks.md)."""
 
 PART_OF_FORECAST = 1 / 2
 """Evaluations in turn of another solver up to which it replaces Jacobi, as a part of the forecast:
