@@ -49,8 +49,8 @@ def outcome_of(r: Record) -> str:
     if unsettled := r["settled"].count(False):
         words.append(f"helpers of {unsettled} of {len(r['settled'])} chains did not settle, told")
     if any(r["num_sequential_steps"]):
-        solved = r.get("solved", True)
-        words.append("steps one by one, " + ("told" if solved else "to save time here"))
+        told = r.get("as_on_accelerator", True)
+        words.append("steps one by one, " + ("told" if told else "to save time here"))
     return "; ".join(words)
 
 
