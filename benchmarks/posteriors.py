@@ -29,7 +29,7 @@ ON_ACCELERATOR = pm.auto("gpu", memory=40e9)
 """As `pm.auto` chooses on one with 80 GB: half of them are for a window."""
 
 LONG_SOLVES = ("lotka volterra",)
-"""Which a core takes hours to solve as an accelerator would: drawn step by step instead.
+"""Which take hours on one core to solve as an accelerator would: drawn step by step instead.
 
 The draws are the same. Counted are the gradients in turn of all steps, and none for a choice.
 """

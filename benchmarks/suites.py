@@ -38,7 +38,7 @@ SUITES: dict[str, dict[str, tuple[str, str]]] = {
     "programs": {
         "programs": ("programs", "what programs cost on a GPU that need not be there"),
         "sharded": ("devices", "the same of a chain over four of them"),
-        "widths": ("widths", "iterations of DEER in those of Jacobi, by the unknowns"),
+        "widths": ("widths", "how long evaluations at all steps take, beside a step"),
     },
     "torture": {
         "torture": ("torture", "recursions that look at the last bit of their state"),

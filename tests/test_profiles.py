@@ -28,6 +28,15 @@ def test_the_body_of_a_loop_and_a_function_within_it_count_once():
     assert sizes[12] == 2  # the sine and the sum
 
 
+def test_what_a_scatter_writes_is_its_result_and_not_the_number_that_it_adds():
+    groups = jnp.arange(40) % 3
+
+    def f(x, u):
+        return jax.grad(lambda x: jnp.sum(jnp.sin(x[groups])))(x) + u
+
+    assert dict(profile(f, X, INPUTS).arrays)[12] == 2  # the gradient and the sum
+
+
 def test_where_steps_cannot_be_batched_nothing_is_weighed():
     def f(x, u):
         return jax.pure_callback(lambda x: x, x, x) + u

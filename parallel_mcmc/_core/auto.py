@@ -6,13 +6,15 @@
    they measured it, or from the first 256 steps, run one by one. If it is positive no parallel
    method helps, and the chain runs step by step.
 3. Jacobi is taken if by this exponent it needs up to 200 iterations for the whole chain, and at
-   most two thirds as many as steps. It needs no derivative, nothing else has to be compiled, and
-   each of its iterations has a third of the gradients in turn of the other solvers. If it needs
-   more, but no more than two thirds as many as steps, it is taken for chains of up to 4,096 steps.
+   most two thirds of the time of the steps. It needs no derivative, nothing else has to be
+   compiled, and each of its iterations has a third of the gradients in turn of the other solvers.
+   If it needs more, but no more than two thirds of that time, it is taken for chains of up to 4,096
+   steps.
    Where more than 50 are expected, it hands over to DEER if that takes less time, and there are no
    more than ``max_dense`` unknowns: then its iterations until residuals are small, and 24 for those
-   of DEER, are compared with these limits. An evaluation counts for more where its arrays are so
-   large that it takes longer than a step of the loop: see `profiles.Profile.slowdown`.
+   of DEER, are compared with these limits. An iteration of Jacobi counts for a step, and for more
+   where its arrays are so large that they take longer, and DEER's for as many of Jacobi's as they
+   take the time of: see `profiles.Profile.slowdown`.
 4. Otherwise a pilot, a quarter of the chain or up to 1,024 steps, is solved by DEER, up to
    ``max_dense`` unknowns, and then quasi-DEER; before them by Jacobi if the exponent does not tell.
    The solver that takes the least time is taken, by its gradients in turn and how long they take.

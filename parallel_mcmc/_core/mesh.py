@@ -125,6 +125,11 @@ def check_no_store(store: Any, mesh: Mesh) -> None:
         )
 
 
+def num_together(mesh: Mesh | None, num_chains: int) -> int:
+    """Chains that share a device, or the devices over which their time lies."""
+    return num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1)
+
+
 def num_along_time(mesh: Mesh | None) -> int:
     """Devices over which a chain's time lies; of a CPU no more than it has cores."""
     size = 1 if mesh is None else mesh.shape.get(TIME, 1)

@@ -177,13 +177,12 @@ def decide(
     plan = planned(expected, of_jacobi, slower(deer(), window) if may_follow else None)
     slow, unknown, advice = expected.words, plan is None, WHERE_IT_LASTS
     if plan is not None:
-        slow += f": about {plan.words} to expect{left_out}"
+        slow += f": about {plan.words} to expect"
         most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
         if plan.cost > most and plan.cost <= most * of_jacobi:
-            slow += f", each as long as {of_jacobi:.0f} steps"
+            slow += f", each as long as {of_jacobi:,.1f} steps"
             advice = WHERE_IT_IS_WIDE
-            if deer() not in others:  # quasi-DEER takes three times as long for each
-                return decision(sequential(), slow, advice)
+        slow += left_out
         if plan.cost > most or plan.iterations > (options.max_iterations or window):
             plan = None  # it does not pay
     if plan is not None:

@@ -15,8 +15,8 @@ from parallel_mcmc._core.ability import Ability, Recursion, ability
 from parallel_mcmc._core.time_blocks import is_jaxpr, num_bytes_of
 
 FULL = 3.75e6
-"""Bytes of an array whose operation takes twice as long as a launch: 2.5 us, in which an H100 moves
-7.5 MB, and an array is read and written.
+"""Bytes of an array whose operation takes as long as its launch, 2.5 us: in that time an H100 moves
+7.5 MB, and an array is read and written. Larger ones take longer in proportion.
 
 docs/benchmarks.md compares what follows with the programs of real models.
 """
@@ -26,6 +26,9 @@ VIEWS = {
     "stop_gradient", "transpose",
 }  # fmt: skip
 """Operations that compilers do not make kernels of."""
+
+COMBINING = "scatter", "reduce", "select_and_scatter"
+"""How the names of operations begin whose functions combine two numbers."""
 
 
 class Profile(NamedTuple):
@@ -41,9 +44,10 @@ class Profile(NamedTuple):
     arrays: tuple[tuple[int, int], ...] = ()
 
     def slowdown(self, num_states: float, num_products: int = 1) -> float:
-        """How many times as long an evaluation at so many states takes as one of a step alone.
+        """How many times as long an evaluation takes as one whose arrays are small.
 
-        With ``num_products`` with each Jacobian, all side by side. The mean over the operations.
+        At ``num_states``, with ``num_products`` with each Jacobian, all side by side. The mean over
+        the operations; over that of a step, how many steps it takes as long as.
         """
         number = sum(count for _, count in self.arrays)
         times = num_states * num_products / FULL
@@ -65,8 +69,9 @@ def written(jaxpr: Any) -> Iterator[int]:
     """The bytes that each operation writes, those of functions and loops within it included."""
     for equation in jaxpr.eqns:
         values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
-        inner = [value for value in values if is_jaxpr(value)]
+        name = equation.primitive.name
+        inner = [] if name.startswith(COMBINING) else list(filter(is_jaxpr, values))
         for value in inner:
             yield from written(getattr(value, "jaxpr", value))
-        if not inner and equation.primitive.name not in VIEWS:
+        if not inner and name not in VIEWS:
             yield sum(num_bytes_of(v.aval) for v in equation.outvars)

@@ -20,6 +20,7 @@ from parallel_mcmc._core.mesh import (
     check_no_window,
     mesh_of_chains,
     num_along_time,
+    num_together,
     on_one_device,
     placed,
     time_axis,
@@ -155,7 +156,7 @@ def sample(
             num_steps,
             jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
             None if any_traced((pairs, states)) or any_elsewhere(states) else attempt,
-            num_chains if mesh is None else num_chains // mesh.shape.get(CHAINS, 1),
+            num_together(mesh, num_chains),
             lambda: profile_of(transition, jax.tree.map(lambda leaf: leaf[0], states)),
             num_devices=num_along_time(mesh),
         )

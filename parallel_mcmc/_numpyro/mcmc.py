@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from numpyro.util import is_prng_key
 
 from parallel_mcmc._core.auto import any_traced
-from parallel_mcmc._core.mesh import CHAINS, check_no_rbg, num_along_time, placed
+from parallel_mcmc._core.mesh import CHAINS, check_no_rbg, num_along_time, num_together, placed
 from parallel_mcmc._core.programs import within_memory
 from parallel_mcmc._core.report import report
 from parallel_mcmc._mcmc.progress import showing
@@ -259,8 +259,9 @@ class MCMC(summary.Summarised):
         """The solver of this run, of so many undivided steps from ``state`` on."""
         division, one = self._divided_by(state), is_prng_key(state.rng_key)
         self._chosen = choice_of_run(
-            self.sampler.divided(division), state, one, self.num_chains, num_steps * division,
-            args, kwargs, self._compiled, num_along_time(self._mesh), self._division,
+            self.sampler.divided(division), state, one, num_together(self._mesh, self.num_chains),
+            num_steps * division, args, kwargs, self._compiled, num_along_time(self._mesh),
+            self._division,
         )  # fmt: skip
         self._settings = self.sampler.settings(state, self._chosen)
         if self._divides:
