@@ -106,11 +106,13 @@ def measured(build: Callable[[], Posterior], seed: int, solver: Any = ON_ACCELER
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)
         warnings.simplefilter("ignore", pm.AdaptationWarning)
-        by_nuts, here = run_nuts(posterior, seed), run_ours(posterior, seed, pm.auto(), 2)
-        ours = run_ours(posterior, seed, solver, 1)
-        if as_on_accelerator := solver == ON_ACCELERATOR:
+        by_nuts, as_on_accelerator = run_nuts(posterior, seed), solver == ON_ACCELERATOR
+        if as_on_accelerator:
+            ours = run_ours(posterior, seed, solver, 1)
+            here = run_ours(posterior, seed, pm.auto(), 2)
             more = {"max_difference_sd": largest_difference(ours.draws, here.draws)}
         else:
+            ours = here = run_ours(posterior, seed, solver, 2)
             more = warmup_of_accelerator(posterior, seed)
     state, settings = ours.mcmc.last_state, ours.mcmc.solve_settings()
     reference = posterior.reference or moments(by_nuts.draws)
