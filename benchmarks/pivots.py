@@ -174,19 +174,17 @@ def power(sizes: list[int], values: list[float]) -> float:
 
 def widths(records: Records) -> str:
     """A row per model: what evaluations cost one after the other and at once, and by the rule."""
+    known, order = ("model", "unknowns", "kernel", "T", "chains"), ("sequential", "jacobi", "deer")
+    costs = "us", "slower", "by the rule"
+    heads = [*known, "a step: kernels", "us", "jacobi: kernels", *costs, "deer: kernels", *costs]
     rows = []
     for _, group in grouped(records, "D", "target", "T"):
-        first, found = group[0], slowdowns(group)
-        cells = [COLUMNS[name](first) for name in ("model", "unknowns", "kernel", "T", "chains")]
-        for solver in ("sequential", "jacobi", "deer"):
-            ratios = [format(ratio, ".2g") for ratio in found.get(solver, ())]
-            r = next((r for r in group if r["solver"] == solver), None)
-            costs = r and [short(r["kernels"]), short(1e6 * r["seconds_model"]), *ratios]
-            cells += costs or [""] * 4  # only DEER is not there for all
-        rows.append((cells, group))
-    known = ["model", "unknowns", "kernel", "T", "chains", "a step: kernels", "us"]
-    jacobi = ["jacobi: kernels", "us", "slower", "by the rule"]
-    return markdown([*known, *jacobi, "deer" + jacobi[0][6:], *jacobi[1:]], rows)
+        cells, ratios = [COLUMNS[name](group[0]) for name in known], slowdowns(group)
+        for r in sorted(group, key=lambda r: order.index(r["solver"])):
+            cells += [short(r["kernels"]), short(1e6 * r["seconds_model"])]
+            cells += [format(ratio, ".2g") for ratio in ratios.get(r["solver"], ())]
+        rows.append((cells + [""] * (len(heads) - len(cells)), group))  # without DEER
+    return markdown(heads, rows)
 
 
 def slowdowns(group: Records) -> dict[str, tuple[float, float]]:

@@ -106,8 +106,8 @@ def measured(build: Callable[[], Posterior], seed: int, solver: Any = ON_ACCELER
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.ConvergenceWarning)
         warnings.simplefilter("ignore", pm.AdaptationWarning)
-        by_nuts, as_on_accelerator = run_nuts(posterior, seed), solver == ON_ACCELERATOR
-        if as_on_accelerator:
+        by_nuts = run_nuts(posterior, seed)
+        if as_on_accelerator := solver == ON_ACCELERATOR:
             ours = run_ours(posterior, seed, solver, 1)
             here = run_ours(posterior, seed, pm.auto(), 2)
             more = {"max_difference_sd": largest_difference(ours.draws, here.draws)}
@@ -146,8 +146,7 @@ def largest_difference(draws: dict[str, np.ndarray], others: dict[str, np.ndarra
 
 def warmup_of_accelerator(posterior: Posterior, seed: int) -> Record:
     """It measures the exponent, to choose a solver by."""
-    kernel = pm.ParallelHMC(posterior.model, solver=ON_ACCELERATOR, **posterior.options)
-    mcmc = four_chains(kernel, posterior.thinning)
+    mcmc = chains_of(posterior, ON_ACCELERATOR)
     mcmc.warmup(jax.random.key(seed), *posterior.arguments)
     warmup = mcmc.post_warmup_state.warmup
     return {
@@ -173,14 +172,18 @@ def four_chains(kernel: Any, thinning: Any = 1) -> pm.MCMC:
     )  # fmt: skip
 
 
+def chains_of(posterior: Posterior, solver: Any) -> pm.MCMC:
+    kernel = pm.ParallelHMC(posterior.model, solver=solver, **posterior.options)
+    return four_chains(kernel, posterior.thinning)
+
+
 def draws_of(posterior: Posterior, mcmc: Any) -> dict[str, np.ndarray]:
     return dict(scalars(posterior.sites_of(mcmc.get_samples(group_by_chain=True))))
 
 
 def run_ours(posterior: Posterior, seed: int, solver: Any, times: int) -> Run:
     """Once or twice: what an accelerator would do takes long here, and is counted, not timed."""
-    kernel = pm.ParallelHMC(posterior.model, solver=solver, **posterior.options)
-    mcmc = four_chains(kernel, posterior.thinning)
+    mcmc = chains_of(posterior, solver)
 
     def run():
         mcmc.run(jax.random.key(seed), *posterior.arguments)

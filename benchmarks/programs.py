@@ -8,7 +8,7 @@ for. Of a sequential chain an iteration is a step.
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,12 +68,16 @@ def rows(options: Options, part: str) -> Iterator[Row]:
         print(MISSING, flush=True)
 
 
+def solver_of(name: str) -> Any:
+    """As tables call it."""
+    return pm.sequential() if name == SEQUENTIAL else SOLVERS[name]
+
+
 def each(measure: Callable, options: Options, most_steps: int = 1_000_000) -> Iterator[Row]:
     """With ``measure(chain, T, options)``, of no more steps than that."""
 
     def measured(build, T, D, solver):
-        method = pm.sequential() if solver == SEQUENTIAL else SOLVERS[solver]
-        return {"D": D, **measure(build(options.data, T, method), T, options)}
+        return {"D": D, **measure(build(options.data, T, solver_of(solver)), T, options)}
 
     for (target, kernel), D, length, solver, build in PROGRAMS:
         T, name = min(length, most_steps), f"{target}/{kernel}/{length}/{solver}"

@@ -17,20 +17,17 @@ from benchmarks.gpu_programs import is_possible
 from benchmarks.measure import Options, Row
 from benchmarks.posteriors import of_users
 from benchmarks.problem import Chain, solving
-from benchmarks.programs import MISSING, described
+from benchmarks.programs import MISSING, SEQUENTIAL, described, solver_of
 from benchmarks.published import read
 from benchmarks.records import Record
 from benchmarks.user_models import USER_MODELS
 from benchmarks.warmups import density_of
+from parallel_mcmc._mcmc.pooling import MAX_DENSE
 from parallel_mcmc._mcmc.transition import profile_of
 
 STEP_SIZE = 0.3
-MOST_DENSE = 64
-"""Unknowns up to which the metric is dense, as by default."""
-
 EIGHT_SCHOOLS = "eight_schools-eight_schools_noncentered"
-SOLVERS = {"sequential": pm.sequential(), "jacobi": pm.jacobi(), "deer": pm.deer()}
-FEW, MANY = ("sequential", "jacobi", "deer"), ("sequential", "jacobi")
+FEW, MANY = (SEQUENTIAL, "jacobi", "deer"), (SEQUENTIAL, "jacobi")
 CASES = (
     (EIGHT_SCHOOLS, 4, 1_000, 4, FEW),
     (EIGHT_SCHOOLS, 4, 100_000, 1, FEW),
@@ -62,7 +59,7 @@ def measured(
 ) -> Record:
     density = density_of(of_users(name) if name in USER_MODELS else read(name, options.data))
     dim = density.dim
-    metric = jnp.eye(dim) if dim <= MOST_DENSE else jnp.ones(dim)
+    metric = jnp.eye(dim) if dim <= MAX_DENSE else jnp.ones(dim)
     kernel = pm.hmc(density.logdensity_fn, STEP_SIZE, metric, leapfrogs)
     transition = kernel.at(density.position)
 
@@ -73,7 +70,7 @@ def measured(
         draw = jax.vmap(lambda key: transition.draw_inputs(jax.random.split(key, T), state))
         return states, draw(keys)
 
-    chain = Chain(jax.vmap(solving(transition, SOLVERS[solver])), arguments)
+    chain = Chain(jax.vmap(solving(transition, solver_of(solver))), arguments)
     state = jax.eval_shape(lambda: transition.init(density.position, jax.random.key(0)))
     arrays = profile_of(transition, state).arrays
     return {"D": dim, "chains": chains, "arrays": arrays, **described(chain, T, options)}

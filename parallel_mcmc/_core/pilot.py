@@ -42,8 +42,8 @@ PART_THAT_PAYS = 2 / 3
 than a step, and takes 1.4 to 2 times as long where arrays are small (docs/benchmarks.md)."""
 
 PART_OF_FORECAST = 1 / 2
-"""Evaluations in turn of another solver up to which it replaces Jacobi, as a part of the forecast:
-each of its iterations takes longer."""
+"""Of the time that Jacobi is expected to take: up to which another solver replaces it. A pilot and
+one more program have to pay."""
 
 CORES_PER_ITERATION = 2
 """Cores of a CPU that make up for one of Jacobi's iterations: see docs/many-devices.md."""
@@ -179,7 +179,7 @@ def decide(
     if plan is not None:
         slow += f": about {plan.words} to expect"
         most = cores / CORES_PER_ITERATION if cores else PART_THAT_PAYS * window
-        if plan.cost > most and plan.cost <= most * of_jacobi:
+        if most < plan.cost <= most * of_jacobi:
             slow += f", each as long as {of_jacobi:,.1f} steps"
             advice = WHERE_IT_IS_WIDE
         slow += left_out

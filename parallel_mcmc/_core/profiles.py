@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from parallel_mcmc._core.ability import Ability, Recursion, ability
-from parallel_mcmc._core.time_blocks import is_jaxpr, num_bytes_of
+from parallel_mcmc._core.time_blocks import called_by, num_bytes_of
 
 FULL = 3.75e6
 """Bytes of an array whose operation takes as long as its launch, 2.5 us: in that time an H100 moves
@@ -68,9 +68,8 @@ def profile(f: Recursion, x: Any, inputs: Any) -> Profile:
 def written(jaxpr: Any) -> Iterator[int]:
     """The bytes that each operation writes, those of functions and loops within it included."""
     for equation in jaxpr.eqns:
-        values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
         name = equation.primitive.name
-        inner = [] if name.startswith(COMBINING) else list(filter(is_jaxpr, values))
+        inner = [] if name.startswith(COMBINING) else called_by(equation)
         for value in inner:
             yield from written(getattr(value, "jaxpr", value))
         if not inner and name not in VIEWS:

@@ -138,8 +138,13 @@ def bytes_of_data(traced: core.ClosedJaxpr) -> int:
 def inside(jaxpr: Any) -> Iterator[Any]:
     """Programs that the operations of a program call, such as loop bodies."""
     for equation in jaxpr.eqns:
-        values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
-        yield from filter(is_jaxpr, values)
+        yield from called_by(equation)
+
+
+def called_by(equation: Any) -> list[Any]:
+    """Programs that one operation calls."""
+    values = jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr)
+    return list(filter(is_jaxpr, values))
 
 
 def is_jaxpr(value: Any) -> bool:
